@@ -1,0 +1,556 @@
+"""The nouns of the corridor. A call gets a new type at every door, so that a step left out does not type-check.
+
+    Request -> Call -> ShownCall -> Allow | Hold | Deny -> Sealed[Intent] -> Permit -> RawReply -> CleanReply -> Answer
+
+Payloads are plain JSON data, never a library's models: unknown fields survive. `RawJson` came from an upstream and may hold
+anything; `CleanJson` has been through redaction. Only `mcpgw.redaction` makes `CleanJson`; an architecture test holds it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, NewType, TypeAlias, TypeVar
+
+Json: TypeAlias = Any
+"""A JSON value. The type checker cannot express the recursion usefully; `RawJson` and `CleanJson` are where it must."""
+JsonObject: TypeAlias = Mapping[str, Json]
+
+RawJson = NewType("RawJson", dict[str, Any])
+"""A payload as an upstream sent it: it may hold personal data and secrets."""
+CleanJson = NewType("CleanJson", dict[str, Any])
+"""A payload after redaction: it may be shown to the caller it was made for, and recorded."""
+
+
+# --- who -----------------------------------------------------------------------------------------------------------------
+
+
+class IdentityKind(StrEnum):
+    HUMAN = "human"
+    SERVICE = "service"
+    AGENT = "agent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A caller whose credential was checked. There is no anonymous identity and no absence that means admin.
+
+    `(issuer, subject)` is the principal; `actors` is the delegation chain (RFC 8693 `act`), the nearest actor first.
+    """
+
+    subject: str
+    issuer: str
+    kind: IdentityKind
+    method: str
+    """How it was authenticated: `jwt`, `api_key`, `stdio_key`, `console`, or `unsafe_anonymous`."""
+    groups: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    """Scopes that the credential itself carries (OAuth `scope`). They can only narrow what roles grant."""
+    client_id: str = ""
+    credential_id: str = ""
+    """Public id of the key or token used (`jti`, key id); never a secret."""
+    actors: tuple[str, ...] = ()
+    amr: tuple[str, ...] = ()
+    auth_time: int = 0
+    """When the person or service was authenticated, in Unix seconds; 0 where the issuer does not say."""
+    expires: int = 0
+    """When the credential ends, in Unix seconds; 0 where it does not."""
+    claims: JsonObject = field(default_factory=dict)
+    """Further verified claims that rules may look at."""
+
+    @property
+    def principal(self) -> str:
+        """The name to compare and record: issuer and subject, unambiguous."""
+        return f"{self.issuer}#{self.subject}"
+
+
+# --- what ----------------------------------------------------------------------------------------------------------------
+
+
+class TargetKind(StrEnum):
+    TOOL = "tool"
+    RESOURCE = "resource"
+    PROMPT = "prompt"
+    COMPLETION = "completion"
+
+
+class Risk(StrEnum):
+    LOW = "low"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Masking:
+    """What the catalog says of redaction for one target, beside what the detectors find by themselves."""
+
+    profile: str = "default"
+    columns: tuple[str, ...] = ()
+    """Column and key names whose values are masked wherever they stand; compared without case."""
+    paths: tuple[str, ...] = ()
+    """JSON paths whose values are masked: `rows[*].ssn`, `**.email`, `customer.name`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Something an upstream offers, as it was accepted. `definition` is the upstream's, verbatim."""
+
+    kind: TargetKind
+    name: str
+    """The published name, `server__tool`."""
+    server: str
+    server_fingerprint: str
+    """Hash of how the server is reached (transport, command or URL); changes when another server answers to the name."""
+    upstream_name: str
+    definition: JsonObject
+    definition_hash: str
+    annotations: JsonObject = field(default_factory=dict)
+    """What the admin says in the catalog, else the upstream's; `readOnlyHint` is always there."""
+    scope: str = ""
+    """The scope that the catalog says this target needs; empty where only globs and tags select it."""
+    tags: frozenset[str] = frozenset()
+    risk: Risk = Risk.LOW
+    masking: Masking = Masking()
+    timeout_s: float = 60.0
+    max_result_bytes: int = 100_000
+    truncate: bool = False
+    """Beyond `max_result_bytes`: cut the text and say so (True), or answer with an error (False)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownTarget:
+    """A name that nobody publishes. It walks the corridor too, is refused, and is recorded like a hidden one."""
+
+    kind: TargetKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a request came from, for the record."""
+
+    transport: str
+    """`http`, `sse` or `stdio`."""
+    protocol_version: str
+    request_id: str = ""
+    """The JSON-RPC id, as text."""
+    address: str = ""
+    client: str = ""
+    """`name/version` of clientInfo as claimed by the client: a hint, never an identity."""
+    traceparent: str = ""
+    session: str = ""
+    """The gateway's session id: identity, client and agent instance; empty where none is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a held call may wait for people before the client is told to come back."""
+
+    budget_s: float
+    heartbeat_s: float = 10.0
+    """Interval of progress while waiting, so that a client does not take the silence for death."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A well-formed ask of an authenticated caller, before anything is known of its name."""
+
+    identity: Identity
+    kind: TargetKind
+    name: str
+    arguments: JsonObject
+    origin: Origin
+    patience: Patience
+    meta: JsonObject = field(default_factory=dict)
+    """The request's own `_meta` without the gateway's keys; forwarded upstream."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call: raw arguments, so never recorded or shown as it is."""
+
+    id: str
+    """UUIDv7, text."""
+    identity: Identity
+    target: Target | UnknownTarget
+    arguments: JsonObject
+    origin: Origin
+    meta: JsonObject = field(default_factory=dict)
+    received_ns: int = 0
+    """Wall clock at arrival, Unix nanoseconds."""
+
+
+# --- redaction -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """One line of a masking manifest: what was masked where and by which detector, never a value."""
+
+    entity: str
+    path: str
+    """Path pattern with indices replaced: `content[*].text`, `structuredContent.rows[*].ssn`."""
+    detector: str
+    """Name and version, `presidio.CreditCardRecognizer@2.2.366` or `column@1`."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Evidence of redaction without the data."""
+
+    profile: str
+    profile_hash: str
+    masked: tuple[Masked, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commitment:
+    """`SHA-256(salt || payload)`: binds a record to a payload that the record does not hold."""
+
+    digest: str
+    salt: bytes
+    size: int
+    """Length of the payload in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownCall:
+    """A call as it may be recorded and shown to an approver's log: clean arguments, a commitment to the raw ones."""
+
+    call: Call
+    arguments: CleanJson
+    raw: Commitment
+    manifest: Manifest
+
+
+# --- policy and approval -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """Why: the rules that decided, the sentence that the caller may see, and the policy they belong to."""
+
+    rule_ids: tuple[str, ...]
+    reason: str
+    policy_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRef:
+    """An approval that the Intent spends in its own transaction, at most once."""
+
+    id: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allow:
+    """The call may run. `approval` is there exactly if people had to agree."""
+
+    ruling: Ruling
+    approval: ApprovalRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """People decide. Silence until the deadline ends in a denial."""
+
+    ruling: Ruling
+    approvers: tuple[str, ...]
+    """`group:NAME` or `user:PRINCIPAL_OR_SUBJECT`; a voter must match one. Empty means nobody can approve."""
+    quorum: int = 1
+    deadline_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deny:
+    """The call may not run. `hidden`: answer exactly as for a name that does not exist."""
+
+    ruling: Ruling
+    hidden: bool = False
+    approval_id: str = ""
+    """The approval that people denied or let expire; empty where policy denied by itself."""
+
+
+Decision: TypeAlias = Allow | Hold | Deny
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The desk's answer when the client's budget is spent and nobody has decided yet. It is recorded already."""
+
+    approval_id: str
+    deadline_ns: int
+    """Unix nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlreadyDone:
+    """The desk's answer to a duplicate: the approved call ran once, and this is what it returned then."""
+
+    approval_id: str
+    call_id: str
+    reply: "CleanReply"
+
+
+# --- the ledger's doors --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """An effect is about to happen. Durable before it does; spends the approval in the same transaction."""
+
+    shown: ShownCall
+    allow: Allow
+
+
+EntryT = TypeVar("EntryT", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed(Generic[EntryT]):
+    """Proof that an entry is durable in the tree: only the ledger's `append` returns it."""
+
+    entry: EntryT
+    seq: int
+    leaf_hash: str
+    """Hex RFC 6962 leaf hash."""
+    event_id: str
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The only key to an upstream: a durable intent of an allowed call. Made in the pipeline alone."""
+
+    intent: Sealed[Intent]
+
+    @property
+    def call(self) -> Call:
+        return self.intent.entry.shown.call
+
+
+# --- answers -------------------------------------------------------------------------------------------------------------
+
+
+class ReplyKind(StrEnum):
+    RESULT = "result"
+    """A JSON-RPC result (for a tool: `isError` may be true in it)."""
+    ERROR = "error"
+    """A JSON-RPC error object: `code`, `message`, perhaps `data`. The upstream's words, so redacted as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawReply:
+    """What the upstream answered, verbatim."""
+
+    kind: ReplyKind
+    payload: RawJson
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanReply:
+    """What the caller may see. The only reply that can be shown or recorded."""
+
+    kind: ReplyKind
+    payload: CleanJson
+    raw: Commitment
+    manifest: Manifest
+
+    @property
+    def is_error(self) -> bool:
+        return self.kind is ReplyKind.ERROR or self.payload.get("isError") is True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawNotice:
+    """A notification of an upstream that belongs to a call under way: progress or a log message."""
+
+    method: str
+    params: RawJson
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanNotice:
+    """A notification that the caller may see."""
+
+    method: str
+    params: CleanJson
+
+
+class RefusalCode(StrEnum):
+    """Why a call was refused before any effect. Inbound alone maps these to wire codes."""
+
+    UNAUTHENTICATED = "unauthenticated"
+    MALFORMED = "malformed"
+    UNKNOWN = "unknown"
+    """No such name, or hidden from this caller: the two must look the same."""
+    DENIED = "denied"
+    NOT_APPROVED = "not_approved"
+    """Held, and people denied it or did not approve in time: `reason` says which."""
+    UNAVAILABLE = "unavailable"
+    """The gateway could not record, redact or decide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Nothing happened. `reason` is for the caller and holds no payload."""
+
+    code: RefusalCode
+    reason: str
+    rule_ids: tuple[str, ...] = ()
+    approval_id: str = ""
+
+
+class FailureCode(StrEnum):
+    """Why a permitted call has no reply to show."""
+
+    UPSTREAM = "upstream"
+    """The upstream could not be asked or broke the protocol; `reached` says whether an effect is possible."""
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    REDACTION = "redaction"
+    """There was a reply; it is withheld."""
+    INTERNAL = "internal"
+    UNRECORDED = "unrecorded"
+    """There was a reply; its outcome could not be made durable, so it is withheld."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The effect may have happened (`reached`), but there is nothing to show. `reason` holds no payload."""
+
+    code: FailureCode
+    reason: str
+    reached: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Not executed, waiting for people. The identical call resumes it."""
+
+    approval_id: str
+    deadline_ns: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """The caller's answer: a clean reply, and where its outcome stands in the ledger."""
+
+    reply: CleanReply
+    sealed: "Sealed[Outcome] | Sealed[Replay]"
+    replayed_from: str = ""
+    """The call id whose result this is, where an approved call had already run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a call with an intent ended. Durable before the answer leaves."""
+
+    intent: Sealed[Intent]
+    result: CleanReply | Failed
+    latency_ns: Mapping[str, int] = field(default_factory=dict)
+    """Time by stage: `redact_in`, `policy`, `approval`, `intent`, `upstream`, `redact_out`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """A duplicate of an approved call was given the first one's result. Durable before the answer leaves."""
+
+    shown: ShownCall
+    done: AlreadyDone
+    ruling: Ruling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A call that was refused, for the record."""
+
+    shown: ShownCall
+    refused: Refused
+    ruling: Ruling | None = None
+    """None where the refusal was not policy's (redaction or the gateway itself could not work)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A message that never became a call (no identity, or malformed), for the record: no payload of it is kept."""
+
+    origin: Origin
+    refused: Refused
+    principal: str = ""
+    """Empty where nobody was authenticated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A call is held. `digest` binds the approval to these exact facts; `request_key` finds it again for the same call."""
+
+    shown: ShownCall
+    hold: Hold
+    approval_id: str
+    digest: str
+    request_key: str
+    """Keyed hash of the digest's facts without expiry and nonce: equal exactly for an identical call."""
+    facts: CleanJson
+    """The digest's facts with clean arguments: what may be listed, notified and kept."""
+    exact: bytes
+    """The digest's facts with the exact arguments, encrypted under the desk's key, for the approver's eyes. They stand in
+    the projection alone, never in a record, and are erased when the approval is settled or spent."""
+    deadline_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """An identical call attached to an approval that stands already."""
+
+    shown: ShownCall
+    approval_id: str
+    ruling: Ruling
+
+
+class Verdict(StrEnum):
+    APPROVE = "approve"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """A person's verdict. The store refuses it unless the approval is pending; the desk checks who may."""
+
+    approval_id: str
+    voter: Identity
+    verdict: Verdict
+    comment: str = ""
+
+
+class SettledAs(StrEnum):
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """An approval left `pending`. The store refuses a second settlement."""
+
+    approval_id: str
+    state: SettledAs
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Everything else that is recorded: `gateway.started`, `catalog.changed`, `policy.activated`, `identity.changed`, ...
+
+    `facts` holds strings, integers below 2^53, booleans, lists and objects of them; never a payload and never a secret.
+    """
+
+    kind: str
+    actor: str
+    """Principal, or `gateway` where the process itself acted, or `admin` where the files on disk changed."""
+    facts: JsonObject = field(default_factory=dict)
+
+
+Entry: TypeAlias = Intent | Outcome | Replay | Refusal | Rejection | Opened | Joined | Vote | Settled | Event
+Answer: TypeAlias = Completed | Held | Refused | Failed

@@ -1,0 +1,41 @@
+"""Published names: what real hosts accept, how two servers' tools stay apart, and which names are too alike."""
+
+import re
+import unicodedata
+
+SEPARATOR = "__"
+"""Between server and tool. MCP hosts rewrite dots and slashes; two underscores survive everywhere."""
+
+MAX_LENGTH = 64
+"""Hosts reject or cut longer names (VS Code and the OpenAI API: 64 characters)."""
+
+COMFORTABLE_LENGTH = 40
+"""Hosts add their own prefix; Cursor counts server plus tool against 60."""
+
+_PUBLISHED = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_SERVER = re.compile(r"[a-z0-9](?:[a-z0-9-]|_(?!_)){0,30}")
+_LOOKALIKES = str.maketrans({"0": "o", "1": "l", "i": "l", "5": "s", "-": "_"})
+
+
+def is_published_name(name: str) -> bool:
+    """Tell whether every host we know accepts this tool name as it is."""
+    return _PUBLISHED.fullmatch(name) is not None
+
+
+def is_server_name(name: str) -> bool:
+    """Tell whether a server may be called so: lower case, no `__`, at most 31 characters, not the gateway's own."""
+    return name != "mcpgw" and not name.endswith("_") and _SERVER.fullmatch(name) is not None
+
+
+def published_name(server: str, tool: str) -> str:
+    """Join a server's name and its tool's into a published one, replacing what hosts refuse by `_`.
+
+    The result may be too long or collide with another: the catalog refuses that with an error that names both.
+    """
+    plain = unicodedata.normalize("NFKC", tool)
+    return f"{server}{SEPARATOR}{re.sub(r'[^a-zA-Z0-9_-]', '_', plain)}"
+
+
+def skeleton(name: str) -> str:
+    """Fold what a hurried reader cannot tell apart (case, `0`/`o`, `1`/`l`/`i`, `-`/`_`): equal means confusable."""
+    return name.lower().translate(_LOOKALIKES)

@@ -1,0 +1,250 @@
+"""The corridor: the one way from a request to an answer.
+
+Order is a security property, so it is code and not configuration: there is no plug-in point, no flag that skips a step, and
+no second path for the console or an admin. Resources, prompts and completions walk it as tools do; `Call.target` says which.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+import anyio
+
+from mcpgw.core.errors import ApprovalConflict, GatewayError, LedgerUnavailable, RedactionError, UpstreamError
+from mcpgw.core.model import (
+    Allow,
+    AlreadyDone,
+    Answer,
+    Call,
+    CleanReply,
+    Completed,
+    Deny,
+    Failed,
+    FailureCode,
+    Held,
+    Hold,
+    Intent,
+    Origin,
+    Outcome,
+    Patience,
+    Permit,
+    RawNotice,
+    Refusal,
+    RefusalCode,
+    Refused,
+    Rejection,
+    Replay,
+    Request,
+    Ruling,
+    Sealed,
+    ShownCall,
+    UnknownTarget,
+    Waiting,
+)
+from mcpgw.ports import Catalog, Desk, Journal, Peer, Policy, Redactor, Upstreams
+
+logger = logging.getLogger(__name__)
+
+_SPEND_ATTEMPTS = 3
+"""A lost race for an approval moves it forward (approved, spent, done), so a third try can lose to nothing."""
+
+
+class Corridor:
+    """Identity and name in, answer out; everything in between is recorded.
+
+    Guarantees: no upstream is called without a durable Intent; no reply of an upstream leaves without redaction and a durable
+    Outcome; whatever cannot be recorded, redacted or decided is refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        policy: Policy,
+        redactor: Redactor,
+        desk: Desk,
+        journal: Journal,
+        upstreams: Upstreams,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._catalog = catalog
+        self._policy = policy
+        self._redactor = redactor
+        self._desk = desk
+        self._journal = journal
+        self._upstreams = upstreams
+        self._new_id = new_id
+
+    async def walk(self, request: Request, peer: Peer) -> Answer:
+        """Take one request through the corridor. Never raises, except to pass on the cancellation of its own task."""
+        call = Call(
+            id=self._new_id(),
+            identity=request.identity,
+            target=self._catalog.find(request.kind, request.name),
+            arguments=request.arguments,
+            origin=request.origin,
+            meta=request.meta,
+            received_ns=time.time_ns(),
+        )
+        try:
+            return await self._walk(call, request.patience, peer)
+        except LedgerUnavailable:
+            logger.error("call %s: the ledger cannot write; nothing was done", call.id)
+            return Refused(code=RefusalCode.UNAVAILABLE, reason=_NO_RECORD)
+        except RedactionError as error:
+            reason = f"The arguments could not be redacted for the record, so nothing was done: {error}"
+            return await self._refuse_unshown(call, reason)
+        except Exception:
+            # The one broad except of the corridor: it records and refuses. Nothing has happened upstream when it is reached.
+            logger.exception("call %s: refused by an internal error", call.id)
+            return await self._refuse_unshown(call, "The gateway could not decide on this call, so nothing was done.")
+
+    async def reject(self, origin: Origin, refused: Refused, principal: str = "") -> Refused:
+        """Record a message that never became a call (no identity, malformed) and return its refusal."""
+        try:
+            await self._journal.append(Rejection(origin=origin, refused=refused, principal=principal))
+        except LedgerUnavailable:
+            logger.error("a refusal (%s) could not be recorded: the ledger cannot write", refused.code)
+        return refused
+
+    async def _walk(self, call: Call, patience: Patience, peer: Peer) -> Answer:
+        watch = _Stopwatch()
+
+        # (1) redaction: the arguments as they may be recorded
+        shown = await self._redactor.show(call)
+        watch.lap("redact_in")
+
+        for _ in range(_SPEND_ATTEMPTS):
+            # (2) policy: pure and total
+            decision = self._policy.decide(call)
+            watch.lap("policy")
+
+            # (3) approval: people decide on a hold; silence ends in a denial
+            if isinstance(decision, Hold):
+                settled = await self._desk.settle(shown, decision, patience, peer)
+                settled = self._released(call, settled)
+                watch.lap("approval")
+            else:
+                settled = decision
+            if not isinstance(settled, Allow):
+                return await self._turn_away(shown, settled, decision.ruling)
+
+            # (4) ledger: the intent is durable, and its approval spent, before the effect that they permit
+            try:
+                with anyio.CancelScope(shield=True):  # an intent that commits unseen would have no outcome
+                    intent = await self._journal.append(Intent(shown=shown, allow=settled))
+            except ApprovalConflict:
+                continue  # a duplicate was faster: the desk now knows more
+            watch.lap("intent")
+
+            # (5) upstream, (6) redaction
+            result = await self._perform(intent, peer, watch)
+
+            # (7) ledger: the outcome is durable before the answer leaves
+            return await self._conclude(intent, result, watch)
+
+        ruling = Ruling(rule_ids=(), reason="The approval was taken by identical calls.", policy_hash="")
+        return await self._turn_away(shown, Deny(ruling=ruling), ruling)
+
+    def _released(self, call: Call, settled: Allow | Deny | Waiting | AlreadyDone) -> Allow | Deny | Waiting | AlreadyDone:
+        """Judge again at release: people took their time, and policy or the tool may have changed meanwhile."""
+        if not isinstance(settled, Allow):
+            return settled
+        again = self._policy.decide(call)
+        if isinstance(again, Deny):
+            return again
+        target = self._catalog.find(call.target.kind, call.target.name)
+        if isinstance(target, UnknownTarget) or isinstance(call.target, UnknownTarget):
+            return Deny(ruling=_void(again.ruling, "the tool is no longer offered"))
+        before = (call.target.definition_hash, call.target.server_fingerprint)
+        if (target.definition_hash, target.server_fingerprint) != before:
+            return Deny(ruling=_void(again.ruling, "the tool's definition changed"))
+        if again.ruling.policy_hash != settled.ruling.policy_hash:
+            return Deny(ruling=_void(again.ruling, "the policy changed"))
+        return settled
+
+    async def _perform(self, intent: Sealed[Intent], peer: Peer, watch: "_Stopwatch") -> CleanReply | Failed:
+        call = intent.entry.shown.call
+
+        async def relay(notice: RawNotice) -> None:
+            try:
+                await peer.notify(await self._redactor.clean_notice(call, notice))
+            except RedactionError as error:
+                logger.warning("call %s: a notification was withheld: %s", call.id, error)
+
+        try:
+            raw = await self._upstreams.send(Permit(intent), relay)
+            watch.lap("upstream")
+            clean = await self._redactor.clean(call, raw)
+            watch.lap("redact_out")
+            return clean
+        except anyio.get_cancelled_exc_class():
+            gone = Failed(code=FailureCode.CANCELLED, reason="The caller went away.", reached=True)
+            with anyio.CancelScope(shield=True):
+                await self._conclude(intent, gone, watch)
+            raise
+        except TimeoutError:
+            reason = "The upstream did not answer in time; whether it acted is unknown."
+            return Failed(code=FailureCode.TIMEOUT, reason=reason, reached=True)
+        except UpstreamError as error:
+            return Failed(code=FailureCode.UPSTREAM, reason=str(error), reached=error.sent)
+        except RedactionError as error:
+            reason = f"The call ran, but its reply could not be redacted and is withheld: {error}"
+            return Failed(code=FailureCode.REDACTION, reason=reason, reached=True)
+        except Exception:
+            logger.exception("call %s: failed by an internal error", call.id)
+            reason = "The gateway failed while the call was under way; whether the upstream acted is unknown."
+            return Failed(code=FailureCode.INTERNAL, reason=reason, reached=True)
+
+    async def _conclude(self, intent: Sealed[Intent], result: CleanReply | Failed, watch: "_Stopwatch") -> Answer:
+        try:
+            with anyio.CancelScope(shield=True):
+                sealed = await self._journal.append(Outcome(intent=intent, result=result, latency_ns=watch.laps))
+        except GatewayError:
+            logger.error("call %s: its outcome could not be recorded; the answer is withheld", intent.entry.shown.call.id)
+            reached = not isinstance(result, Failed) or result.reached
+            return Failed(code=FailureCode.UNRECORDED, reason=_NO_OUTCOME, reached=reached)
+        return result if isinstance(result, Failed) else Completed(reply=result, sealed=sealed)
+
+    async def _turn_away(self, shown: ShownCall, settled: Deny | Waiting | AlreadyDone, ruling: Ruling) -> Answer:
+        if isinstance(settled, Waiting):
+            return Held(approval_id=settled.approval_id, deadline_ns=settled.deadline_ns, reason=ruling.reason)
+        if isinstance(settled, AlreadyDone):
+            replay = await self._journal.append(Replay(shown=shown, done=settled, ruling=ruling))
+            return Completed(reply=settled.reply, sealed=replay, replayed_from=settled.call_id)
+        refused = _refused(shown.call, settled)
+        await self._journal.append(Refusal(shown=shown, refused=refused, ruling=settled.ruling))
+        return refused
+
+    async def _refuse_unshown(self, call: Call, reason: str) -> Refused:
+        refused = Refused(code=RefusalCode.UNAVAILABLE, reason=reason)
+        return await self.reject(call.origin, refused, call.identity.principal)
+
+
+class _Stopwatch:
+    """Nanoseconds by stage; a stage that runs twice adds up."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, int] = {}
+        self._last = time.perf_counter_ns()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter_ns()
+        self.laps[stage] = self.laps.get(stage, 0) + now - self._last
+        self._last = now
+
+
+_NO_RECORD = "The gateway cannot write its record, so nothing was done. Try again later."
+_NO_OUTCOME = "The call ran, but the gateway cannot write its record, so the answer is withheld."
+
+
+def _void(ruling: Ruling, what: str) -> Ruling:
+    reason = f"The approval is void: {what} after it was asked for."
+    return Ruling(rule_ids=ruling.rule_ids, reason=reason, policy_hash=ruling.policy_hash)
+
+
+def _refused(call: Call, deny: Deny) -> Refused:
+    if deny.hidden:
+        return Refused(code=RefusalCode.UNKNOWN, reason=f"Unknown {call.target.kind.value}: {call.target.name}")
+    code = RefusalCode.NOT_APPROVED if deny.approval_id else RefusalCode.DENIED
+    return Refused(code=code, reason=deny.ruling.reason, rule_ids=deny.ruling.rule_ids, approval_id=deny.approval_id)

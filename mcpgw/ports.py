@@ -1,0 +1,250 @@
+"""The doors between the rooms, one Protocol each. A room implements its door; `app.py` alone connects them.
+
+Every door fails closed: what it cannot do, it raises (`core.errors`), and the corridor turns that into a recorded refusal.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from mcpgw.core.model import (
+    Allow,
+    AlreadyDone,
+    Call,
+    CleanJson,
+    CleanNotice,
+    CleanReply,
+    Decision,
+    Deny,
+    Entry,
+    Hold,
+    Identity,
+    JsonObject,
+    Patience,
+    Permit,
+    RawNotice,
+    RawReply,
+    Sealed,
+    ShownCall,
+    Target,
+    TargetKind,
+    UnknownTarget,
+    Waiting,
+)
+
+EntryT = TypeVar("EntryT", bound=Entry)
+
+
+# --- identity ------------------------------------------------------------------------------------------------------------
+
+
+class Authenticator(Protocol):
+    async def authenticate(self, credential: str) -> Identity:
+        """Return the identity behind a bearer credential (an API key or a JWT).
+
+        Raises:
+            AuthenticationError: missing, malformed, unknown, expired or revoked; in words that a caller may see.
+        """
+        ...
+
+
+# --- catalog -------------------------------------------------------------------------------------------------------------
+
+
+class Catalog(Protocol):
+    def find(self, kind: TargetKind, name: str) -> Target | UnknownTarget:
+        """Return the accepted, enabled target of that published name. Quarantined and disabled ones are unknown."""
+        ...
+
+    def targets(self, kind: TargetKind) -> Sequence[Target]:
+        """Return all that `find` finds, ordered by name."""
+        ...
+
+
+# --- policy --------------------------------------------------------------------------------------------------------------
+
+
+class Policy(Protocol):
+    """Pure and total: no I/O, no clock but the call's own, bounded time, never raises. An error inside is a Deny."""
+
+    def decide(self, call: Call) -> Decision: ...
+
+    def sees(self, identity: Identity, target: Target) -> bool:
+        """Tell whether the identity may call the target with some arguments, and so sees it listed."""
+        ...
+
+
+# --- redaction -----------------------------------------------------------------------------------------------------------
+
+
+class Redactor(Protocol):
+    """Raises `RedactionError` where it cannot finish, wholly and in time; never returns a partly redacted answer."""
+
+    async def show(self, call: Call) -> ShownCall:
+        """Return the call with arguments as they may be recorded."""
+        ...
+
+    async def clean(self, call: Call, reply: RawReply) -> CleanReply: ...
+
+    async def clean_notice(self, call: Call, notice: RawNotice) -> CleanNotice: ...
+
+
+# --- approval ------------------------------------------------------------------------------------------------------------
+
+
+class Peer(Protocol):
+    """The caller while its request is open. Delivery is best effort: a lost notice is not an error."""
+
+    async def notify(self, notice: CleanNotice) -> None: ...
+
+    async def waiting(self, message: str, elapsed_s: float) -> None:
+        """Tell the client that its call waits for people (a progress notification, if it asked for progress)."""
+        ...
+
+
+class Desk(Protocol):
+    async def settle(
+        self, shown: ShownCall, hold: Hold, patience: Patience, peer: Peer
+    ) -> Allow | Deny | Waiting | AlreadyDone:
+        """Park the call until people decide, its deadline passes, or the client's patience ends.
+
+        The identical call (same identity, delegation, target definition, arguments and policy) attaches to the approval
+        that stands. Whatever is returned, the ledger holds it already. `Allow` carries the approval that the Intent is to
+        spend. Cancelling the wait leaves the approval standing.
+
+        Raises:
+            LedgerUnavailable: the hold could not be recorded, so it does not stand.
+        """
+        ...
+
+
+# --- ledger --------------------------------------------------------------------------------------------------------------
+
+
+class Journal(Protocol):
+    async def append(self, entry: EntryT) -> Sealed[EntryT]:
+        """Make the entry durable in the tree, with everything it changes (approval states), in one transaction.
+
+        Returns after the commit that carries it. Concurrent appends share commits. A cancelled append may still commit.
+
+        Raises:
+            LedgerUnavailable: it is not durable, and nothing that depends on it may happen.
+            ApprovalConflict: the approval that it votes on, settles or spends is not in the state that this needs;
+                nothing was written.
+        """
+        ...
+
+
+class ApprovalState(StrEnum):
+    """`pending -> approved -> spent -> done | failed | indeterminate`; `pending -> denied | expired`; approved may expire."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    SPENT = "spent"
+    DONE = "done"
+    FAILED = "failed"
+    INDETERMINATE = "indeterminate"
+    DENIED = "denied"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CastVote:
+    voter: str
+    verdict: str
+    comment: str
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """One held call as the ledger's projection knows it."""
+
+    id: str
+    state: ApprovalState
+    digest: str
+    request_key: str
+    call_id: str
+    requester: str
+    """Principal."""
+    actors: tuple[str, ...]
+    target: str
+    """Published name."""
+    facts: CleanJson
+    exact: bytes
+    """Encrypted exact arguments; empty once settled or spent."""
+    approvers: tuple[str, ...]
+    quorum: int
+    rule_ids: tuple[str, ...]
+    reason: str
+    """The rule's reason while pending; the settlement's afterwards."""
+    policy_hash: str
+    opened_ns: int
+    deadline_ns: int
+    votes: tuple[CastVote, ...]
+    done: tuple[AlreadyDone, ...] = ()
+    """The recorded reply of the call that spent it: one, once it is done."""
+
+
+class ApprovalStore(Protocol):
+    """What the desk asks of the ledger's projection. Writing happens through `Journal.append` alone."""
+
+    async def approval(self, approval_id: str) -> tuple[Approval, ...]:
+        """Return the approval of that id, or nothing."""
+        ...
+
+    async def live(self, request_key: str) -> tuple[Approval, ...]:
+        """Return the newest approval for that key that still matters: not denied or expired, deadline not passed."""
+        ...
+
+    async def approvals(self, states: Sequence[ApprovalState] = (), limit: int = 200) -> tuple[Approval, ...]:
+        """Return approvals in those states (all, if none are named), the newest first."""
+        ...
+
+    async def changed(self, timeout_s: float) -> None:
+        """Return as soon as any process on this store may have changed an approval, or after the timeout."""
+        ...
+
+
+# --- upstream ------------------------------------------------------------------------------------------------------------
+
+OnNotice = Callable[[RawNotice], Awaitable[None]]
+
+
+class Upstreams(Protocol):
+    async def send(self, permit: Permit, on_notice: OnNotice) -> RawReply:
+        """Ask the upstream that the permit names, once; never again by itself.
+
+        Cancelling sends the upstream a cancellation. Bounded by the target's `timeout_s`.
+
+        Raises:
+            UpstreamError: no reply. `sent` tells whether an effect is possible.
+            TimeoutError: no reply in time; an effect is possible.
+        """
+        ...
+
+
+class ServerState(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    DOWN = "down"
+    """Not reachable now; retried with backoff."""
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerStatus:
+    """What the upstream room knows of one server, for the catalog, `/readyz`, the console and `mcpgw check`."""
+
+    name: str
+    state: ServerState
+    problem: str = ""
+    """Why it is down, in words safe to show to an admin; empty while it is not."""
+    protocol_version: str = ""
+    server_info: JsonObject | None = None
+    """None until the server has said who it is."""
+
+
+Definitions = Mapping[TargetKind, Sequence[JsonObject]]
+"""Everything that a server lists, complete over all its pages, verbatim, by kind."""
