@@ -95,7 +95,7 @@ class Corridor:
             reason = f"The arguments could not be redacted for the record, so nothing was done: {error}"
             return await self._refuse_unshown(call, reason)
         except Exception:
-            # The one broad except of the corridor: it records and refuses. Nothing has happened upstream when it is reached.
+            # The corridor's broad except: it records and refuses. Nothing has happened upstream when it is reached.
             logger.exception("call %s: refused by an internal error", call.id)
             return await self._refuse_unshown(call, "The gateway could not decide on this call, so nothing was done.")
 
@@ -192,6 +192,7 @@ class Corridor:
             reason = f"The call ran, but its reply could not be redacted and is withheld: {error}"
             return Failed(code=FailureCode.REDACTION, reason=reason, reached=True)
         except Exception:
+            # Its twin for the time after the intent: the effect may have happened, so this is a failure and not a refusal.
             logger.exception("call %s: failed by an internal error", call.id)
             reason = "The gateway failed while the call was under way; whether the upstream acted is unknown."
             return Failed(code=FailureCode.INTERNAL, reason=reason, reached=True)

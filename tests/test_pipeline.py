@@ -1,0 +1,431 @@
+"""The corridor, step by step: what is recorded when, and what the caller gets when a door fails.
+
+The doors here are small and in memory; each has an await checkpoint, and fails when it is told to.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any, TypeVar
+
+import anyio
+import pytest
+
+from mcpgw.core.canonical import digest
+from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable, RedactionError, UpstreamError
+from mcpgw.core.model import (
+    Allow,
+    AlreadyDone,
+    ApprovalRef,
+    Call,
+    CleanJson,
+    CleanNotice,
+    CleanReply,
+    Commitment,
+    Completed,
+    Decision,
+    Deny,
+    Entry,
+    Failed,
+    FailureCode,
+    Held,
+    Hold,
+    Identity,
+    IdentityKind,
+    Intent,
+    Manifest,
+    Origin,
+    Outcome,
+    Patience,
+    Permit,
+    RawJson,
+    RawNotice,
+    RawReply,
+    RefusalCode,
+    Refused,
+    Rejection,
+    Replay,
+    ReplyKind,
+    Request,
+    Ruling,
+    Sealed,
+    ShownCall,
+    Target,
+    TargetKind,
+    UnknownTarget,
+    Waiting,
+)
+from mcpgw.pipeline import Corridor
+from mcpgw.ports import Catalog, Desk, Journal, OnNotice, Peer, Policy, Redactor, Upstreams
+
+EntryT = TypeVar("EntryT", bound=Entry)
+
+RULING = Ruling(rule_ids=("rule",), reason="because", policy_hash="p1")
+HOLD = Hold(ruling=RULING, approvers=("group:leads",))
+DENY = Deny(ruling=RULING)
+APPROVED = Allow(ruling=RULING, approval=ApprovalRef(id="apr_1", digest="d"))
+MANIFEST = Manifest(profile="default", profile_hash="r1")
+RAW = Commitment(digest="00", salt=bytes(32), size=2)
+TOOL = Target(
+    kind=TargetKind.TOOL,
+    name="bank__transfer",
+    server="bank",
+    server_fingerprint="f1",
+    upstream_name="transfer",
+    definition={"name": "transfer"},
+    definition_hash="h1",
+)
+REQUEST = Request(
+    identity=Identity(subject="alice", issuer="test", kind=IdentityKind.HUMAN, method="jwt"),
+    kind=TargetKind.TOOL,
+    name="bank__transfer",
+    arguments={"amount": 5, "ssn": "078-05-1120"},
+    origin=Origin(transport="http", protocol_version="2026-07-28"),
+    patience=Patience(budget_s=1),
+)
+
+
+@dataclass
+class World:
+    """All the doors, what went through them in order, and what to do instead."""
+
+    decisions: list[Decision] = field(default_factory=lambda: [Allow(ruling=RULING)])
+    """What policy says, one after the other; the last one stays."""
+    settlements: list[Any] = field(default_factory=list)
+    target: Target | UnknownTarget = TOOL
+    faults: dict[str, list[BaseException]] = field(default_factory=dict)
+    """Door -> what it raises, once each."""
+    log: list[str] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    notices: list[CleanNotice] = field(default_factory=list)
+    hang: anyio.Event | None = None
+    on_settle: Callable[["World"], None] = lambda world: None
+
+    def pass_through(self, door: str) -> None:
+        self.log.append(door)
+        if self.faults.get(door):
+            raise self.faults[door].pop(0)
+
+    def find(self, kind: TargetKind, name: str) -> Target | UnknownTarget:
+        return self.target
+
+    def targets(self, kind: TargetKind) -> Sequence[Target]:
+        return [self.target] if isinstance(self.target, Target) else []
+
+    def decide(self, call: Call) -> Decision:
+        self.pass_through("policy")
+        return self.decisions.pop(0) if len(self.decisions) > 1 else self.decisions[0]
+
+    def sees(self, identity: Identity, target: Target) -> bool:
+        return True
+
+    async def show(self, call: Call) -> ShownCall:
+        await anyio.lowlevel.checkpoint()
+        self.pass_through("show")
+        return ShownCall(call=call, arguments=CleanJson({"ssn": "<US_SSN>"}), raw=RAW, manifest=MANIFEST)
+
+    async def clean(self, call: Call, reply: RawReply) -> CleanReply:
+        await anyio.lowlevel.checkpoint()
+        self.pass_through("clean")
+        return CleanReply(kind=reply.kind, payload=CleanJson({"clean": True}), raw=RAW, manifest=MANIFEST)
+
+    async def clean_notice(self, call: Call, notice: RawNotice) -> CleanNotice:
+        self.pass_through("clean_notice")
+        return CleanNotice(method=notice.method, params=CleanJson({}))
+
+    async def settle(self, shown: ShownCall, hold: Hold, patience: Patience, peer: Peer) -> Any:
+        await anyio.lowlevel.checkpoint()
+        self.pass_through("desk")
+        self.on_settle(self)
+        return self.settlements.pop(0)
+
+    async def append(self, entry: EntryT) -> Sealed[EntryT]:
+        await anyio.lowlevel.checkpoint()
+        self.pass_through(type(entry).__name__)
+        self.entries.append(entry)
+        seq = len(self.entries)
+        return Sealed(entry, seq, digest(seq), f"e{seq}", seq)
+
+    async def send(self, permit: Permit, on_notice: OnNotice) -> RawReply:
+        assert permit.call.arguments == REQUEST.arguments
+        self.log.append("sent")
+        await on_notice(RawNotice(method="notifications/progress", params=RawJson({"progress": 1})))
+        if self.hang:
+            self.hang.set()
+            await anyio.sleep_forever()
+        self.pass_through("upstream")
+        return RawReply(kind=ReplyKind.RESULT, payload=RawJson({"ssn": "078-05-1120"}))
+
+    async def notify(self, notice: CleanNotice) -> None:
+        self.notices.append(notice)
+
+    async def waiting(self, message: str, elapsed_s: float) -> None: ...
+
+    def corridor(self) -> Corridor:
+        ids = count(1)
+        catalog: Catalog = self
+        policy: Policy = self
+        redactor: Redactor = self
+        desk: Desk = self
+        journal: Journal = self
+        upstreams: Upstreams = self
+        return Corridor(
+            catalog=catalog,
+            policy=policy,
+            redactor=redactor,
+            desk=desk,
+            journal=journal,
+            upstreams=upstreams,
+            new_id=lambda: f"call-{next(ids)}",
+        )
+
+    async def walk(self) -> Any:
+        return await self.corridor().walk(REQUEST, self)
+
+    def recorded(self) -> list[str]:
+        return [type(entry).__name__ for entry in self.entries]
+
+
+async def test_an_allowed_call_is_recorded_before_its_effect_and_before_its_answer() -> None:
+    world = World()
+    answer = await world.walk()
+    assert isinstance(answer, Completed)
+    assert answer.reply.payload == {"clean": True}
+    assert world.log == ["show", "policy", "Intent", "sent", "clean_notice", "upstream", "clean", "Outcome"]
+    assert world.notices == [CleanNotice(method="notifications/progress", params=CleanJson({}))]
+    outcome = world.entries[-1]
+    assert isinstance(outcome, Outcome)
+    assert set(outcome.latency_ns) == {"redact_in", "policy", "intent", "upstream", "redact_out"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "is_error"),
+    [
+        (ReplyKind.RESULT, {}, False),
+        (ReplyKind.RESULT, {"isError": False}, False),
+        (ReplyKind.RESULT, {"isError": True}, True),
+        (ReplyKind.ERROR, {"code": -32000, "message": "no"}, True),
+    ],
+)
+def test_a_reply_knows_whether_the_tool_failed(kind: ReplyKind, payload: dict[str, Any], is_error: bool) -> None:
+    assert CleanReply(kind=kind, payload=CleanJson(payload), raw=RAW, manifest=MANIFEST).is_error is is_error
+
+
+async def test_a_denied_call_is_recorded_and_reaches_no_upstream() -> None:
+    world = World(decisions=[DENY])
+    answer = await world.walk()
+    assert answer == Refused(code=RefusalCode.DENIED, reason="because", rule_ids=("rule",))
+    assert world.recorded() == ["Refusal"]
+    assert "sent" not in world.log
+
+
+async def test_a_hidden_tool_and_an_unknown_one_get_the_same_answer_and_the_same_steps() -> None:
+    hidden = World(decisions=[replace(DENY, hidden=True)])
+    unknown = World(decisions=[replace(DENY, hidden=True)], target=UnknownTarget(kind=TargetKind.TOOL, name="bank__transfer"))
+    assert (
+        await hidden.walk() == await unknown.walk() == Refused(code=RefusalCode.UNKNOWN, reason="Unknown tool: bank__transfer")
+    )
+    assert hidden.log == unknown.log == ["show", "policy", "Refusal"]
+
+
+async def test_an_approved_call_spends_its_approval_in_the_intent() -> None:
+    world = World(decisions=[HOLD], settlements=[APPROVED])
+    assert isinstance(await world.walk(), Completed)
+    intent = world.entries[0]
+    assert isinstance(intent, Intent)
+    assert intent.allow is APPROVED
+
+
+async def test_a_call_still_waiting_is_answered_as_held() -> None:
+    world = World(decisions=[HOLD], settlements=[Waiting(approval_id="apr_1", deadline_ns=9)])
+    assert await world.walk() == Held(approval_id="apr_1", deadline_ns=9, reason="because")
+    assert "sent" not in world.log
+
+
+async def test_a_denial_by_people_names_the_approval() -> None:
+    world = World(decisions=[HOLD], settlements=[replace(DENY, approval_id="apr_1")])
+    assert await world.walk() == Refused(
+        code=RefusalCode.NOT_APPROVED, reason="because", rule_ids=("rule",), approval_id="apr_1"
+    )
+
+
+async def test_a_duplicate_of_a_finished_call_gets_its_result_and_a_record_of_its_own() -> None:
+    reply = CleanReply(kind=ReplyKind.RESULT, payload=CleanJson({"then": 1}), raw=RAW, manifest=MANIFEST)
+    done = AlreadyDone(approval_id="apr_1", call_id="call-0", reply=reply)
+    world = World(decisions=[HOLD], settlements=[done])
+    answer = await world.walk()
+    assert isinstance(answer, Completed)
+    assert (answer.reply, answer.replayed_from) == (reply, "call-0")
+    assert isinstance(world.entries[0], Replay)
+    assert "sent" not in world.log
+
+
+async def test_a_lost_race_for_the_approval_goes_back_to_the_desk() -> None:
+    waiting = Waiting(approval_id="apr_1", deadline_ns=9)
+    world = World(decisions=[HOLD], settlements=[APPROVED, waiting], faults={"Intent": [ApprovalConflict("spent")]})
+    assert isinstance(await world.walk(), Held)
+    assert "sent" not in world.log
+
+
+async def test_endless_lost_races_end_in_a_refusal() -> None:
+    world = World(decisions=[HOLD], settlements=[APPROVED] * 3, faults={"Intent": [ApprovalConflict("spent")] * 3})
+    answer = await world.walk()
+    assert isinstance(answer, Refused)
+    assert world.recorded() == ["Refusal"]
+
+
+def changed(**changes: Any) -> Callable[[World], None]:
+    def change(world: World) -> None:
+        world.target = replace(TOOL, **changes)
+
+    return change
+
+
+def gone(world: World) -> None:
+    world.target = UnknownTarget(kind=TargetKind.TOOL, name="bank__transfer")
+
+
+@pytest.mark.parametrize(
+    ("on_settle", "again", "reason"),
+    [
+        (changed(definition_hash="h2"), HOLD, "the tool's definition changed"),
+        (changed(server_fingerprint="f2"), HOLD, "the tool's definition changed"),
+        (gone, HOLD, "the tool is no longer offered"),
+        (changed(), replace(HOLD, ruling=replace(RULING, policy_hash="p2")), "the policy changed"),
+        (changed(), replace(DENY, ruling=replace(RULING, reason="now forbidden")), "now forbidden"),
+    ],
+)
+async def test_an_approval_is_void_when_the_world_changed_meanwhile(
+    on_settle: Callable[[World], None], again: Decision, reason: str
+) -> None:
+    world = World(decisions=[HOLD, again], settlements=[APPROVED], on_settle=on_settle)
+    answer = await world.walk()
+    assert isinstance(answer, Refused)
+    assert reason in answer.reason
+    assert "sent" not in world.log
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "reached"),
+    [
+        (UpstreamError("bank is down", sent=False), FailureCode.UPSTREAM, False),
+        (UpstreamError("bank closed the connection", sent=True), FailureCode.UPSTREAM, True),
+        (TimeoutError(), FailureCode.TIMEOUT, True),
+        (ZeroDivisionError("a bug"), FailureCode.INTERNAL, True),
+    ],
+)
+async def test_a_failed_upstream_has_an_outcome_all_the_same(fault: Exception, code: FailureCode, reached: bool) -> None:
+    world = World(faults={"upstream": [fault]})
+    answer = await world.walk()
+    assert isinstance(answer, Failed)
+    assert (answer.code, answer.reached) == (code, reached)
+    assert world.recorded() == ["Intent", "Outcome"]
+    assert "a bug" not in answer.reason
+
+
+async def test_a_reply_that_cannot_be_redacted_is_withheld() -> None:
+    world = World(faults={"clean": [RedactionError("took too long")]})
+    answer = await world.walk()
+    assert isinstance(answer, Failed)
+    assert (answer.code, answer.reached) == (FailureCode.REDACTION, True)
+    assert world.recorded() == ["Intent", "Outcome"]
+
+
+async def test_a_notification_that_cannot_be_redacted_is_withheld_and_the_call_goes_on() -> None:
+    world = World(faults={"clean_notice": [RedactionError("took too long")]})
+    assert isinstance(await world.walk(), Completed)
+    assert world.notices == []
+
+
+async def test_arguments_that_cannot_be_redacted_stop_the_call_before_policy() -> None:
+    world = World(faults={"show": [RedactionError("took too long")]})
+    answer = await world.walk()
+    assert isinstance(answer, Refused)
+    assert answer.code is RefusalCode.UNAVAILABLE
+    assert world.log == ["show", "Rejection"]
+    rejection = world.entries[0]
+    assert isinstance(rejection, Rejection)
+    assert rejection.principal == "test#alice"
+
+
+@pytest.mark.parametrize("door", ["show", "policy", "desk"])
+async def test_a_bug_before_the_intent_refuses_and_is_recorded(door: str) -> None:
+    world = World(decisions=[HOLD], settlements=[APPROVED], faults={door: [ZeroDivisionError("a bug")]})
+    answer = await world.walk()
+    assert isinstance(answer, Refused)
+    assert answer.code is RefusalCode.UNAVAILABLE
+    assert "a bug" not in answer.reason
+    assert world.recorded() == ["Rejection"]
+    assert "sent" not in world.log
+
+
+async def test_without_a_durable_intent_there_is_no_effect() -> None:
+    world = World(faults={"Intent": [LedgerUnavailable("disk full")]})
+    answer = await world.walk()
+    assert isinstance(answer, Refused)
+    assert answer.code is RefusalCode.UNAVAILABLE
+    assert "sent" not in world.log
+
+
+@pytest.mark.parametrize(("upstream", "reached"), [([], True), ([UpstreamError("down", sent=False)], False)])
+async def test_without_a_durable_outcome_the_answer_is_withheld(upstream: list[BaseException], reached: bool) -> None:
+    world = World(faults={"Outcome": [LedgerUnavailable("disk full")], "upstream": upstream})
+    answer = await world.walk()
+    assert isinstance(answer, Failed)
+    assert (answer.code, answer.reached) == (FailureCode.UNRECORDED, reached)
+
+
+async def test_a_refusal_that_cannot_be_recorded_is_still_a_refusal() -> None:
+    world = World(decisions=[DENY], faults={"Refusal": [LedgerUnavailable("disk full")]})
+    answer = await world.walk()
+    assert isinstance(answer, Refused)
+    assert answer.code is RefusalCode.UNAVAILABLE
+    refused = Refused(code=RefusalCode.MALFORMED, reason="not JSON")
+    world = World(faults={"Rejection": [LedgerUnavailable("disk full")]})
+    assert await world.corridor().reject(REQUEST.origin, refused) == refused
+
+
+async def test_a_message_that_is_no_call_is_recorded() -> None:
+    world = World()
+    refused = Refused(code=RefusalCode.MALFORMED, reason="not JSON")
+    assert await world.corridor().reject(REQUEST.origin, refused) is refused
+    assert world.entries == [Rejection(origin=REQUEST.origin, refused=refused)]
+
+
+async def test_a_cancelled_call_has_an_outcome_at_once() -> None:
+    world = World(hang=anyio.Event())
+    assert world.hang
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(world.walk)
+            await world.hang.wait()
+            tasks.cancel_scope.cancel()
+    outcome = world.entries[-1]
+    assert isinstance(outcome, Outcome)
+    assert isinstance(outcome.result, Failed)
+    assert outcome.result.code is FailureCode.CANCELLED
+
+
+async def test_a_call_cancelled_while_its_intent_commits_has_an_outcome_too() -> None:
+    class Slow(World):
+        async def append(self, entry: EntryT) -> Sealed[EntryT]:
+            if isinstance(entry, Intent):
+                scope.cancel()
+            return await super().append(entry)
+
+    world = Slow(hang=anyio.Event())
+    with anyio.fail_after(5), anyio.CancelScope() as scope:
+        await world.walk()
+    assert world.recorded() == ["Intent", "Outcome"]
+
+
+async def test_a_call_cancelled_while_it_waits_for_people_has_no_intent() -> None:
+    class Cancelled(World):
+        async def settle(self, *args: Any) -> Any:
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    world = Cancelled(decisions=[HOLD])
+    with anyio.fail_after(5), anyio.CancelScope() as scope:
+        await world.walk()
+    assert world.recorded() == []
