@@ -1,0 +1,5 @@
+"""`python -m mcpgw` is `mcpgw`."""
+
+from mcpgw.cli.main import run
+
+run()

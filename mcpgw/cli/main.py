@@ -1,0 +1,77 @@
+"""`mcpgw VERB …`. Only the module of the verb that was asked for is imported, so that `--help` answers at once."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import typer
+
+from mcpgw.core.errors import ConfigError, GatewayError
+
+USAGE_EXIT = 2
+"""Exit code where the configuration or the command line is wrong; 1 is for everything else that went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    name: str
+    module: str
+    """Below `mcpgw.cli`; it holds a function, or a typer app, called `attribute`."""
+    attribute: str
+    help: str
+
+
+VERBS = (
+    Verb("init", "init", "init", "Make a working folder; import an existing client's servers."),
+    Verb("check", "check", "check", "Validate configuration, catalog, credentials, upstreams, model and store."),
+    Verb("serve", "serve", "serve", "Run the gateway over HTTP."),
+    Verb("stdio", "serve", "stdio", "Run the gateway over stdio, for Claude Desktop and local agents."),
+    Verb("catalog", "catalog", "catalog", "List upstream tools; see and accept what changed."),
+    Verb("keys", "keys", "keys", "Create, list and revoke API keys."),
+    Verb("explain", "explain", "explain", "Say what policy would decide on a call, and why."),
+    Verb("approvals", "approvals", "approvals", "List, show, approve and deny held calls."),
+    Verb("log", "log", "log", "Search and follow the record."),
+    Verb("verify", "verify", "verify", "Prove that nobody changed the record, or find where."),
+    Verb("checkpoint", "verify", "checkpoint", "Print the current signed checkpoint."),
+    Verb("redact", "redact", "redact", "Redact JSON lines from standard input, for measuring."),
+    Verb("demo", "demo", "demo", "Run the whole story on real upstreams, in a folder of its own."),
+)
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """Return the application with the verb that the arguments ask for; the other verbs are only listed."""
+    app = typer.Typer(name="mcpgw", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(_main)
+    asked = next((word for word in arguments if not word.startswith("-")), "")
+    for verb in VERBS:
+        if verb.name != asked:
+            app.command(verb.name, help=verb.help)(_only_listed)
+            continue
+        found = getattr(importlib.import_module(f"mcpgw.cli.{verb.module}"), verb.attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=verb.name, help=verb.help)
+        else:
+            app.command(verb.name, help=verb.help)(found)
+    return app
+
+
+def run() -> None:
+    """Entry point: errors of ours are one readable message and an exit code, never a traceback."""
+    try:
+        build(sys.argv[1:])()
+    except GatewayError as error:
+        print(f"mcpgw: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"       {error.hint}", file=sys.stderr)
+        sys.exit(USAGE_EXIT if isinstance(error, ConfigError) else 1)
+    except BrokenPipeError:
+        sys.exit(1)  # `mcpgw log | head`: the reader has what it wanted
+
+
+def _main() -> None:
+    """One MCP endpoint in front of all of an institution's MCP servers, with proof of what happened behind it."""
+
+
+def _only_listed() -> None:
+    """Stand in for a verb that was not asked for: it is listed, and never runs."""

@@ -1,0 +1,328 @@
+"""config.toml and `MCPGW_…` environment, parsed once at the rim into frozen values.
+
+Unknown keys are errors with file, line and a suggestion. The environment overrides the file:
+`MCPGW_LISTEN__PORT=9000` is `[listen] port = 9000`. Secrets have no place in this file.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from mcpgw.core.errors import ConfigError
+from mcpgw.core.toml import line_of, parse, suggestion
+
+CONFIG_FILE = "config.toml"
+
+OTHER_VARIABLES = ("MCPGW_API_KEY", "MCPGW_API_KEY_FILE", "MCPGW_PYTHON")
+"""Variables that are not settings: the credential of `mcpgw stdio` and the CLI, and the interpreter of scripts/setup."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(value: object) -> object:
+    """Read `"90s"`, `"15m"`, `"1h"`, `"2d"`, `"250ms"`; a bare number is seconds."""
+    if not isinstance(value, str):
+        return value
+    found = _DURATION.fullmatch(value.strip())
+    if not found:
+        raise ValueError('a duration looks like "250ms", "90s", "15m", "1h" or "2d"')
+    return float(found[1]) * _UNIT_S[found[2]]
+
+
+Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+
+
+class Section(BaseModel):
+    """A table of config.toml: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Listen(Section):
+    """Where `mcpgw serve` listens, and what it accepts there."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    public_url: str = ""
+    """The URL under which clients reach the gateway, without a path: `https://mcp.bank.example`. Empty: as listened."""
+    allowed_hosts: list[str] = []
+    """Further `Host` values, beside the loopback names and the public URL's."""
+    allowed_origins: list[str] = []
+    """`Origin` values of browsers that may call, beside the gateway's own."""
+    max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    max_sessions: int = Field(default=10_000, ge=1)
+    shutdown_grace: Seconds = 10.0
+    """How long calls in flight may finish at shutdown, before they are cancelled and recorded."""
+
+
+class Issuer(Section):
+    """One OIDC issuer whose access tokens are accepted."""
+
+    issuer: str
+    """Exactly the `iss` of its tokens; discovery starts there."""
+    audience: list[str] = Field(min_length=1)
+    """One of these must be in `aud`: the gateway's own resource identifier."""
+    algorithms: list[str] = ["RS256", "PS256", "ES256", "EdDSA"]
+    groups_claim: str = "groups"
+    """Claim that lists groups; a dotted path reaches into objects (`realm_access.roles`)."""
+    subject_claim: str = "sub"
+    leeway: Seconds = 60.0
+    claims: list[str] = []
+    """Further claims that rules and role members may look at."""
+    types: list[str] = ["at+jwt", "JWT"]
+    """Accepted `typ` headers."""
+
+
+class IdentitySettings(Section):
+    """Who may come in. Without an entry here, API keys of `mcpgw keys` are the only way."""
+
+    issuers: list[Issuer] = []
+    scopes_supported: list[str] = []
+    """OAuth scopes to advertise in the protected-resource metadata; the least that a client should ask for."""
+    unsafe_allow_anonymous: bool = False
+    """Development only: calls without a credential are made by `anonymous`. Refused unless the listener is on loopback."""
+
+
+class Role(Section):
+    """Members get scopes."""
+
+    members: list[str] = Field(min_length=1)
+    """`user:alice`, `group:tellers`, `claim:dept=fraud`, `kind:agent` or `everyone`."""
+    scopes: list[str] = Field(min_length=1)
+
+
+class Scope(Section):
+    """A selection of tools: what is given must all match."""
+
+    tools: list[str] = []
+    """Globs over published names: `bank__lookup_*`."""
+    tags: list[str] = []
+    risk: list[Literal["low", "high"]] = []
+    annotations: dict[str, bool] = {}
+
+
+class Sql(Section):
+    """A condition over an SQL argument. SQL that cannot be parsed matches."""
+
+    argument: str
+    dialect: str = ""
+    statements: list[str] = []
+    allow_only: list[str] = []
+    tables: list[str] = []
+    write_tables: list[str] = []
+    without_where: bool = False
+
+
+class Rule(Section):
+    """One rule. deny beats hold beats allow; within an effect the first match gives the reason."""
+
+    id: Name
+    effect: Literal["deny", "hold", "allow"]
+    reason: str = ""
+    """A sentence for the caller."""
+    tools: list[str] = ["*"]
+    roles: list[str] = []
+    """Role names or members; empty means everybody."""
+    when: str = ""
+    """A CEL expression over `identity`, `tool` and `args`."""
+    sql: Sql | None = None
+    approvers: list[str] = []
+    """For `hold`: `group:payments-leads`, `user:carol`."""
+    quorum: int = Field(default=1, ge=1, le=10)
+    deadline: Seconds | None = None
+    lifts_risk: bool = False
+    """For `allow`: the built-in hold on `risk = "high"` does not apply where this rule matches."""
+
+
+class ApprovalSettings(Section):
+    """The desk's defaults, and who decides on `risk = "high"` where no rule says so."""
+
+    approvers: list[str] = []
+    quorum: int = Field(default=1, ge=1, le=10)
+    deadline: Seconds = 3600.0
+    budget: Seconds = 4.0
+    """How long a held call keeps an unknown client waiting before it is told to come back."""
+    budgets: dict[str, Seconds] = {}
+    """The same by `clientInfo.name`, for clients that are known to wait: `claude-code = "45s"`."""
+
+
+class RedactionSettings(Section):
+    """How personal data is found and masked, beside the columns and paths of the catalog."""
+
+    model: str = "en_core_web_sm"
+    """A spaCy model package that is installed, or `none` for patterns alone."""
+    language: str = "en"
+    workers: int = Field(default=1, ge=1, le=64)
+    timeout: Seconds = 10.0
+    max_bytes: int = Field(default=20_000_000, ge=1024)
+    """Larger replies are withheld."""
+    blobs: Literal["withhold", "pass"] = "withhold"
+    """Images, audio and binary resources, which no detector reads."""
+    score_threshold: float = Field(default=0.4, ge=0, le=1)
+    operators: dict[str, Literal["mask", "partial", "hash", "drop", "keep"]] = {}
+    """By entity type, `PERSON = "partial"`; all others are masked."""
+
+
+class LedgerSettings(Section):
+    """The tamper-evident record."""
+
+    origin: str = "mcpgw.local/ledger"
+    """The log's name in checkpoints (C2SP tlog-checkpoint): a host and path that is yours, and never changes."""
+
+
+class Sink(Section):
+    """A copy of the record for the SIEM. Only clean data leaves."""
+
+    name: Name
+    kind: Literal["file", "webhook", "splunk"]
+    path: str = ""
+    """For `file`: JSON lines are appended here, relative to the folder."""
+    url: str = ""
+    secret: str = ""
+    """A `${env:NAME}` or `${file:path}` reference: HMAC key (webhook) or token (splunk)."""
+
+
+class Settings(BaseSettings):
+    """Everything of config.toml, and where the folder is."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="MCPGW_", env_nested_delimiter="__", nested_model_default_partial_update=True
+    )
+
+    folder: Path = Field(default=Path(), exclude=True)
+    name: str = "mcpgw"
+    """What clients show as the server's name."""
+    instructions: str = ""
+    """Sent to clients as the server's instructions."""
+    data: str = "data"
+    """Folder of ledger and approvals, relative to this file."""
+    listen: Listen = Listen()
+    identity: IdentitySettings = IdentitySettings()
+    roles: dict[Name, Role] = {}
+    scopes: dict[Name, Scope] = {}
+    rules: list[Rule] = []
+    approval: ApprovalSettings = ApprovalSettings()
+    redaction: RedactionSettings = RedactionSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    sinks: list[Sink] = []
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / self.data
+
+    @property
+    def keys_dir(self) -> Path:
+        return self.folder / "keys"
+
+    @property
+    def catalog_dir(self) -> Path:
+        return self.folder / "catalog"
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / CONFIG_FILE
+
+    @property
+    def public_url(self) -> str:
+        return self.listen.public_url.rstrip("/") or f"http://{self.listen.host}:{self.listen.port}"
+
+
+def load(folder: Path) -> Settings:
+    """Read `folder/config.toml` and the environment.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or a key or value is wrong; all complaints at once, one a line.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        hint = "Make a working folder with `mcpgw init`, or name one with `-C DIR`."
+        raise ConfigError("there is no such file", where=str(path), hint=hint) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", where=str(path)) from error
+    return from_text(text, folder, str(path))
+
+
+def from_text(text: str, folder: Path, file: str = CONFIG_FILE) -> Settings:
+    """Parse the text of a config.toml.
+
+    Raises:
+        ConfigError: see `load`.
+    """
+    values = parse(text, file)
+    if "folder" in values:
+        raise ConfigError("unknown key `folder`", where=f"{file}:{line_of(text, ('folder',))}")
+    _refuse_unknown_variables(os.environ)
+    try:
+        return Settings(**values, folder=folder)
+    except ValidationError as error:
+        complaints = [_complaint(problem, text, file) for problem in error.errors(include_url=False)]
+        raise ConfigError("\n".join(complaints)) from None
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    """A typo in the environment is an error too, and not a setting that silently does nothing."""
+    known = set(Settings.model_fields) - {"folder"}
+    for variable in environ:
+        name = variable.removeprefix("MCPGW_").partition("__")[0].lower()
+        if variable.startswith("MCPGW_") and variable not in OTHER_VARIABLES and name not in known:
+            names = [f"MCPGW_{key.upper()}" for key in known] + list(OTHER_VARIABLES)
+            raise ConfigError(f"unknown variable. {suggestion(variable, names)}".rstrip(), where=f"environment: {variable}")
+
+
+def _complaint(problem: Any, text: str, file: str) -> str:
+    location = tuple(part for part in cast(tuple[str | int, ...], problem["loc"]) if part != "[key]")
+    dotted = ".".join(str(part) for part in location)
+    where = f"{file}:{line_of(text, location)}"
+    if problem["type"] == "extra_forbidden":
+        hint = suggestion(str(location[-1]), _known(location[:-1]))
+        return f"{where}: unknown key `{dotted}`. {hint}".rstrip()
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: `{dotted}`: {message[0].lower()}{message[1:]}"
+
+
+def _known(location: tuple[str | int, ...]) -> list[str]:
+    """Return the keys that exist in the table at this place of the schema."""
+    schema = Settings.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location:
+        node = _resolve(node, schema)
+        node = node.get("items", {}) if isinstance(part, int) else _property(node, part)
+    keys = set(_resolve(node, schema).get("properties", {}))
+    return sorted(keys - {"folder"})
+
+
+def _property(node: dict[str, Any], name: str) -> dict[str, Any]:
+    properties = node.get("properties", {})
+    if name in properties:
+        return cast(dict[str, Any], properties[name])
+    for candidate in (node.get("additionalProperties"), *node.get("patternProperties", {}).values()):
+        if isinstance(candidate, dict):
+            return candidate
+    return {}
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    for choice in node.get("anyOf", [node]):
+        if "$ref" in choice:
+            return cast(dict[str, Any], schema["$defs"][choice["$ref"].removeprefix("#/$defs/")])
+    return node
