@@ -1,0 +1,233 @@
+"""Checkpoints: C2SP tlog-checkpoint in a C2SP signed-note (v1.0.0), signed with Ed25519.
+
+    <origin>
+    <size>
+    <root hash, base64>
+
+    — <key name> <base64 of key id and signature>
+
+The key's name is the log's origin. Other lines may sign the same text (witnesses, a rotated key, another algorithm): whoever
+reads a note ignores keys that he does not know and believes none but those that he does.
+"""
+
+import base64
+import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from mcpgw.core.errors import GatewayError
+from mcpgw.ledger.tree import HASH_BYTES
+
+ED25519 = b"\x01"
+"""The signature type identifier byte (signed-note, "Signature types")."""
+MAX_NOTE_BYTES = 1_000_000
+"""A reader's bound, far above 16 post-quantum signatures, which every reader must accept."""
+MAX_SIGNATURES = 100
+_KEY_ID_BYTES = 4
+_KEY_BYTES = 32
+_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+_DASH = "\N{EM DASH} "
+_PRIVATE = "PRIVATE+KEY+"
+
+
+class InvalidNote(GatewayError):
+    """A note, a checkpoint or a key is not what it claims to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A tree head: the root over the first `size` leaves of the log `origin`."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    def text(self) -> str:
+        """Return the note text, final newline included."""
+        return f"{self.origin}\n{self.size}\n{_b64(self.root)}\n"
+
+    @classmethod
+    def parse(cls, text: str) -> "Checkpoint":
+        """Read a note text; extension lines are allowed and ignored (tlog-checkpoint, "Note text").
+
+        Raises:
+            InvalidNote: it breaks the format.
+        """
+        lines = text.split("\n")
+        if len(lines) < 4 or lines.pop() or not all(lines):
+            raise InvalidNote("a checkpoint is three or more lines, none of them empty")
+        origin, size, root = lines[:3]
+        if not _SIZE.fullmatch(size):
+            raise InvalidNote("a checkpoint's second line is the tree's size in decimal, without leading zeroes")
+        digest = _unb64(root, "a checkpoint's root hash")
+        if len(digest) != HASH_BYTES:
+            raise InvalidNote(f"a checkpoint's root hash has {HASH_BYTES} bytes, not {len(digest)}")
+        return cls(origin, int(size), digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """A public key and the name that it signs by."""
+
+    name: str
+    key: bytes
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if len(self.key) != _KEY_BYTES:
+            raise InvalidNote(f"an Ed25519 key has {_KEY_BYTES} bytes, not {len(self.key)}")
+
+    @property
+    def key_id(self) -> bytes:
+        return hashlib.sha256(self.name.encode() + b"\n" + ED25519 + self.key).digest()[:_KEY_ID_BYTES]
+
+    def vkey(self) -> str:
+        """Return `name+hash+base64`, as Go's sumdb/note and the C2SP tools read it."""
+        return f"{self.name}+{self.key_id.hex()}+{_b64(ED25519 + self.key)}"
+
+    @classmethod
+    def parse(cls, vkey: str) -> "Verifier":
+        """Read a verifier key.
+
+        Raises:
+            InvalidNote: it is no Ed25519 key, or its name and hash do not belong to it.
+        """
+        name, key_id, key = _split_key(vkey)
+        verifier = cls(name, key)
+        if verifier.key_id.hex() != key_id:
+            raise InvalidNote(f"the verifier key of {name} does not have the hash {key_id}")
+        return verifier
+
+    def verifies(self, text: str, signature: bytes) -> bool:
+        try:
+            Ed25519PublicKey.from_public_bytes(self.key).verify(signature, text.encode())
+        except InvalidSignature:
+            return False
+        return True
+
+
+class Signer:
+    """A private key and the name that it signs by. Its `repr` does not tell the key."""
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self._seed = seed
+        self.verifier = Verifier(name, self._key.public_key().public_bytes_raw())
+
+    @classmethod
+    def generate(cls, name: str) -> "Signer":
+        return cls(name, Ed25519PrivateKey.generate().private_bytes_raw())
+
+    @classmethod
+    def parse(cls, skey: str) -> "Signer":
+        """Read what `skey` wrote: `PRIVATE+KEY+name+hash+base64`, the form of Go's sumdb/note.
+
+        Raises:
+            InvalidNote: it is no such key. The message never holds key material.
+        """
+        if not skey.startswith(_PRIVATE):
+            raise InvalidNote(f"a signing key starts with {_PRIVATE}")
+        name, key_id, seed = _split_key(skey.removeprefix(_PRIVATE))
+        signer = cls(name, seed)
+        if signer.verifier.key_id.hex() != key_id:
+            raise InvalidNote(f"the signing key of {name} does not have the hash {key_id}")
+        return signer
+
+    def skey(self) -> str:
+        return f"{_PRIVATE}{self.verifier.name}+{self.verifier.key_id.hex()}+{_b64(ED25519 + self._seed)}"
+
+    def sign(self, text: str) -> str:
+        """Return the signed note over a text that ends in a newline."""
+        signature = self.verifier.key_id + self._key.sign(text.encode())
+        return f"{text}\n{_DASH}{self.verifier.name} {_b64(signature)}\n"
+
+
+def open_note(note: str, verifiers: Sequence[Verifier]) -> str:
+    """Return the text of a note that at least one of the verifiers signed, and that none of them signed wrongly.
+
+    Raises:
+        InvalidNote: malformed, a known key's signature is wrong, or no known key signed it.
+    """
+    text, lines = _split_note(note)
+    known = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
+    believed = False
+    for line in lines:
+        name, key_id, signature = _split_signature(line)
+        verifier = known.get((name, key_id))
+        if verifier is None:
+            continue
+        if not verifier.verifies(text, signature):
+            raise InvalidNote(f"the signature of {name} is wrong: the text or the signature was altered")
+        believed = True
+    if not believed:
+        names = ", ".join(sorted({verifier.name for verifier in verifiers})) or "nobody"
+        raise InvalidNote(f"the note is signed by none of the keys that are trusted here ({names})")
+    return text
+
+
+def open_checkpoint(note: str, verifiers: Sequence[Verifier]) -> Checkpoint:
+    """Return the checkpoint of a signed note.
+
+    Raises:
+        InvalidNote: as `open_note` and `Checkpoint.parse`.
+    """
+    return Checkpoint.parse(open_note(note, verifiers))
+
+
+def _split_note(note: str) -> tuple[str, list[str]]:
+    if len(note) > MAX_NOTE_BYTES:
+        raise InvalidNote(f"the note is longer than {MAX_NOTE_BYTES} characters")
+    if any(ord(char) < 0x20 and char != "\n" for char in note):
+        raise InvalidNote("the note holds a control character")
+    head, blank, tail = note.rpartition("\n\n")
+    if not blank or not tail.endswith("\n"):
+        raise InvalidNote("a note is a text, an empty line and signature lines")
+    lines = tail.removesuffix("\n").split("\n")
+    if len(lines) > MAX_SIGNATURES:
+        raise InvalidNote(f"the note has more than {MAX_SIGNATURES} signatures")
+    return head + "\n", lines
+
+
+def _split_signature(line: str) -> tuple[str, bytes, bytes]:
+    name, space, encoded = line.removeprefix(_DASH).partition(" ")
+    if not line.startswith(_DASH) or not space:
+        raise InvalidNote("a signature line is an em dash, a key name and a signature")
+    _check_name(name)
+    signature = _unb64(encoded, f"the signature of {name}")
+    if len(signature) <= _KEY_ID_BYTES:
+        raise InvalidNote(f"the signature of {name} is too short")
+    return name, signature[:_KEY_ID_BYTES], signature[_KEY_ID_BYTES:]
+
+
+def _split_key(text: str) -> tuple[str, str, bytes]:
+    name, _, rest = text.strip().partition("+")
+    key_id, _, encoded = rest.partition("+")  # base64 may hold a plus; names and hashes do not
+    key = _unb64(encoded, f"the key of {name!r}")
+    if key[:1] != ED25519 or len(key) != 1 + _KEY_BYTES:
+        raise InvalidNote(f"the key of {name!r} is not an Ed25519 key")
+    return name, key_id, key[1:]
+
+
+def _check_name(name: str) -> None:
+    if not name or any(char.isspace() or char == "+" or unicodedata.category(char) == "Cc" for char in name):
+        raise InvalidNote(f"a key's name is not empty and has no space, plus or control character: {name!r}")
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _unb64(text: str, what: str) -> bytes:
+    """Decode base64 that has one spelling only: padded, no stray bits, nothing outside the alphabet."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        data = b""
+    if not data or _b64(data) != text:
+        raise InvalidNote(f"{what} is not standard base64")
+    return data

@@ -1,0 +1,137 @@
+"""Checkpoints and notes against the rules and examples of C2SP signed-note and tlog-checkpoint."""
+
+import base64
+
+import pytest
+
+from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, Verifier, open_checkpoint, open_note
+from mcpgw.ledger.tree import EMPTY_ROOT
+
+# The example of Go's sumdb/note, which the C2SP document grew out of: made by an implementation that is not ours.
+PETER_VKEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+PETER_TEXT = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
+PETER_NOTE = (
+    PETER_TEXT
+    + "\n— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
+)
+EXAMPLE = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n"
+
+
+@pytest.fixture(scope="module")
+def signer() -> Signer:
+    return Signer.generate("example.com/log")
+
+
+def test_a_note_of_another_implementation_opens_and_an_altered_one_does_not() -> None:
+    peter = Verifier.parse(PETER_VKEY)
+    assert peter.vkey() == PETER_VKEY
+    assert open_note(PETER_NOTE, [peter]) == PETER_TEXT
+    with pytest.raises(InvalidNote, match="PeterNeumann is wrong"):
+        open_note(PETER_NOTE.replace("answer", "Answer"), [peter])
+
+
+def test_the_example_of_the_specification_is_read_and_written_byte_for_byte() -> None:
+    checkpoint = Checkpoint.parse(EXAMPLE)
+    assert (checkpoint.origin, checkpoint.size) == ("example.com/behind-the-sofa", 20852163)
+    assert checkpoint.text() == EXAMPLE
+    assert Checkpoint.parse(EXAMPLE + "an extension\n") == checkpoint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a\n1\n",
+        EXAMPLE.removesuffix("\n"),
+        EXAMPLE + "\n",
+        "\n" + EXAMPLE,
+        EXAMPLE.replace("20852163", "020852163"),
+        EXAMPLE.replace("20852163", "-1"),
+        EXAMPLE.replace("20852163", "٣"),
+        EXAMPLE.replace("20852163", "9" * 5000),
+        EXAMPLE.replace("CsUY", "Cs-Y"),
+        EXAMPLE.replace("CsUYapGG", "CsUY"),
+        EXAMPLE.replace("q2I=", "q2J="),  # the same bytes with stray bits
+    ],
+)
+def test_a_text_that_breaks_the_format_is_refused(text: str) -> None:
+    with pytest.raises(InvalidNote):
+        Checkpoint.parse(text)
+
+
+def test_a_signed_checkpoint_opens_with_its_key_alone(signer: Signer) -> None:
+    checkpoint = Checkpoint("example.com/log", 0, EMPTY_ROOT)
+    note = signer.sign(checkpoint.text())
+    assert open_checkpoint(note, [signer.verifier]) == checkpoint
+    stranger = Signer.generate("example.com/log")  # the same name, another key
+    with pytest.raises(InvalidNote, match="none of the keys"):
+        open_checkpoint(note, [stranger.verifier])
+    with pytest.raises(InvalidNote, match=r"none of the keys that are trusted here \(nobody\)"):
+        open_checkpoint(note, [])
+
+
+def test_signatures_of_unknown_keys_are_ignored_wherever_they_stand(signer: Signer) -> None:
+    text = Checkpoint("example.com/log", 0, EMPTY_ROOT).text()
+    lines = [Signer.generate(f"witness{n}").sign(text).removeprefix(text + "\n") for n in range(16)]
+    note = text + "\n" + lines[0] + signer.sign(text).removeprefix(text + "\n") + "".join(lines[1:])
+    assert open_note(note, [signer.verifier]) == text
+
+
+def test_one_wrong_signature_of_a_known_key_spoils_the_note(signer: Signer) -> None:
+    text, other = "text\n", Signer.generate("other")
+    wrong = other.sign("another text\n").removeprefix("another text\n\n")
+    with pytest.raises(InvalidNote, match="signature of other is wrong"):
+        open_note(signer.sign(text) + wrong, [signer.verifier, other.verifier])
+
+
+def test_the_text_ends_at_the_last_empty_line(signer: Signer) -> None:
+    text = "one\n\ntwo\n"
+    assert open_note(signer.sign(text), [signer.verifier]) == text
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "no signature\n",
+        "text\n\n",
+        "text\n\n— name",
+        "text\n\n- name AAAAAAA=\n",
+        "text\n\n— name\n",
+        "text\n\n— na+me AAAAAAA=\n",
+        "text\n\n—  AAAAAAA=\n",
+        "text\n\n— name AAAA\n",
+        "text\n\n— name AAAAA\n",
+        "te\txt\n\n— name AAAAAAA=\n",
+        "text\n\n" + "— name AAAAAAA=\n" * 101,
+        "x" * 1_000_001,
+    ],
+)
+def test_a_malformed_note_is_refused(note: str, signer: Signer) -> None:
+    with pytest.raises(InvalidNote):
+        open_note(note, [signer.verifier])
+
+
+def test_keys_survive_being_written_and_name_their_hash(signer: Signer) -> None:
+    again = Signer.parse(signer.skey() + "\n")
+    assert again.verifier == signer.verifier == Verifier.parse(signer.verifier.vkey())
+    assert again.sign("text\n") == signer.sign("text\n")
+    assert signer.skey() not in repr(signer)
+
+
+@pytest.mark.parametrize("spoil", [lambda k: k.replace("log+", "log2+"), lambda k: k[:-4], lambda k: "x" + k, lambda k: ""])
+def test_a_spoiled_key_is_refused(spoil, signer: Signer) -> None:
+    with pytest.raises(InvalidNote):
+        Signer.parse(spoil(signer.skey()))
+    with pytest.raises(InvalidNote):
+        Verifier.parse(spoil(signer.verifier.vkey()).removeprefix("x"))if spoil(signer.verifier.vkey())[:1] != "x" else Verifier.parse("")
+
+
+def test_other_key_types_and_unusable_names_are_refused() -> None:
+    with pytest.raises(InvalidNote, match="not an Ed25519 key"):
+        Verifier.parse("name+00000000+" + base64.b64encode(b"\x04" + b"k" * 32).decode())
+    for name in ("", "with space", "with+plus", "with\u2003em space", "nul\x00"):
+        with pytest.raises(InvalidNote, match="name"):
+            Verifier(name, b"k" * 32)
+    with pytest.raises(InvalidNote, match="32 bytes"):
+        Verifier("name", b"k")
