@@ -42,7 +42,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 class Section(BaseModel):
     """A table of config.toml: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Listen(Section):
@@ -193,7 +193,12 @@ class Settings(BaseSettings):
     """Everything of config.toml, and where the folder is."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="MCPGW_", env_nested_delimiter="__", nested_model_default_partial_update=True
+        frozen=True,
+        extra="forbid",
+        env_prefix="MCPGW_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+        use_attribute_docstrings=True,
     )
 
     folder: Path = Field(default=Path(), exclude=True)
