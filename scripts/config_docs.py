@@ -15,8 +15,9 @@ from mcpgw.settings import Settings
 HEAD = """# config.toml, key by key
 
 Made from `mcpgw/settings.py` by `scripts/config_docs.py`; a test holds the two together. Unknown keys are errors with a
-suggestion. Durations are written `"250ms"`, `"90s"`, `"15m"`, `"1h"`, `"2d"`; a bare number is seconds. Every key can be overridden by the
-environment: `MCPGW_LISTEN__PORT=9000` is `[listen] port = 9000`. Rules and scopes in detail: [policy.md](policy.md).
+suggestion. Durations are written `"250ms"`, `"90s"`, `"15m"`, `"1h"`, `"2d"`; a bare number is seconds. Every key can be
+overridden by the environment: `MCPGW_LISTEN__PORT=9000` is `[listen] port = 9000`. Rules and scopes in detail:
+[policy.md](policy.md); upstream servers: [catalog.md](catalog.md).
 """
 
 
