@@ -1,0 +1,53 @@
+"""What an approver looks at: exactly the facts that the digest binds, in characters that cannot deceive."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from mcpgw.approval.seal import Seal, SealBroken
+from mcpgw.approval.visible import oddities, visible_json
+from mcpgw.core.canonical import commitment
+from mcpgw.ports import Approval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """One approval, laid out for a person."""
+
+    approval: Approval
+    exact: bool
+    """True: the arguments are what will run, to the letter. False: they are the clean ones, the exact ones being erased."""
+    arguments: str
+    """JSON over several lines, see `visible_json`."""
+    oddities: tuple[str, ...]
+    """The characters that were escaped in it, for the reader's attention; mostly none."""
+    commitment: str
+    """Hex `SHA-256(nonce || arguments)`: says later what was on the screen, and tells nothing by itself."""
+
+
+def lay_out(approval: Approval, seal: Seal) -> Sheet:
+    """Lay out an approval: with exact arguments while people decide, with clean ones once they are erased.
+
+    Raises:
+        SealBroken: the exact facts do not open, or are not those that the digest binds.
+    """
+    exact = bool(approval.exact)
+    facts = _exact_facts(approval, seal) if exact else approval.facts
+    text = visible_json(facts["arguments"])
+    salt = bytes.fromhex(seal.nonce(approval.id))
+    return Sheet(
+        approval=approval,
+        exact=exact,
+        arguments=text,
+        oddities=oddities(facts["arguments"]),
+        commitment=commitment(salt, text.encode()),
+    )
+
+
+def _exact_facts(approval: Approval, seal: Seal) -> dict[str, object]:
+    plain = seal.open(approval.id, approval.exact)
+    if hashlib.sha256(plain).hexdigest() != approval.digest:
+        hint = "Run `mcpgw verify`: the store may have been changed."
+        raise SealBroken(f"The facts kept for {approval.id} are not those that its digest binds.", hint=hint)
+    facts: dict[str, object] = json.loads(plain)
+    return facts
