@@ -1,0 +1,248 @@
+"""What upstreams offer against what was accepted: the difference an admin reads, and the acceptance that ends it. Pure."""
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mcpgw.catalog.definition import KINDS, Fault, Offered, Offers, examine
+from mcpgw.catalog.entry import Entry
+from mcpgw.catalog.lock import Accepted, Lock, Pinned
+from mcpgw.catalog.visible import Hidden, hidden_in, visible
+from mcpgw.core.errors import ConfigError
+from mcpgw.core.model import Json, JsonObject, TargetKind
+from mcpgw.ports import Definitions
+
+_ALIKE = 0.8
+"""Share of words that a removed and an added definition have in common from which it is told as a probable rename."""
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One thing that is offered and not accepted as it is, or accepted and offered no more."""
+
+    kind: TargetKind
+    name: str
+    """The upstream's own."""
+    before: JsonObject | None
+    """None: it was not accepted before."""
+    after: JsonObject | None
+    """None: it is offered no more."""
+    renamed_from: str = ""
+    """For something new: what it probably was called. Its `before` is that definition."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """A unified diff by field, hidden characters escaped, without terminal control."""
+        return tuple(_field_diff(self.before or {}, self.after or {}))
+
+    @property
+    def hidden(self) -> tuple[Hidden, ...]:
+        """What the offered definition hides from a reader's eye."""
+        return tuple(hidden_in(self.after))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How one server stands to what was accepted of it."""
+
+    server: str
+    problem: str = ""
+    """Why its offers are not known; then only the lock's side is told."""
+    is_new: bool = False
+    """Nothing was accepted of it yet."""
+    is_gone: bool = False
+    """It is in the lock and no more in the catalog."""
+    reached: tuple[str, ...] = ()
+    """Diff of how it is reached; empty where that is as accepted."""
+    added: tuple[Difference, ...] = ()
+    changed: tuple[Difference, ...] = ()
+    removed: tuple[Difference, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    unchanged: int = 0
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.problem or self.is_new or self.is_gone or self.reached or self.differences)
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        return (*self.added, *self.changed, *self.removed)
+
+
+def diff(
+    entries: Mapping[str, Entry], lock: Lock, offered: Mapping[str, Definitions | str], servers: Sequence[str] = ()
+) -> tuple[Drift, ...]:
+    """Compare the named servers (all, if none are named) with the lock, by name. In `offered` a text is why it is unknown."""
+    wanted = servers or sorted(
+        {name for name, entry in entries.items() if entry.enabled} | (lock.servers.keys() - entries.keys())
+    )
+    return tuple(_drift(name, entries, lock, offered.get(name, "it was not asked")) for name in wanted)
+
+
+def _drift(server: str, entries: Mapping[str, Entry], lock: Lock, offered: Definitions | str) -> Drift:
+    if server not in entries:
+        return Drift(server=server, is_gone=server in lock.servers, problem="" if server in lock.servers else "no such server")
+    pinned = lock.servers.get(server)
+    reached = _reached_diff(pinned, entries[server])
+    if isinstance(offered, str):
+        return Drift(server=server, problem=offered, is_new=pinned is None, reached=reached)
+    offers = examine(offered)
+    added, changed, removed = _compare(offers, pinned or Pinned(reached={}))
+    return Drift(
+        server=server,
+        is_new=pinned is None,
+        reached=reached,
+        added=added,
+        changed=changed,
+        removed=removed,
+        faults=offers.faults,
+        unchanged=len(offers.items) - len(added) - len(changed),
+    )
+
+
+def _reached_diff(pinned: Pinned | None, entry: Entry) -> tuple[str, ...]:
+    if pinned is None or pinned.fingerprint == entry.fingerprint:
+        return ()
+    return tuple(_field_diff(pinned.reached, entry.reached))
+
+
+def _compare(offers: Offers, pinned: Pinned) -> tuple[tuple[Difference, ...], tuple[Difference, ...], tuple[Difference, ...]]:
+    added: list[Difference] = []
+    changed: list[Difference] = []
+    offered_names = {(item.kind, item.name) for item in offers.items}
+    removed = [
+        Difference(kind=kind, name=name, before=accepted.definition, after=None)
+        for kind in KINDS
+        for name, accepted in sorted(pinned.accepted.get(kind, {}).items())
+        if (kind, name) not in offered_names
+    ]
+    for item in offers.items:
+        accepted = pinned.accepted.get(item.kind, {}).get(item.name)
+        if accepted is None:
+            added.append(Difference(kind=item.kind, name=item.name, before=None, after=item.definition))
+        elif accepted.hash != item.hash:
+            changed.append(Difference(kind=item.kind, name=item.name, before=accepted.definition, after=item.definition))
+    return tuple(_renames(added, removed)), tuple(changed), tuple(removed)
+
+
+# --- renames -------------------------------------------------------------------------------------------------------------
+
+
+def _renames(added: Sequence[Difference], removed: Sequence[Difference]) -> Iterator[Difference]:
+    """Pair each new definition with the removed one most like it; each removed one is used once."""
+    pairs = sorted(
+        (
+            (-alike, new, old)
+            for new, one in enumerate(added)
+            for old, other in enumerate(removed)
+            if one.kind is other.kind and (alike := _alike(other.before or {}, one.after or {})) >= _ALIKE
+        )
+    )
+    was: dict[int, int] = {}
+    for _, new, old in pairs:
+        if new not in was and old not in was.values():
+            was[new] = old
+    for new, one in enumerate(added):
+        if new in was:
+            other = removed[was[new]]
+            yield Difference(kind=one.kind, name=one.name, before=other.before, after=one.after, renamed_from=other.name)
+        else:
+            yield one
+
+
+def _alike(one: JsonObject, other: JsonObject) -> float:
+    """Dice coefficient over the words of two definitions, names aside; linear time, since an upstream chooses the length."""
+    first, second = _words(one), _words(other)
+    total = first.total() + second.total()
+    return 2 * (first & second).total() / total if total else 0.0
+
+
+def _words(definition: JsonObject) -> Counter[str]:
+    rest = {key: value for key, value in definition.items() if key not in ("name", "title", "uri", "uriTemplate")}
+    return Counter(_WORD.findall(json.dumps(rest, sort_keys=True)))
+
+
+# --- the diff of one definition ------------------------------------------------------------------------------------------
+
+
+def _field_diff(before: JsonObject, after: JsonObject) -> Iterator[str]:
+    """One block per field that differs: its name, then the lines that went and came."""
+    for key in dict.fromkeys((*before, *after)):
+        old = _lines(before[key]) if key in before else []
+        new = _lines(after[key]) if key in after else []
+        if old != new or (key in before) != (key in after):
+            yield f"  {visible(key)}:"
+            yield from (f"    {line}" for line in _changed_lines(old, new))
+
+
+def _changed_lines(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+    lines = difflib.unified_diff(old, new, lineterm="", n=2)
+    for line in list(lines)[2:]:  # the first two name files
+        yield "  …" if line.startswith("@@") else f"{line[0]} {line[1:]}"
+
+
+def _lines(value: Json) -> list[str]:
+    """A text by its lines as they are, anything else as indented JSON; every hidden character escaped."""
+    if isinstance(value, str):
+        return [visible(line) for line in value.split("\n")]
+    return [visible(line) for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n")]
+
+
+# --- acceptance ----------------------------------------------------------------------------------------------------------
+
+
+def accept(entries: Mapping[str, Entry], lock: Lock, offered: Mapping[str, Definitions], tool: str = "") -> Lock:
+    """Return the lock with what the servers in `offered` offer now accepted: all of it, or the one tool that is named.
+
+    Raises:
+        ConfigError: the tool is not offered, or its server has to be accepted as a whole first.
+    """
+    servers = dict(lock.servers)
+    for name, definitions in offered.items():
+        offers, pinned = examine(definitions), lock.servers.get(name)
+        if tool:
+            servers[name] = _with_tool(entries[name], pinned, offers, tool)
+        else:
+            servers[name] = _whole(entries[name], pinned, offers)
+    return Lock(servers)
+
+
+def forget(lock: Lock, servers: Sequence[str]) -> Lock:
+    """Return the lock without servers that left the catalog."""
+    return Lock({name: pinned for name, pinned in lock.servers.items() if name not in servers})
+
+
+def _whole(entry: Entry, pinned: Pinned | None, offers: Offers) -> Pinned:
+    accepted: dict[TargetKind, dict[str, Accepted]] = {}
+    for item in offers.items:
+        accepted.setdefault(item.kind, {})[item.name] = _accepted(pinned, item)
+    return Pinned(reached=entry.reached, accepted=accepted)
+
+
+def _with_tool(entry: Entry, pinned: Pinned | None, offers: Offers, tool: str) -> Pinned:
+    item = next((item for item in offers.items if (item.kind, item.name) == (TargetKind.TOOL, tool)), None)
+    if pinned is not None and pinned.fingerprint != entry.fingerprint:
+        message = (
+            f'"{entry.name}" is reached in another way than when it was accepted, so its tools cannot be taken one by one.'
+        )
+        raise ConfigError(message, hint=f"Look at `mcpgw catalog diff {entry.name}`, then accept the server as a whole.")
+    base = pinned or Pinned(reached=entry.reached)
+    tools = dict(base.accepted.get(TargetKind.TOOL, {}))
+    if item is not None:
+        tools[tool] = _accepted(pinned, item)
+    elif tool in tools:
+        del tools[tool]  # accepting that it is offered no more
+    else:
+        message = f'"{entry.name}" offers no tool "{visible(tool)}".'
+        raise ConfigError(message, hint="Give the upstream's own name, as `mcpgw catalog list` shows it.")
+    return Pinned(reached=base.reached, accepted={**base.accepted, TargetKind.TOOL: tools})
+
+
+def _accepted(pinned: Pinned | None, item: Offered) -> Accepted:
+    """What was accepted stays as it was written where only the order of its keys differs: the file does not move."""
+    before = pinned.accepted.get(item.kind, {}).get(item.name) if pinned else None
+    return before if before is not None and before.hash == item.hash else Accepted(item.definition, item.hash)

@@ -1,0 +1,157 @@
+"""The keys of a catalog file, as tables that the reader checks by and that docs/catalog.md must list.
+
+A key may be added; a key that is gone stays an error that says where it went. Values never appear in a complaint, because an
+admin may have put a secret into the wrong place.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from mcpgw.core.model import Risk
+from mcpgw.core.toml import suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a key's value must be: the words for a complaint, and the test."""
+
+    expects: str
+    accepts: Callable[[object], bool]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_named_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+
+
+def choice(*words: str) -> Kind:
+    """A value out of a few words."""
+    quoted = " or ".join(f'"{word}"' for word in words)
+    return Kind(quoted, lambda value: value in words)
+
+
+TEXT = Kind("a string that is not empty", _is_text)
+ARGUMENTS = Kind("a list of strings", lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value))
+TEXTS = Kind("a list of strings, none of them empty", _are_texts)
+NAMED_TEXTS = Kind("a table of strings", _are_named_texts)
+FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+SECONDS = Kind("a number of seconds above 0", _is_seconds)
+COUNT = Kind("a whole number above 0", _is_count)
+TABLE = Kind("a table", lambda value: isinstance(value, dict))
+
+SERVER: Mapping[str, Kind] = {
+    "transport": choice("stdio", "http", "sse"),
+    "name": TEXT,
+    "enabled": FLAG,
+    "unavailable": choice("hide", "list"),
+    "defaults": TABLE,
+    "tools": TABLE,
+}
+"""Keys of every file."""
+
+STDIO: Mapping[str, Kind] = {
+    "command": TEXT,
+    "args": ARGUMENTS,
+    "cwd": TEXT,
+    "env": NAMED_TEXTS,
+    "inherit_env": TEXTS,
+}
+"""Keys of a server that the gateway starts."""
+
+REMOTE: Mapping[str, Kind] = {
+    "url": TEXT,
+    "headers": NAMED_TEXTS,
+    "bearer": TEXT,
+}
+"""Keys of a server that the gateway calls (`http`, `sse`)."""
+
+DEFAULTS: Mapping[str, Kind] = {
+    "enabled": FLAG,
+    "scope": TEXT,
+    "tags": TEXTS,
+    "risk": choice(*(risk.value for risk in Risk)),
+    "redaction": TABLE,
+    "timeout_s": SECONDS,
+    "max_result_bytes": COUNT,
+    "truncate": FLAG,
+}
+"""Keys of `[defaults]`."""
+
+TOOL: Mapping[str, Kind] = {**DEFAULTS, "name": TEXT, "annotations": TABLE}
+"""Keys of `[tools.NAME]`."""
+
+REDACTION: Mapping[str, Kind] = {"profile": TEXT, "columns": TEXTS, "paths": TEXTS}
+"""Keys of `redaction`."""
+
+ANNOTATIONS: Mapping[str, Kind] = {
+    "title": TEXT,
+    "readOnlyHint": FLAG,
+    "destructiveHint": FLAG,
+    "idempotentHint": FLAG,
+    "openWorldHint": FLAG,
+}
+"""Keys of `annotations`: MCP 2026-07-28, ToolAnnotations."""
+
+_TOML_TYPES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "a table",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What is wrong with one key of one table."""
+
+    key: str
+    message: str
+    hint: str = ""
+
+
+def complaints(table: Mapping[str, object], keys: Mapping[str, Kind]) -> Iterator[Complaint]:
+    """Yield what is wrong with a table's keys and the types of their values, in the order of the file."""
+    for key, value in table.items():
+        if key not in keys:
+            yield Complaint(key, f"unknown key `{key}`.", _suggest(key, keys))
+        elif not keys[key].accepts(value):
+            yield Complaint(key, f"`{key}` must be {keys[key].expects}, not {_found(value)}.")
+
+
+def _suggest(key: str, keys: Mapping[str, Kind]) -> str:
+    if key in REDACTION and "redaction" in keys:
+        return f"It belongs into `redaction = {{ {key} = … }}`."
+    if key in ANNOTATIONS and "annotations" in keys:
+        return f"It belongs into `annotations = {{ {key} = … }}`."
+    return suggestion(key, keys)
+
+
+def _found(value: object) -> str:
+    """The type of a value, told without the value."""
+    if value == "":
+        return "an empty string"
+    if isinstance(value, list) and "" in value:
+        return "a list with an empty string in it"
+    if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < math.inf:
+        return "this number"
+    if isinstance(value, str):
+        return "this string"
+    return _TOML_TYPES.get(type(value), "a date or time")

@@ -1,0 +1,283 @@
+"""Read `catalog/*.toml`, one file per upstream server: all of it, or an error that lists all that is wrong."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mcpgw.catalog import keys
+from mcpgw.catalog.entry import Entry, KeyPath, Rules, Source, Transport, WhenDown
+from mcpgw.catalog.keys import Kind, complaints
+from mcpgw.catalog.lock import LOCK_NAME, Lock, read_lock
+from mcpgw.catalog.problems import CatalogError, Problem
+from mcpgw.catalog.references import has_reference, literal_secret, malformed, secret_shape
+from mcpgw.core.errors import ConfigError
+from mcpgw.core.model import Masking, Risk
+from mcpgw.core.naming import MAX_LENGTH, SEPARATOR, is_published_name, is_server_name, published_name
+from mcpgw.core.toml import parse
+
+_MOVE_OUT = "Put it into a file or a variable, and write ${file:secrets/NAME} or ${env:NAME} here."
+_FLAG_WITH_SECRET = re.compile(r"--?[A-Za-z-]*(?:token|secret|password|api-?key)(?P<given>=.+)?", re.IGNORECASE)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """What stands in the folder: the admins' entries by server name, and what was accepted."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
+
+
+def load_catalog(catalog_dir: Path) -> Catalog:
+    """Read the folder of catalog files and its lock. A folder without files is an empty catalog.
+
+    Raises:
+        CatalogError: a file cannot be read or is wrong; nothing of the folder may be used.
+    """
+    problems: list[Problem] = []
+    entries: dict[str, Entry] = {}
+    if not catalog_dir.is_dir():
+        raise CatalogError([Problem(where=f"{catalog_dir.name}/", message="there is no such folder.", hint="Run mcpgw init.")])
+    for path in sorted(catalog_dir.glob("*.toml")):
+        if path.name.startswith("."):
+            continue  # an editor's unsaved copy
+        file = f"{catalog_dir.name}/{path.name}"
+        try:
+            entry = read_entry(file, path.stem, _text_of(path, file))
+        except CatalogError as error:
+            problems += error.problems
+            continue
+        if entry.name in entries:
+            message = f'the server "{entry.name}" is described in {entries[entry.name].source.file} already.'
+            problems.append(Problem(where=entry.source.at("name"), message=message, hint="Give one of them another name."))
+        else:
+            entries[entry.name] = entry
+    lock = Lock()
+    try:
+        lock = read_lock(catalog_dir / LOCK_NAME)
+    except CatalogError as error:
+        problems += error.problems
+    if problems:
+        raise CatalogError(problems)
+    return Catalog(entries=entries, lock=lock)
+
+
+def read_entry(file: str, stem: str, text: str) -> Entry:
+    """Read one file's text. `file` is its name for messages; `stem` names the server where the text does not.
+
+    Raises:
+        CatalogError: all that is wrong in it.
+    """
+    try:
+        data = parse(text, file)
+    except ConfigError as error:
+        message = str(error).removeprefix(f"{error.where}: ")
+        raise CatalogError([Problem(where=error.where, message=f"{message}.")]) from None
+    reader = _Reader(Source(file, text), stem, data)
+    problems = list(reader.problems())
+    if problems:
+        raise CatalogError(problems)
+    return reader.entry()
+
+
+def _text_of(path: Path, file: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CatalogError([Problem(where=file, message=f"cannot be read: {error.strerror}.")]) from None
+    except UnicodeDecodeError:
+        raise CatalogError([Problem(where=file, message="is not UTF-8 text.")]) from None
+
+
+class _Reader:
+    """One file's data: `problems` judges it; `entry` may only be asked for when there are none."""
+
+    def __init__(self, source: Source, stem: str, data: dict[str, Any]) -> None:
+        self._source = source
+        self._data = data
+        self._name = data.get("name", stem)
+        self._is_stdio = data.get("transport") == Transport.STDIO
+
+    def problems(self) -> Iterator[Problem]:
+        shape = list(self._shape())
+        yield from shape
+        if not shape:
+            yield from self._server()
+            yield from self._secrets()
+            yield from self._published()
+
+    # --- shape: keys and types ---
+
+    def _shape(self) -> Iterator[Problem]:
+        transport = self._data.get("transport")
+        if transport is None:
+            hint = 'Add `transport = "stdio"`, `"http"` or `"sse"`.'
+            yield self._problem((), "`transport` is missing.", hint)
+        yield from self._misplaced()
+        yield from self._table((), {**keys.SERVER, **keys.STDIO, **keys.REMOTE})
+        yield from self._rules(("defaults",), keys.DEFAULTS)
+        tools = self._data.get("tools")
+        for tool, table in tools.items() if isinstance(tools, dict) else ():
+            if isinstance(table, dict):
+                yield from self._rules(("tools", tool), keys.TOOL)
+            else:
+                yield self._problem(("tools", tool), f"`{tool}` must be a table.", f"Write `[tools.{tool}]`.")
+
+    def _misplaced(self) -> Iterator[Problem]:
+        """Keys of the other transport, and the one key that this transport cannot do without."""
+        transport = self._data.get("transport")
+        if transport not in tuple(Transport):
+            return
+        needed, foreign = ("command", keys.REMOTE) if self._is_stdio else ("url", keys.STDIO)
+        for key in self._data:
+            if key in foreign:
+                yield self._problem((key,), f'`{key}` means nothing to `transport = "{transport}"`.', "Remove it.")
+        if needed not in self._data:
+            yield self._problem(("transport",), f'`transport = "{transport}"` needs `{needed}`.')
+
+    def _rules(self, path: KeyPath, known: Mapping[str, Kind]) -> Iterator[Problem]:
+        yield from self._table(path, known)
+        yield from self._table((*path, "redaction"), keys.REDACTION)
+        yield from self._table((*path, "annotations"), keys.ANNOTATIONS)
+
+    def _table(self, path: KeyPath, known: Mapping[str, Kind]) -> Iterator[Problem]:
+        table: Any = self._data
+        for key in path:
+            table = table.get(key, {}) if isinstance(table, dict) else {}
+        if isinstance(table, dict):  # what should be a table and is none was said where it stands
+            for complaint in complaints(table, known):
+                yield self._problem((*path, complaint.key), complaint.message, complaint.hint)
+
+    # --- meaning ---
+
+    def _server(self) -> Iterator[Problem]:
+        if not is_server_name(self._name):
+            message = f'"{self._name}" cannot name a server.'
+            hint = 'Use up to 31 of a-z, 0-9, "-" and single "_", beginning with a letter or digit; "mcpgw" is taken.'
+            yield self._problem(("name",), message, hint)
+        if not self._is_stdio:
+            yield from self._address()
+        headers = {name.lower() for name in self._data.get("headers", {})}
+        for name in self._data.get("headers", {}):
+            if not _HEADER_NAME.fullmatch(name):
+                yield self._problem(("headers", name), "this is no name of a header.", "Use letters, digits and hyphens.")
+        if "bearer" in self._data and "authorization" in headers:
+            yield self._problem(("bearer",), "`headers` give Authorization already.", "Keep one of the two.")
+
+    def _address(self) -> Iterator[Problem]:
+        try:
+            address = urlsplit(self._data["url"])
+            fits = address.scheme in ("http", "https") and bool(address.hostname)
+        except ValueError:
+            fits = False
+        if not fits:
+            yield self._problem(("url",), "`url` must be an address that begins with https:// or http://.")
+
+    def _secrets(self) -> Iterator[Problem]:
+        for path, text in self._texts():
+            if wrong := malformed(text):
+                yield self._problem(path, f"`{_dotted(path)}`: {wrong}.", "Write ${env:NAME} or ${file:path}.")
+            elif why := self._written_out(path, text):
+                yield self._problem(path, f"`{_dotted(path)}` is a secret written out ({why}).", _MOVE_OUT)
+
+    def _texts(self) -> Iterator[tuple[KeyPath, str]]:
+        """Every text in which references are understood, and so secrets are looked for."""
+        for key in ("url", "bearer"):
+            if key in self._data:
+                yield (key,), self._data[key]
+        for position, text in enumerate(self._data.get("args", ())):
+            yield ("args", position), text
+        for table in ("env", "headers"):
+            for name, text in self._data.get(table, {}).items():
+                yield (table, name), text
+
+    def _written_out(self, path: KeyPath, text: str) -> str:
+        match path:
+            case ("bearer",):
+                return "" if has_reference(text) else "a bearer token always is one"
+            case ("args", int(position)):
+                return secret_shape(text) or ("it follows the option for one" if self._after_secret_flag(position) else "")
+            case ("env" | "headers", str(name)):
+                return literal_secret(name, text)
+            case _:
+                return secret_shape(text)
+
+    def _after_secret_flag(self, position: int) -> bool:
+        """`--api-key VALUE` or `--api-key=VALUE`, where no reference stands for the value."""
+        args = self._data["args"]
+        flag = _FLAG_WITH_SECRET.fullmatch(args[position])
+        if flag:
+            return flag["given"] is not None and not has_reference(args[position])
+        before = _FLAG_WITH_SECRET.fullmatch(args[position - 1]) if position else None
+        is_value = not args[position].startswith("-") and not has_reference(args[position])
+        return before is not None and before["given"] is None and is_value
+
+    def _published(self) -> Iterator[Problem]:
+        """Names that an admin chose; those that upstreams chose are judged when they are known."""
+        for tool, table in self._data.get("tools", {}).items():
+            if "name" not in table:
+                continue
+            name = f"{self._name}{SEPARATOR}{table['name']}"
+            if not is_published_name(name):
+                message = f"no client accepts the published name {published_name(self._name, table['name'])}."
+                hint = f"Use letters, digits, _ and -, together at most {MAX_LENGTH} characters."
+                yield self._problem(("tools", tool, "name"), message, hint)
+
+    def _problem(self, path: KeyPath, message: str, hint: str = "") -> Problem:
+        return Problem(where=self._source.at(*path), message=message, hint=hint)
+
+    # --- the entry ---
+
+    def entry(self) -> Entry:
+        data = self._data
+        defaults = _rules(data.get("defaults", {}), Rules())
+        return Entry(
+            name=self._name,
+            transport=Transport(data["transport"]),
+            source=self._source,
+            command=data.get("command", ""),
+            args=tuple(data.get("args", ())),
+            cwd=data.get("cwd", ""),
+            env=data.get("env", {}),
+            inherit_env=tuple(data.get("inherit_env", ())),
+            url=data.get("url", ""),
+            headers=data.get("headers", {}),
+            bearer=data.get("bearer", ""),
+            enabled=data.get("enabled", True),
+            unavailable=WhenDown(data.get("unavailable", WhenDown.HIDE)),
+            defaults=defaults,
+            tools={tool: _rules(table, defaults) for tool, table in data.get("tools", {}).items()},
+        )
+
+
+def _rules(table: Mapping[str, Any], base: Rules) -> Rules:
+    """Work a table into the rules around it: tags and masking add up, so that a tool cannot lose them by forgetting."""
+    redaction = table.get("redaction", {})
+    masking = Masking(
+        profile=redaction.get("profile", base.masking.profile),
+        columns=_union(base.masking.columns, redaction.get("columns", ())),
+        paths=_union(base.masking.paths, redaction.get("paths", ())),
+    )
+    return Rules(
+        enabled=table.get("enabled", base.enabled),
+        name=table.get("name", ""),
+        scope=table.get("scope", base.scope),
+        tags=base.tags | frozenset(table.get("tags", ())),
+        risk=Risk(table.get("risk", base.risk)),
+        masking=masking,
+        timeout_s=float(table.get("timeout_s", base.timeout_s)),
+        max_result_bytes=table.get("max_result_bytes", base.max_result_bytes),
+        truncate=table.get("truncate", base.truncate),
+        annotations=table.get("annotations", {}),
+    )
+
+
+def _union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*first, *second)))
+
+
+def _dotted(path: KeyPath) -> str:
+    return ".".join(map(str, path))

@@ -1,0 +1,229 @@
+"""The join: admins' entries, upstreams' definitions and acceptances in; what is published, held back and wrong out. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from mcpgw.catalog.definition import KINDS, Offered, Offers
+from mcpgw.catalog.entry import Entry, Rules, WhenDown
+from mcpgw.catalog.lock import Lock, Pinned
+from mcpgw.catalog.problems import Problem
+from mcpgw.catalog.visible import hidden_in, visible
+from mcpgw.core.canonical import digest
+from mcpgw.core.model import Json, JsonObject, Target, TargetKind
+from mcpgw.core.naming import COMFORTABLE_LENGTH, MAX_LENGTH, is_published_name, published_name, skeleton
+from mcpgw.core.toml import suggestion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a server said last (before it has spoken: what was accepted of it), and whether it answers now."""
+
+    offers: Offers
+    up: bool
+
+
+class Quarantine(StrEnum):
+    """Why something is hidden and not callable until an admin accepts it."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    SERVER = "server"
+    """The server is new, or is reached in another way than when it was accepted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBack:
+    server: str
+    kind: TargetKind
+    upstream_name: str
+    why: Quarantine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One state of the catalog. It never changes: a reader that holds it sees one whole truth."""
+
+    found: Mapping[TargetKind, Mapping[str, Target]] = field(default_factory=dict)
+    """Accepted and enabled, by published name: what can be called. Ordered by name."""
+    listed: Mapping[TargetKind, tuple[Target, ...]] = field(default_factory=dict)
+    """What lists show: `found` without those whose server is down and said to hide."""
+    held_back: tuple[HeldBack, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    """What was refused publication, and what in the files matches nothing."""
+    hash: str = ""
+    """The catalog's hash for the record: equal exactly when the same may be called under the same rules."""
+
+
+def publish(entries: Mapping[str, Entry], heard: Mapping[str, Heard], lock: Lock) -> Snapshot:
+    """Join everything into a snapshot. The order of its arguments' parts does not matter to the result.
+
+    Where two names collide the later one, by server and upstream name, is not published.
+    """
+    problems: list[Problem] = []
+    held_back: list[HeldBack] = []
+    candidates: list[Target] = []
+    for entry in sorted(entries.values(), key=lambda entry: entry.name):
+        if entry.enabled and entry.name in heard:
+            desk = _ServerDesk(entry, lock.servers.get(entry.name, _UNKNOWN), problems, held_back)
+            candidates += desk.judge(heard[entry.name].offers)
+    found = {kind: _without_collisions(kind, candidates, problems) for kind in KINDS}
+    shown = {
+        name for name, entry in entries.items() if entry.unavailable is WhenDown.LIST or (name in heard and heard[name].up)
+    }
+    return Snapshot(
+        found=MappingProxyType({kind: MappingProxyType(targets) for kind, targets in found.items()}),
+        listed=MappingProxyType(
+            {kind: tuple(target for target in found[kind].values() if target.server in shown) for kind in KINDS}
+        ),
+        held_back=tuple(held_back),
+        problems=tuple(problems),
+        hash=digest([_facts(target) for kind in KINDS for target in found[kind].values()]),
+    )
+
+
+def warnings(snapshot: Snapshot) -> tuple[Problem, ...]:
+    """Return what `mcpgw check` should say of published targets: uncomfortable names, hidden text in definitions."""
+    return tuple(warning for kind in KINDS for target in snapshot.found[kind].values() for warning in _warnings(target))
+
+
+def _warnings(target: Target) -> Iterator[Problem]:
+    where = f"{target.server}/{visible(target.upstream_name)}"
+    if target.kind is not TargetKind.RESOURCE and len(target.name) > COMFORTABLE_LENGTH:
+        message = f"{target.name} has {len(target.name)} characters; some clients cut or refuse more than {COMFORTABLE_LENGTH}."
+        yield Problem(where=where, message=message, hint="Give it a shorter name in the catalog.")
+    for hidden in hidden_in(target.definition):
+        yield Problem(where=where, message=f"its definition hides text: {hidden}.", hint="Ask the server's owner why.")
+
+
+_UNKNOWN = Pinned(reached={})
+"""A server of which nothing was accepted: no entry has this fingerprint."""
+
+
+class _ServerDesk:
+    """Judges one server's definitions, one by one."""
+
+    def __init__(self, entry: Entry, pinned: Pinned, problems: list[Problem], held_back: list[HeldBack]) -> None:
+        self._entry = entry
+        self._pinned = pinned
+        self._fingerprint = entry.fingerprint
+        self._same_server = pinned.fingerprint == self._fingerprint
+        self._problems = problems
+        self._held_back = held_back
+
+    def judge(self, offers: Offers) -> Iterator[Target]:
+        for fault in offers.faults:
+            self._complain(fault.name, fault.message)
+        for offered in offers.items:
+            yield from self._admit(offered)
+        tools = sorted(offered.name for offered in offers.items if offered.kind is TargetKind.TOOL)
+        if tools:
+            self._unmatched_rules(tools)
+
+    def _admit(self, offered: Offered) -> Iterator[Target]:
+        rules = self._entry.rules(offered.kind, offered.name)
+        if not rules.enabled:
+            return
+        accepted = self._pinned.hash_of(offered.kind, offered.name)
+        if self._same_server and accepted == offered.hash:
+            target = _target(self._entry, self._fingerprint, rules, offered)
+            if self._is_acceptable_name(target):
+                yield target
+            return
+        change = Quarantine.CHANGED if accepted else Quarantine.NEW
+        why = change if self._same_server else Quarantine.SERVER
+        self._held_back.append(HeldBack(server=self._entry.name, kind=offered.kind, upstream_name=offered.name, why=why))
+
+    def _is_acceptable_name(self, target: Target) -> bool:
+        if target.kind is TargetKind.RESOURCE or is_published_name(target.name):
+            return True
+        message = f"{target.name} has {len(target.name)} characters; clients refuse more than {MAX_LENGTH}: not published."
+        self._complain(target.upstream_name, message, 'Give it a shorter "name" in the catalog.')
+        return False
+
+    def _unmatched_rules(self, tools: Sequence[str]) -> None:
+        """A rule for a tool that is not there protects nothing: a typo must not leave the real tool at low risk."""
+        for name in self._entry.tools:
+            if name not in tools:
+                hint = suggestion(visible(name), map(visible, tools))
+                where = self._entry.source.at("tools", name)
+                message = f'the server offers no tool "{visible(name)}", so its rules apply to nothing.'
+                self._problems.append(Problem(where=where, message=message, hint=hint))
+
+    def _complain(self, name: str, message: str, hint: str = "") -> None:
+        where = f"{self._entry.name}/{visible(name) or '(without a name)'}"
+        self._problems.append(Problem(where=where, message=message, hint=hint))
+
+
+def _target(entry: Entry, fingerprint: str, rules: Rules, offered: Offered) -> Target:
+    name = offered.name
+    return Target(
+        kind=offered.kind,
+        # A resource is asked for by its URI, which clients take out of texts too: it cannot be renamed.
+        name=name if offered.kind is TargetKind.RESOURCE else published_name(entry.name, rules.name or name),
+        server=entry.name,
+        server_fingerprint=fingerprint,
+        upstream_name=name,
+        definition=offered.definition,
+        definition_hash=offered.hash,
+        annotations=_annotations(offered.definition.get("annotations"), rules.annotations),
+        scope=rules.scope,
+        tags=rules.tags,
+        risk=rules.risk,
+        masking=rules.masking,
+        timeout_s=rules.timeout_s,
+        max_result_bytes=rules.max_result_bytes,
+        truncate=rules.truncate,
+    )
+
+
+def _annotations(upstreams: Json, admins: JsonObject) -> JsonObject:
+    """The admin's word over the upstream's. `readOnlyHint` is a boolean and always there: absent means it may write."""
+    merged = {**(upstreams if isinstance(upstreams, Mapping) else {}), **admins}
+    return {**merged, "readOnlyHint": merged.get("readOnlyHint") is True}
+
+
+def _without_collisions(kind: TargetKind, candidates: Sequence[Target], problems: list[Problem]) -> dict[str, Target]:
+    ordered = sorted((c for c in candidates if c.kind is kind), key=lambda target: (target.server, target.upstream_name))
+    by_name: dict[str, Target] = {}
+    by_look: dict[str, Target] = {}
+    for target in ordered:
+        look = target.name if kind is TargetKind.RESOURCE else skeleton(target.name)
+        twin, double = by_name.get(target.name), by_look.get(look)
+        if twin is not None:
+            problems.append(_collision(target, twin, "has the same published name as"))
+        elif double is not None and double.server != target.server:
+            problems.append(_collision(target, double, f"({target.name}) looks like {double.name} of"))
+        else:
+            by_name[target.name] = target
+            by_look.setdefault(look, target)
+    return dict(sorted(by_name.items()))
+
+
+def _collision(later: Target, earlier: Target, how: str) -> Problem:
+    return Problem(
+        where=f"{later.server}/{visible(later.upstream_name)}",
+        message=f"this {later.kind.value} {how} {earlier.server}/{visible(earlier.upstream_name)}: not published.",
+        hint='Give one of them another "name" in the catalog.',
+    )
+
+
+def _facts(target: Target) -> JsonObject:
+    """All of a target that decides on a call, for the catalog's hash; the definition by its own."""
+    return {
+        "kind": target.kind.value,
+        "name": target.name,
+        "server": target.server,
+        "server_fingerprint": target.server_fingerprint,
+        "upstream_name": target.upstream_name,
+        "definition": target.definition_hash,
+        "annotations": target.annotations,
+        "scope": target.scope,
+        "tags": sorted(target.tags),
+        "risk": target.risk.value,
+        "masking": [target.masking.profile, list(target.masking.columns), list(target.masking.paths)],
+        "timeout_s": target.timeout_s,
+        "max_result_bytes": target.max_result_bytes,
+        "truncate": target.truncate,
+    }

@@ -1,0 +1,189 @@
+"""The catalog's door to the corridor: a snapshot that is swapped whole, whenever files, upstreams or acceptances change."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from mcpgw.catalog.definition import KINDS, Offered, Offers, examine
+from mcpgw.catalog.entry import Entry
+from mcpgw.catalog.load import Catalog, load_catalog
+from mcpgw.catalog.lock import Lock
+from mcpgw.catalog.problems import CatalogError
+from mcpgw.catalog.publish import Heard, Snapshot, publish
+from mcpgw.core.model import JsonObject, Target, TargetKind, UnknownTarget
+from mcpgw.ports import Definitions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a swap of the snapshot changed, for those who must tell clients, restart servers or write the record."""
+
+    cause: str
+    """`files`, or `server NAME`."""
+    before: Snapshot
+    after: Snapshot
+    servers: frozenset[str]
+    """Servers that came, went, or are reached in another way: their connections must follow."""
+
+    @property
+    def relisted(self) -> frozenset[TargetKind]:
+        """Kinds whose lists differ: clients get `list_changed` for these."""
+        return frozenset(kind for kind in KINDS if _seen(self.before, kind) != _seen(self.after, kind))
+
+    @property
+    def is_material(self) -> bool:
+        """Tell whether something else may be called now, or under other rules: this belongs into the ledger."""
+        return self.before.hash != self.after.hash
+
+    @property
+    def facts(self) -> JsonObject:
+        """For the `catalog.changed` event: hashes and published names, never a definition."""
+        before, after = _names(self.before), _names(self.after)
+        changed = [name for name in sorted(before.keys() & after.keys()) if before[name] != after[name]]
+        return {
+            "cause": self.cause,
+            "before": self.before.hash,
+            "after": self.after.hash,
+            "added": sorted(after.keys() - before.keys()),
+            "removed": sorted(before.keys() - after.keys()),
+            "changed": changed,
+            "held_back": len(self.after.held_back),
+        }
+
+
+OnChange = Callable[[Change], None]
+
+
+class Registry:
+    """`ports.Catalog`. Reads may come from any thread; what changes it is called from the event loop's thread alone.
+
+    Args:
+        catalog_dir: the folder of catalog files and `catalog.lock`.
+
+    Raises:
+        CatalogError: the folder is invalid at the start; later edits that are invalid leave the old catalog standing.
+    """
+
+    def __init__(self, catalog_dir: Path) -> None:
+        self.catalog_dir = catalog_dir
+        self._catalog = load_catalog(catalog_dir)
+        self._heard: dict[str, Heard] = {}
+        self._listeners: list[OnChange] = []
+        self._refused = ""
+        self._snapshot = self._publish()
+
+    # --- the door ---
+
+    def find(self, kind: TargetKind, name: str) -> Target | UnknownTarget:
+        """Return the accepted, enabled target of that published name, also while its server is down."""
+        return self._snapshot.found.get(kind, _NOTHING).get(name) or UnknownTarget(kind=kind, name=name)
+
+    def targets(self, kind: TargetKind) -> Sequence[Target]:
+        """Return what lists show, ordered by name: all that `find` finds but for servers that are down and hidden."""
+        return self._snapshot.listed.get(kind, ())
+
+    # --- for the wiring ---
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    @property
+    def servers(self) -> Mapping[str, Entry]:
+        """The enabled servers: those that should be connected."""
+        return MappingProxyType({name: entry for name, entry in self._catalog.entries.items() if entry.enabled})
+
+    @property
+    def lock(self) -> Lock:
+        return self._catalog.lock
+
+    @property
+    def problem(self) -> str:
+        """Why the files on disk are not what is in force, or empty. Not ready while there is one."""
+        return self._refused
+
+    def on_change(self, listener: OnChange) -> None:
+        """Call the listener after every swap that changed a list, the hash or the servers. It must not raise or block."""
+        self._listeners.append(listener)
+
+    # --- what changes it ---
+
+    def update_definitions(self, server: str, definitions: Definitions) -> None:
+        """Take what a server lists now, complete; it is up from here on. A server that is not in the catalog is ignored."""
+        if server in self.servers:
+            self._heard[server] = Heard(offers=examine(definitions), up=True)
+            self._swap(f"server {server}", frozenset())
+
+    def server_down(self, server: str) -> None:
+        """Note that a server does not answer. What it last offered stays callable, so that a call says who is down."""
+        if server in self._heard:
+            self._heard[server] = Heard(offers=self._heard[server].offers, up=False)
+            self._swap(f"server {server}", frozenset())
+
+    def adopt(self, catalog: Catalog) -> None:
+        """Put freshly read files into force."""
+        before = self.servers
+        self._catalog = catalog
+        self._refused = ""
+        moved = {name for name in before.keys() | self.servers.keys() if _fingerprint(before, name) != self._now(name)}
+        for name in moved:
+            self._heard.pop(name, None)  # what the old server said is not the new one's word
+        self._swap("files", frozenset(moved))
+
+    def refuse(self, error: CatalogError) -> None:
+        """Keep the catalog in force, and say loudly that the files on disk are not it."""
+        self._refused = str(error)
+        logger.error("the catalog on disk is invalid; the one before it stays in force:\n%s", error)
+
+    # --- inside ---
+
+    def _now(self, name: str) -> str:
+        return _fingerprint(self.servers, name)
+
+    def _publish(self) -> Snapshot:
+        lock = self._catalog.lock
+        heard = {name: self._heard.get(name) or Heard(offers=_accepted(lock, name), up=False) for name in self.servers}
+        return publish(self._catalog.entries, heard, lock)
+
+    def _swap(self, cause: str, servers: frozenset[str]) -> None:
+        before, self._snapshot = self._snapshot, self._publish()
+        change = Change(cause=cause, before=before, after=self._snapshot, servers=servers)
+        for problem in change.after.problems:
+            if problem not in before.problems:
+                logger.warning("%s", problem)
+        if change.is_material or change.relisted or servers:
+            for listener in self._listeners:
+                listener(change)
+
+
+_NOTHING: Mapping[str, Target] = MappingProxyType({})
+
+
+def _accepted(lock: Lock, server: str) -> Offers:
+    """Until a server has spoken, what was accepted of it stands in: a call then says that it is down, not unknown."""
+    if server not in lock.servers:
+        return Offers()
+    return Offers(
+        items=tuple(
+            Offered(kind=kind, name=name, definition=item.definition, hash=item.hash)
+            for kind, names in lock.servers[server].accepted.items()
+            for name, item in names.items()
+        )
+    )
+
+
+def _fingerprint(servers: Mapping[str, Entry], name: str) -> str:
+    return servers[name].fingerprint if name in servers else ""
+
+
+def _seen(snapshot: Snapshot, kind: TargetKind) -> list[tuple[str, str, JsonObject]]:
+    """What a client sees of a list."""
+    return [(target.name, target.definition_hash, target.annotations) for target in snapshot.listed[kind]]
+
+
+def _names(snapshot: Snapshot) -> dict[str, Target]:
+    return {f"{kind.value} {name}": target for kind in KINDS for name, target in snapshot.found[kind].items()}
