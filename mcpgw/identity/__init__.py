@@ -4,6 +4,7 @@
 (`JwtIssuers`). What HTTP says around it stands in `metadata`; stdio and development without authentication in `local`.
 """
 
+from mcpgw.identity.administration import create_key, revoke_key
 from mcpgw.identity.api_keys import ApiKeys
 from mcpgw.identity.authenticators import Authenticators
 from mcpgw.identity.issuer import Issuer, KindRule
@@ -21,11 +22,13 @@ __all__ = [
     "KindRule",
     "NewKey",
     "UnsafeAnonymous",
+    "create_key",
     "new_key",
     "parse_expiry",
     "protected_resource_metadata",
     "protected_resource_paths",
     "refuse_unless_loopback",
+    "revoke_key",
     "stdio_credential",
     "stdio_identity",
     "unsafe_anonymous",

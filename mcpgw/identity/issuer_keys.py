@@ -58,13 +58,23 @@ class IssuerKeys:
             raise AuthenticationError("The token cannot be checked now: its issuer's keys cannot be read. Try again later.")
         return found
 
+    async def find_newer(self, kid: str, algorithm: str) -> tuple[VerifyingKey, ...]:
+        """Return keys fetched after those that `find` returned last; none if it is too early to fetch again, or that failed."""
+        before = self._held
+        async with self._fetching:
+            if self._held is before and self._may_fetch():
+                await self._refresh()
+        return self._usable(kid, algorithm) if self._held is not before else ()
+
     def _usable(self, kid: str, algorithm: str) -> tuple[VerifyingKey, ...]:
         return self._held.keys.candidates(kid, algorithm) if self._age() <= self._issuer.keys_stale_s else ()
 
     def _due(self, kid: str, algorithm: str) -> bool:
-        if self._clock() - self._tried < self._issuer.keys_retry_s:
-            return False
-        return self._age() > self._issuer.keys_fresh_s or not self._held.keys.candidates(kid, algorithm)
+        wanted = self._age() > self._issuer.keys_fresh_s or not self._held.keys.candidates(kid, algorithm)
+        return wanted and self._may_fetch()
+
+    def _may_fetch(self) -> bool:
+        return self._clock() - self._tried >= self._issuer.keys_retry_s
 
     def _age(self) -> float:
         return self._clock() - self._held.at

@@ -1,5 +1,6 @@
 """JSON Web Tokens of trusted issuers (RFC 7519, with the advice of RFC 8725 and the access-token profile RFC 9068)."""
 
+import copy
 import hashlib
 import re
 import time
@@ -7,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from joserfc.errors import ClaimError, ExpiredTokenError, JoseError, UnsupportedAlgorithmError
-from joserfc.jws import JWSAlgModel, JWSRegistry, deserialize_compact
+from joserfc.errors import ClaimError, ExpiredTokenError, JoseError
+from joserfc.jws import JWSRegistry, deserialize_compact
 from joserfc.jwt import JWTClaimsRegistry
 from joserfc.util import urlsafe_b64decode
 
@@ -47,16 +48,17 @@ class _Unverified:
     type: str
 
 
+class _BadSignature(AuthenticationError):
+    """No key at hand has made this signature."""
+
+
+_EDDSA = copy.copy(JWSRegistry.algorithms["EdDSA"])
+_EDDSA.security_warning = None  # joserfc warns of each use: the name leaves the curve open. Here the key's type has decided it.
+
+
 class _Registry(JWSRegistry):
-    """joserfc's algorithms, limited to one. Its own lookup warns at each `EdDSA`, the deprecated name of `Ed25519`; issuers still
-    write it, and here the key's type has decided the curve already."""
-
+    algorithms = JWSRegistry.algorithms | {"EdDSA": _EDDSA}
     max_header_length = MAX_TOKEN_CHARS  # the token as a whole is limited; certificates in headers are legal
-
-    def get_alg(self, name: str) -> JWSAlgModel:
-        if self.allowed is None or name not in self.allowed:
-            raise UnsupportedAlgorithmError(f"Algorithm of '{name}' is not allowed")
-        return self.algorithms[name]
 
 
 class JwtIssuers:
@@ -93,8 +95,7 @@ class JwtIssuers:
         if issuer is None:
             raise AuthenticationError("The token is from an issuer that this gateway does not trust.")
         _check_header(token, issuer)
-        keys = await self._keys[issuer.url].find(token.kid, token.algorithm)
-        claims = _verified(token, keys)
+        claims = await _verified(token, self._keys[issuer.url])
         self._check_claims(claims, issuer, token)
         # A token without an id is named by its hash: enough to find it in the issuer's log, useless for a caller.
         return identity_of(claims, issuer, f"sha256:{hashlib.sha256(credential.encode('ascii')).hexdigest()[:16]}")
@@ -151,8 +152,16 @@ def _check_header(token: _Unverified, issuer: Issuer) -> None:
         raise AuthenticationError("The token is not an access token: its type is not accepted.")
 
 
-def _verified(token: _Unverified, keys: Sequence[VerifyingKey]) -> dict[str, Any]:
-    """Return the claims, if one of the issuer's keys signed them."""
+async def _verified(token: _Unverified, keys: IssuerKeys) -> dict[str, Any]:
+    """Return the claims, if one of the issuer's keys signed them: one at hand, or else one fetched anew, because issuers that
+    write no key ids (or use them again) rotate as well."""
+    try:
+        return _signed(token, await keys.find(token.kid, token.algorithm))
+    except _BadSignature:
+        return _signed(token, await keys.find_newer(token.kid, token.algorithm))
+
+
+def _signed(token: _Unverified, keys: Sequence[VerifyingKey]) -> dict[str, Any]:
     registry = _Registry(algorithms=[token.algorithm], strict_check_header=False)
     for each in keys:
         try:
@@ -161,7 +170,7 @@ def _verified(token: _Unverified, keys: Sequence[VerifyingKey]) -> dict[str, Any
             continue  # not this key; a header that joserfc refuses ends at the same refusal
         claims: dict[str, Any] = loads(signed.payload or b"")
         return claims
-    raise AuthenticationError("The token's signature is not of a key that its issuer publishes.")
+    raise _BadSignature("The token's signature is not of a key that its issuer publishes.")
 
 
 def _is_id_token(claims: Mapping[str, Any]) -> bool:
