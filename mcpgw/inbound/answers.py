@@ -1,0 +1,131 @@
+"""From the corridor's `Answer` to a JSON-RPC result or error. Wire codes are chosen here and nowhere else."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from mcp.shared.exceptions import MCPError
+from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS
+
+from mcpgw.core.model import (
+    Answer,
+    CleanReply,
+    Completed,
+    Failed,
+    FailureCode,
+    Held,
+    Outcome,
+    RefusalCode,
+    Refused,
+    ReplyKind,
+    Target,
+    UnknownTarget,
+)
+from mcpgw.inbound.shaping import encoded_size, truncated
+
+CALL_META: Final = "mcpgw/call"
+"""`_meta` key of a result: the id under which the ledger holds the call."""
+APPROVAL_META: Final = "mcpgw/approval"
+"""`_meta` key of a held call's result: `id`, `deadline` (UTC, ISO 8601) and, where people have a page, `url`."""
+REFUSED_META: Final = "mcpgw/refused"
+"""`_meta` key of a refused call's result: the ids of the `rules` that decided, and the `approval` if people did."""
+
+
+def to_result(answer: Answer, target: Target | UnknownTarget, *, public_url: str) -> dict[str, Any]:
+    """Return the result that answers a `tools/call`, before it is shaped for an era.
+
+    Raises:
+        MCPError: the answer is a JSON-RPC error.
+    """
+    match answer:
+        case Completed():
+            return _completed(answer, target)
+        case Held():
+            return _held(answer, public_url)
+        case Refused():
+            return _refused(answer)
+        case Failed():
+            return _failed(answer)
+
+
+def error_result(text: str, meta: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return a tool result that is an error: the model reads it, where a JSON-RPC error may never reach the model."""
+    result: dict[str, Any] = {"content": [{"type": "text", "text": text}], "isError": True}
+    return {**result, "_meta": meta} if meta else result
+
+
+def _completed(answer: Completed, target: Target | UnknownTarget) -> dict[str, Any]:
+    if answer.reply.kind is ReplyKind.ERROR:
+        raise _upstream_error(answer.reply)
+    result = dict(answer.reply.payload)
+    if result.get("resultType", "complete") != "complete":
+        return error_result("The server asks for more input, which cannot be passed on to this client.")
+    if not isinstance(result.get("content"), list):
+        result["content"] = []
+    meta = result.get("_meta")
+    result["_meta"] = {**(meta if isinstance(meta, dict) else {}), CALL_META: _receipt(answer)}
+    return _within_limit(result, target)
+
+
+def _receipt(answer: Completed) -> dict[str, str]:
+    entry = answer.sealed.entry
+    call = (entry.intent.entry if isinstance(entry, Outcome) else entry).shown.call
+    return {"id": call.id, "replayed_from": answer.replayed_from} if answer.replayed_from else {"id": call.id}
+
+
+def _upstream_error(reply: CleanReply) -> MCPError:
+    code, message = reply.payload.get("code"), reply.payload.get("message")
+    if not isinstance(code, int) or isinstance(code, bool):
+        code = INTERNAL_ERROR
+    if not isinstance(message, str):
+        message = "The server answered with an error that says nothing."
+    return MCPError(code, message, reply.payload.get("data"))
+
+
+def _within_limit(result: dict[str, Any], target: Target | UnknownTarget) -> dict[str, Any]:
+    """Hosts write large results to the user's disk, beyond the reach of any policy, so each tool has a limit."""
+    try:
+        size = encoded_size(result)
+    except ValueError:
+        return error_result("The call ran, but its result is not valid JSON text and is withheld.")
+    if isinstance(target, UnknownTarget) or size <= target.max_result_bytes:
+        return result
+    # A cut result could not keep its promise to the output schema, and clients refuse what breaks it.
+    if target.truncate and "outputSchema" not in target.definition:
+        return truncated(result, target.max_result_bytes, size)
+    limit = f"{size} bytes long, and the limit of this tool is {target.max_result_bytes}"
+    return error_result(
+        f"The call ran, but its result is {limit}. Ask for less, or in parts.", {CALL_META: result["_meta"][CALL_META]}
+    )
+
+
+def _held(held: Held, public_url: str) -> dict[str, Any]:
+    deadline = datetime.fromtimestamp(held.deadline_ns // 1_000_000_000, UTC).isoformat()
+    url = f"{public_url}/approvals/{held.approval_id}" if public_url else ""
+    lines = [
+        f"Held for approval {held.approval_id}, not executed. Call again with identical arguments once approved.",
+        f"Reason: {held.reason}" if held.reason else "",
+        f"Without a decision by {deadline} it is denied.",
+        f"It waits at {url}" if url else "",
+    ]
+    approval = {"id": held.approval_id, "deadline": deadline, **({"url": url} if url else {})}
+    return error_result("\n".join(line for line in lines if line), {APPROVAL_META: approval})
+
+
+def _refused(refused: Refused) -> dict[str, Any]:
+    match refused.code:
+        case RefusalCode.DENIED | RefusalCode.NOT_APPROVED:
+            why = {"rules": list(refused.rule_ids), "approval": refused.approval_id}
+            return error_result(refused.reason, {REFUSED_META: why})
+        case RefusalCode.UNKNOWN | RefusalCode.MALFORMED | RefusalCode.UNAUTHENTICATED:
+            # No data: a hidden name and one that does not exist must answer alike, byte for byte.
+            raise MCPError(INVALID_PARAMS, refused.reason)
+        case RefusalCode.UNAVAILABLE:
+            raise MCPError(INTERNAL_ERROR, refused.reason)
+
+
+def _failed(failed: Failed) -> dict[str, Any]:
+    effect = "It may have had an effect." if failed.reached else "It had no effect."
+    text = f"{failed.reason} {effect}"
+    if failed.code in (FailureCode.INTERNAL, FailureCode.UNRECORDED):
+        raise MCPError(INTERNAL_ERROR, text)
+    return error_result(text)

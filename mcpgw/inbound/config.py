@@ -1,0 +1,81 @@
+"""What the inbound room is told. Plain values: `app.py` fills them from the settings."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from mcpgw.core.model import Identity, Patience
+
+LOOPBACK_HOSTS: Final = ("127.0.0.1:*", "localhost:*", "[::1]:*")
+
+WAITING_CLIENTS: Final[Mapping[str, float]] = MappingProxyType(
+    {
+        "claude-code": 45.0,  # idle limit of minutes; held 150 s when measured
+        "visual studio code": 45.0,  # no limit
+        "visual studio code - insiders": 45.0,
+        "cursor": 45.0,  # five minutes
+        "cursor-vscode": 45.0,
+        "claude-ai": 45.0,  # 60 s in all
+        "mcp": 4.0,  # the Python SDK's default name, which the OpenAI Agents SDK keeps: it gives up after 5 s
+    }
+)
+"""Seconds that a client of that `clientInfo.name` (lower case) is known to wait for an answer, with room to spare."""
+
+
+class Nobody:
+    """A request without a credential is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatienceTable:
+    """How long a held call may keep its client waiting before the client is told to come back. Seconds."""
+
+    unknown_s: float = 4.0
+    """For a client that we do not know and that did not ask for progress: below the shortest limit seen (5 s)."""
+    progress_s: float = 45.0
+    """For a client that we do not know but that asked for progress, and so sees that the call is alive."""
+    by_client: Mapping[str, float] = field(default_factory=lambda: WAITING_CLIENTS)
+    heartbeat_s: float = 10.0
+
+    def of(self, client_name: str, *, wants_progress: bool) -> Patience:
+        """Return the patience of a client by what it says it is; a wrong claim costs only the claimant."""
+        unknown = self.progress_s if wants_progress else self.unknown_s
+        return Patience(budget_s=self.by_client.get(client_name.lower(), unknown), heartbeat_s=self.heartbeat_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundConfig:
+    """Limits and names of the gateway's own MCP server. Every limit is a refusal with a reason, never a silent cut."""
+
+    version: str
+    name: str = "mcpgw"
+    instructions: str = ""
+    public_url: str = ""
+    """Where people reach this gateway, without a trailing slash; empty where no page is served."""
+    allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    """`Host` values that are answered: `name`, `name:port` or `name:*` (any port). Anything else may be DNS rebinding."""
+    allowed_origins: tuple[str, ...] = ()
+    """`Origin` values that may call: `scheme://name`, `scheme://name:port` or `scheme://name:*`. No `Origin` is allowed."""
+    unsafe_allow_anonymous: Identity | Nobody = field(default_factory=Nobody)
+    """Whom a request without any credential acts as. `app.py` refuses it unless the listener is on loopback."""
+    max_body_bytes: int = 1_048_576
+    max_depth: int = 64
+    """Nesting of objects and arrays in one message."""
+    body_timeout_s: float = 30.0
+    """From the end of the head to the end of the body."""
+    call_timeout_s: float = 600.0
+    """Of one call in all, waiting for people included. Each target's own limit is usually shorter."""
+    page_size: int = 200
+    """Entries of one page of a list; above the number of tools that any known host accepts in all."""
+    list_ttl_ms: int = 60_000
+    """How long a 2026-07-28 client may keep a list without asking again; a change is announced at once."""
+    max_sessions: int = 1_000
+    """Open sessions of Streamable HTTP, and as many again of HTTP+SSE and of `subscriptions/listen`."""
+    session_idle_s: float = 1_800.0
+    recheck_s: float = 30.0
+    """How often the credential behind a standing stream is checked again, so that a revoked one loses it."""
+    patience: PatienceTable = field(default_factory=PatienceTable)
+    cursor_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    """Authenticates list cursors. Processes that answer for one another share it."""

@@ -1,0 +1,167 @@
+"""The HTTP face: a closed table of routes, each public or for an identity. What is not in the table does not exist."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import anyio
+from mcp.server.runner import serve_dual_era_loop
+from mcp.server.sse import SseServerTransport
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mcpgw.inbound.gate import Gate
+from mcpgw.inbound.server import GatewayServer
+
+
+class Access(StrEnum):
+    PUBLIC = "public"
+    IDENTITY = "identity"
+    """A `Gate` stands before it: no byte is read for a caller without a good credential."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    path: str
+    methods: frozenset[str]
+    access: Access
+
+
+_GET: Final = frozenset({"GET"})
+_MESSAGES: Final = "/sse/messages"
+_WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
+
+ROUTES: Final = (
+    Door("/mcp", frozenset({"GET", "POST", "DELETE"}), Access.IDENTITY),
+    Door("/sse", _GET, Access.IDENTITY),
+    Door(_MESSAGES, frozenset({"POST"}), Access.IDENTITY),
+    Door(_WELL_KNOWN, _GET, Access.PUBLIC),
+    Door(f"{_WELL_KNOWN}/mcp", _GET, Access.PUBLIC),  # RFC 9728 section 3.1: the resource's path follows the well-known one
+    Door("/healthz", _GET, Access.PUBLIC),
+    Door("/readyz", _GET, Access.PUBLIC),
+)
+
+_SECURITY_HEADERS: Final = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""Defaults; a page that says otherwise keeps its own."""
+
+
+def make_app(server: GatewayServer, extra_routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """Return the ASGI app: the doors of `ROUTES`, then those that `app.py` adds (the console's). It runs once."""
+    manager = StreamableHTTPSessionManager(
+        app=server.kernel,
+        json_response=False,  # only then does a disconnect cancel the call, and progress travel
+        security_settings=None,  # the gate has checked Host and Origin, more strictly
+        session_idle_timeout=server.config.session_idle_s,
+        max_request_body_size=server.config.max_body_bytes,
+        max_sessions=server.config.max_sessions,
+    )
+    sse = _SseDoor(server)
+    behind: dict[str, ASGIApp] = {
+        "/mcp": Gate(manager.handle_request, server.rim, transport="http"),
+        "/sse": Gate(sse.open, server.rim, transport="sse"),
+        _MESSAGES: Gate(sse.post, server.rim, transport="sse"),
+        _WELL_KNOWN: _Plain(lambda: _metadata(server)),
+        f"{_WELL_KNOWN}/mcp": _Plain(lambda: _metadata(server)),
+        "/healthz": _Plain(lambda: PlainTextResponse("alive\n")),
+        "/readyz": _Plain(lambda: _readiness(server)),
+    }
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with manager.run():
+            yield
+
+    app = Starlette(
+        routes=[*(_route(door, behind[door.path]) for door in ROUTES), *extra_routes],
+        middleware=[Middleware(SecurityHeaders)],
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False  # one spelling of each path
+    return app
+
+
+def _route(door: Door, endpoint: ASGIApp) -> Route:
+    route = Route(door.path, endpoint=endpoint, methods=sorted(door.methods))
+    route.methods = set(door.methods)  # Starlette would add HEAD, which no door answers
+    return route
+
+
+class SecurityHeaders:
+    """ASGI middleware: every answer carries `_SECURITY_HEADERS` unless it says otherwise itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+class _Plain:
+    """A public door: the answer depends on nothing in the request."""
+
+    def __init__(self, respond: Callable[[], Response]) -> None:
+        self._respond = respond
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._respond()(scope, receive, send)
+
+
+class _SseDoor:
+    """The HTTP+SSE transport of 2024-11-05: a stream that a GET opens, and messages that are posted beside it."""
+
+    def __init__(self, server: GatewayServer) -> None:
+        self._server = server
+        self._open = 0
+        self._transport = SseServerTransport(_MESSAGES, None, server.config.max_body_bytes)
+
+    async def open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._open >= self._server.config.max_sessions:
+            await JSONResponse({"error": "Too many open sessions"}, status_code=503)(scope, receive, send)
+            return
+        self._open += 1
+        kernel = self._server.kernel
+        try:
+            async with self._transport.connect_sse(scope, receive, send) as (read, write):
+                await serve_dual_era_loop(
+                    kernel, read, write, lifespan_state={}, init_options=kernel.create_initialization_options()
+                )
+        finally:
+            self._open -= 1
+
+    async def post(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The stream may end between the answer "202 Accepted" and the message's delivery.
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._transport.handle_post_message(scope, receive, send)
+
+
+def _metadata(server: GatewayServer) -> Response:
+    """RFC 9728 protected-resource metadata."""
+    document = server.resource_metadata()
+    if not document:
+        return PlainTextResponse("Not Found", status_code=404)
+    return JSONResponse(dict(document), headers={"access-control-allow-origin": "*"})
+
+
+def _readiness(server: GatewayServer) -> Response:
+    problems = dict(server.problems())
+    return JSONResponse({"ready": not problems, "problems": problems}, status_code=503 if problems else 200)

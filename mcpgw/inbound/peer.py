@@ -1,0 +1,76 @@
+"""The caller while its request is open: progress and log notices travel back on the request's own stream."""
+
+import logging
+from typing import Any, Final, cast
+
+import anyio
+import mcp_types
+from mcp.server.connection import allowed_log_levels
+from mcp.server.context import ServerRequestContext
+from pydantic import BaseModel
+
+from mcpgw.core.model import CleanNotice
+
+logger = logging.getLogger(__name__)
+
+PROGRESS: Final = "notifications/progress"
+LOG: Final = "notifications/message"
+
+
+class _Notification(BaseModel):
+    """A notification as plain data: the SDK's typed ones would drop what they do not know."""
+
+    method: str
+    params: dict[str, Any]
+
+
+class RequestPeer:
+    """`ports.Peer` over one MCP request. Delivery is best effort: a client that went away is noticed elsewhere.
+
+    Progress of one request must increase (2025-11-25 basic/utilities/progress). Waiting for people comes first and counts
+    seconds, so an upstream's own progress is counted on from there.
+    """
+
+    def __init__(self, ctx: ServerRequestContext[Any, Any], *, token: str | int | None, log_floor: str) -> None:
+        self._ctx = ctx
+        self._token = token
+        self._levels = allowed_log_levels(ctx.protocol_version, ctx.meta)
+        self._log_floor = log_floor
+        self._waited = 0.0
+
+    async def notify(self, notice: CleanNotice) -> None:
+        if notice.method == PROGRESS:
+            await self._progress(dict(notice.params))
+        elif notice.method == LOG and self._wants(notice.params.get("level")):
+            await self._send(LOG, dict(notice.params))
+
+    async def waiting(self, message: str, elapsed_s: float) -> None:
+        self._waited = max(self._waited + 0.001, elapsed_s)  # two heartbeats in one instant still increase
+        if self._token is not None:
+            await self._send(PROGRESS, {"progressToken": self._token, "progress": self._waited, "message": message})
+
+    async def _progress(self, params: dict[str, Any]) -> None:
+        progress = params.get("progress")
+        if self._token is None or isinstance(progress, bool) or not isinstance(progress, (int, float)):
+            return
+        if self._waited:
+            params["progress"] = self._waited + progress
+            if isinstance(params.get("total"), (int, float)):
+                params["total"] += self._waited
+        await self._send(PROGRESS, {**params, "progressToken": self._token})
+
+    def _wants(self, level: object) -> bool:
+        """Whether this request's client asked for log messages of that level (RFC 5424 severities, lowest first)."""
+        return level in self._levels and _SEVERITY.get(str(level), -1) >= _SEVERITY.get(self._log_floor, 0)
+
+    async def _send(self, method: str, params: dict[str, Any]) -> None:
+        notification = cast("mcp_types.ServerNotification", _Notification(method=method, params=params))
+        try:
+            await self._ctx.session.send_notification(notification, related_request_id=self._ctx.request_id)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            logger.debug("a %s notice was lost: the client is gone", method)
+
+
+_SEVERITY: Final = {
+    level: rank for rank, level in enumerate(("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"))
+}

@@ -1,0 +1,248 @@
+"""The gateway as one MCP server: the SDK's kernel with our own answers to what carries payloads.
+
+The SDK routes eras, keeps sessions and frames messages. `tools/list` and `tools/call` are answered by a middleware with plain
+dicts, because results that pass through the SDK's models lose what the models do not know.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import anyio
+import mcp_types
+import mcp_types.methods
+from mcp.server.connection import Connection
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel.server import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
+from mcp.server.subscriptions import ListenHandler
+from mcp.shared.exceptions import MCPError
+from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND
+from pydantic import ValidationError
+
+from mcpgw.core.model import JsonObject, Origin, RefusalCode, Refused
+from mcpgw.inbound.caller import Caller, caller_of
+from mcpgw.inbound.calling import InFlight, ToolCalls
+from mcpgw.inbound.config import InboundConfig
+from mcpgw.inbound.gate import Challenge, Rim
+from mcpgw.inbound.listing import Publish, ToolList
+from mcpgw.inbound.shaping import is_modern, shape_result
+from mcpgw.inbound.watching import OwnListBus, Watchers
+from mcpgw.pipeline import Corridor
+from mcpgw.ports import Authenticator, Catalog, Policy
+
+logger = logging.getLogger(__name__)
+
+Context = ServerRequestContext[Any, Any]
+
+_LOG_FLOOR: Final = "mcpgw.log_floor"
+"""Key of a legacy connection's state: the level of its last `logging/setLevel`."""
+_CANCEL_GRACE_S: Final = 10.0
+"""After a shutdown cancelled the calls: time for their outcomes to become durable."""
+_FLUSH_S: Final = 0.2
+"""After the last call was answered: its bytes are written by other tasks, which give no sign when they are done."""
+
+
+class GatewayServer:
+    """One per process, whatever the transports. `http.make_app` and `stdio.serve_stdio` put it on the wire."""
+
+    def __init__(
+        self,
+        *,
+        config: InboundConfig,
+        corridor: Corridor,
+        catalog: Catalog,
+        policy: Policy,
+        authenticator: Authenticator,
+        publish: Publish,
+        challenge: Challenge,
+        resource_metadata: Callable[[], JsonObject],
+        ready: Callable[[], Mapping[str, str]],
+    ) -> None:
+        """
+        publish: the definition to list for a target, under its published name.
+        challenge: the value of `WWW-Authenticate` for what was wrong with a credential (empty: there was none).
+        resource_metadata: the RFC 9728 document, or an empty object where there is no authorization server.
+        ready: problems by name; empty means ready.
+        """
+        self.config = config
+        self.corridor = corridor
+        self.resource_metadata = resource_metadata
+        self._ready = ready
+        self._draining = False
+        self._in_flight = InFlight()
+        self._lists = ToolList(catalog=catalog, policy=policy, publish=publish, config=config)
+        self._calls = ToolCalls(corridor=corridor, catalog=catalog, policy=policy, config=config, in_flight=self._in_flight)
+        self._watchers = Watchers(self._lists)
+        self._listening: set[ListenHandler] = set()
+        self.rim = Rim(
+            corridor=corridor,
+            authenticator=authenticator,
+            challenge=challenge,
+            config=config,
+            is_draining=lambda: self._draining,
+        )
+        self.kernel = _kernel(self)
+
+    def problems(self) -> Mapping[str, str]:
+        """Return why this process should be sent no requests now; empty while it should."""
+        stopping = {"shutdown": "The gateway is shutting down."} if self._draining else {}
+        return {**stopping, **self._ready()}
+
+    async def notify_list_changed(self) -> None:
+        """Tell every open connection whose own list of tools changed since it was last told, and nobody else."""
+        await self._watchers.announce()
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no more requests, let the calls under way finish, and end those that have not after `grace_s` seconds.
+
+        When it returns, every call that was under way has an outcome in the ledger, and every standing stream is closed.
+        """
+        self._draining = True
+        with anyio.move_on_after(grace_s):
+            await self._in_flight.drained()
+        if self._in_flight.scopes:
+            logger.warning("shutdown: %d calls are ended after %g s", len(self._in_flight.scopes), grace_s)
+            self._in_flight.cancel()
+            with anyio.move_on_after(_CANCEL_GRACE_S):
+                await self._in_flight.drained()
+        for listening in list(self._listening):
+            listening.close()
+        await anyio.sleep(_FLUSH_S)
+        for stream in list(self.rim.standing):
+            stream.cancel()
+
+    async def serve_message(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        """Answer one message of any transport and era. The SDK's middleware protocol, which is provisional.
+
+        Raises:
+            MCPError: the answer is a JSON-RPC error; nothing else leaves, since the SDK would show it to the client.
+        """
+        try:
+            match ctx.method:
+                case "tools/list":
+                    return self._list(ctx)
+                case "tools/call":
+                    return await self._call(ctx)
+                case "notifications/initialized":
+                    await call_next(ctx)
+                    self._watch(ctx)
+                    return None
+                case _:
+                    return await call_next(ctx)
+        except MCPError as error:
+            await self._note(ctx, error.code, f"The {ctx.method[:64]} message was refused: JSON-RPC {error.code}.")
+            raise
+        except ValidationError:
+            await self._note(ctx, INVALID_PARAMS, f"The parameters of the {ctx.method[:64]} message are not valid.")
+            raise MCPError(INVALID_PARAMS, "Invalid request parameters") from None
+        except Exception:
+            logger.exception("a %s message failed", ctx.method[:64])
+            raise MCPError(INTERNAL_ERROR, "Internal error") from None
+
+    def _list(self, ctx: Context) -> dict[str, Any]:
+        _validate(ctx)
+        modern = is_modern(ctx.protocol_version)
+        page = self._lists.page(caller_of(ctx).identity, (ctx.params or {}).get("cursor"), modern=modern)
+        return self._shaped(ctx, page)
+
+    async def _call(self, ctx: Context) -> dict[str, Any]:
+        _validate(ctx)
+        log_floor = _connection(ctx).state.get(_LOG_FLOOR, "debug")
+        return self._shaped(ctx, await self._calls.call(ctx, log_floor=log_floor))
+
+    def _shaped(self, ctx: Context, result: dict[str, Any]) -> dict[str, Any]:
+        return shape_result(result, modern=is_modern(ctx.protocol_version), server_info=self.kernel.server_info_stamp)
+
+    def _watch(self, ctx: Context) -> None:
+        """A legacy session is told of changes on its own stream for as long as it lives; modern clients listen instead."""
+        connection = _connection(ctx)
+        if not is_modern(ctx.protocol_version) and connection.initialize_accepted:
+            forget = self._watchers.add(caller_of(ctx).identity, connection.send_tool_list_changed)
+            connection.exit_stack.callback(forget)
+
+    async def listen(
+        self, ctx: Context, params: mcp_types.SubscriptionsListenRequestParams
+    ) -> mcp_types.SubscriptionsListenResult:
+        """Serve one `subscriptions/listen` stream until its client leaves or the gateway drains."""
+        if len(self._listening) >= self.config.max_sessions:
+            raise MCPError(INTERNAL_ERROR, "Too many open subscriptions")
+        listening = ListenHandler(OwnListBus(self._watchers, caller_of(ctx).identity))
+        self._listening.add(listening)
+        try:
+            return await listening(ctx, params)
+        finally:
+            self._listening.discard(listening)
+
+    async def _note(self, ctx: Context, code: int, reason: str) -> None:
+        """Record a refusal that the corridor has not seen. Asking for an unknown method is how clients find their way."""
+        caller = caller_of(ctx)
+        if code in (METHOD_NOT_FOUND, INTERNAL_ERROR) or caller.trail.recorded:
+            return
+        caller.trail.recorded = True
+        refused = Refused(code=RefusalCode.MALFORMED, reason=reason)
+        await self.corridor.reject(_origin(ctx, caller), refused, caller.identity.principal)
+
+
+class _Kernel(Server[dict[str, Any]]):
+    """The SDK's server; legacy handshakes learn from it that lists change."""
+
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+    ) -> InitializationOptions:
+        changing = notification_options or NotificationOptions(tools_changed=True)
+        return super().create_initialization_options(changing, experimental_capabilities, extensions)
+
+
+def _kernel(gateway: GatewayServer) -> _Kernel:
+    async def by_middleware(_: Context, __: object) -> Any:
+        """Registered so that the capability is declared; the middleware answers before it is reached."""
+        raise MCPError(INTERNAL_ERROR, "Internal error")
+
+    kernel = _Kernel(
+        gateway.config.name,
+        version=gateway.config.version,
+        instructions=gateway.config.instructions or None,
+        # Header parameters are checked in `calling`, where it is known who asks; without this the SDK lists all tools first.
+        get_tool_input_schema=lambda _: None,
+        on_list_tools=by_middleware,
+        on_call_tool=by_middleware,
+        on_subscriptions_listen=gateway.listen,
+    )
+    kernel.add_request_handler("logging/setLevel", mcp_types.SetLevelRequestParams, _set_level)
+    kernel.middleware[:] = [gateway.serve_message]  # and not the default OpenTelemetry one
+    return kernel
+
+
+async def _set_level(ctx: Context, params: mcp_types.SetLevelRequestParams) -> mcp_types.EmptyResult:
+    _connection(ctx).state[_LOG_FLOOR] = params.level
+    return mcp_types.EmptyResult()
+
+
+def _validate(ctx: Context) -> None:
+    """What the SDK does for the handlers that it calls itself: the schema of that revision, and a handshake before it.
+
+    Raises:
+        MCPError, ValidationError: as the SDK would.
+    """
+    mcp_types.methods.validate_client_request(ctx.method, ctx.protocol_version, ctx.params)
+    if not _connection(ctx).initialize_accepted:
+        raise MCPError(INVALID_PARAMS, "Invalid request parameters: initialize first")
+
+
+def _connection(ctx: Context) -> Connection:
+    """The one look behind the SDK's public face: state and end of a connection are offered nowhere else in `mcp` 2.3."""
+    return ctx.session._connection
+
+
+def _origin(ctx: Context, caller: Caller) -> Origin:
+    return Origin(
+        transport=caller.transport,
+        protocol_version=ctx.protocol_version,
+        request_id=str(ctx.request_id) if ctx.request_id is not None else "",
+        address=caller.address,
+        session=caller.session,
+    )

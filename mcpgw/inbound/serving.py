@@ -1,0 +1,165 @@
+"""The listener: uvicorn with bounds on what a client may send before anybody has read it, and an orderly end."""
+
+import asyncio
+import logging
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Any, Final
+
+import uvicorn
+from sse_starlette.sse import AppStatus
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mcpgw.inbound.server import GatewayServer
+
+logger = logging.getLogger(__name__)
+
+MAX_HEAD_BYTES: Final = 65_536
+"""Request line and headers together. A JWT with many groups takes 16 KB; httptools itself has no limit."""
+HEAD_TIMEOUT_S: Final = 20.0
+"""From the first byte (or the connection) to the end of the head: a client that dribbles must not hold a connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerConfig:
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 lets the system choose."""
+    grace_s: float = 30.0
+    """How long a shutdown waits for calls under way before it ends them."""
+    keep_alive_s: int = 75
+    """Idle seconds before a connection is closed; above the 60 s of common load balancers, so that they close first."""
+    max_connections: int = 2_000
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks whose `X-Forwarded-For` and `-Proto` are believed; nobody's by default."""
+    tls_certificate: str = ""
+    tls_key: str = ""
+
+
+def make_uvicorn(server: GatewayServer, app: ASGIApp, config: ListenerConfig) -> "GatewayListener":
+    """Return a server whose `serve()` runs until a signal, then drains the gateway before it closes connections."""
+    # It would end every event stream at the signal, among them those on which calls under way are to be answered.
+    AppStatus.enable_automatic_graceful_drain = False
+    settings: dict[str, Any] = {}
+    if config.tls_certificate:
+        settings |= {"ssl_certfile": config.tls_certificate, "ssl_keyfile": config.tls_key or None}
+    return GatewayListener(
+        server,
+        config.grace_s,
+        uvicorn.Config(
+            app,
+            host=config.host,
+            port=config.port,
+            loop="uvloop" if sys.platform != "win32" else "asyncio",
+            http=BoundedHttp,
+            ws="none",
+            lifespan="on",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,  # the ledger says who called what; paths and addresses alone say little
+            server_header=False,
+            proxy_headers=bool(config.trusted_proxies),
+            forwarded_allow_ips=list(config.trusted_proxies),
+            limit_concurrency=config.max_connections,
+            timeout_keep_alive=config.keep_alive_s,
+            timeout_graceful_shutdown=5,  # seconds for the last bytes: calls have ended before, in `drain`
+            **settings,
+        ),
+    )
+
+
+class GatewayListener(uvicorn.Server):
+    """uvicorn, but calls end before connections do."""
+
+    def __init__(self, server: GatewayServer, grace_s: float, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._gateway = server
+        self._grace_s = grace_s
+        self.listening = asyncio.Event()
+        """Set once connections are accepted."""
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, once `started`."""
+        address = self.servers[0].sockets[0].getsockname()
+        return int(address[1])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in self.servers:
+            listener.close()
+        await self._gateway.drain(self._grace_s)
+        await super().shutdown(sockets)
+
+
+class HeadTooLarge(ValueError):
+    """Raised into the parser, which answers 400 and closes the connection."""
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol with limits on the size and the duration of a request's head.
+
+    uvicorn bounds heads only with its slower parser (`h11_max_incomplete_event_size`), and their duration with neither.
+    """
+
+    _head_bytes = 0
+    _head_open = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
+        super().connection_made(transport)
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_open:
+            # Bytes of a header that is not complete have reached no callback yet, but they are held in memory.
+            self._count(len(data))
+
+    def on_message_begin(self) -> None:
+        self._head_open = True
+        self._head_bytes = 0
+        self._start_timer()
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._head_bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:  # trailers count as well
+            raise HeadTooLarge
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._head_open = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > 2 * MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("Request head too large.")
+
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()

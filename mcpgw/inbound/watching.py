@@ -1,0 +1,65 @@
+"""Who is told that its list changed: only those whose own list did, and never what changed."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+from mcp.server.subscriptions import ServerEvent, ToolsListChanged
+
+from mcpgw.core.model import Identity
+from mcpgw.inbound.listing import ToolList
+
+_TELL_TIMEOUT_S = 5.0
+"""A client that does not read its stream must not hold up the others; it is told nothing and asks again by itself."""
+
+
+@dataclass(slots=True, eq=False)
+class _Watcher:
+    identity: Identity
+    tell: Callable[[], Awaitable[None]]
+    seen: str
+
+
+class Watchers:
+    """Open connections by identity, with a fingerprint of the list that each was last known to see."""
+
+    def __init__(self, lists: ToolList) -> None:
+        self._lists = lists
+        self._watchers: set[_Watcher] = set()
+
+    def add(self, identity: Identity, tell: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+        """Call `tell` whenever the identity's list changes; return how to stop that, once or more."""
+        watcher = _Watcher(identity, tell, self._lists.fingerprint(identity))
+        self._watchers.add(watcher)
+        return lambda: self._watchers.discard(watcher)
+
+    async def announce(self) -> None:
+        """Tell everybody whose list is no longer what it was."""
+        async with anyio.create_task_group() as tasks:
+            for watcher in list(self._watchers):
+                now = self._lists.fingerprint(watcher.identity)
+                if now != watcher.seen:
+                    watcher.seen = now
+                    tasks.start_soon(_tell, watcher)
+
+
+async def _tell(watcher: _Watcher) -> None:
+    with anyio.move_on_after(_TELL_TIMEOUT_S):
+        await watcher.tell()
+
+
+class OwnListBus:
+    """The SDK's `SubscriptionBus` for one `subscriptions/listen` stream of one identity."""
+
+    def __init__(self, watchers: Watchers, identity: Identity) -> None:
+        self._watchers = watchers
+        self._identity = identity
+
+    async def publish(self, event: ServerEvent) -> None:
+        """Nothing publishes here: `Watchers.announce` is the one source."""
+
+    def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
+        async def tell() -> None:
+            listener(ToolsListChanged())
+
+        return self._watchers.add(self._identity, tell)

@@ -1,0 +1,260 @@
+"""Small honest doors: everything behind the corridor in memory, so that these tests are about the wire alone."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from mcpgw.core.errors import AuthenticationError, LedgerUnavailable
+from mcpgw.core.model import (
+    Allow,
+    AlreadyDone,
+    Call,
+    CleanJson,
+    CleanNotice,
+    CleanReply,
+    Commitment,
+    Decision,
+    Deny,
+    Entry,
+    Hold,
+    Identity,
+    IdentityKind,
+    Manifest,
+    Outcome,
+    Patience,
+    Permit,
+    RawJson,
+    RawNotice,
+    RawReply,
+    Rejection,
+    ReplyKind,
+    Ruling,
+    Sealed,
+    ShownCall,
+    Target,
+    TargetKind,
+    UnknownTarget,
+    Waiting,
+)
+from mcpgw.inbound.config import InboundConfig
+from mcpgw.inbound.server import GatewayServer
+from mcpgw.pipeline import Corridor
+from mcpgw.ports import EntryT, OnNotice, Peer
+
+CALM = Ruling(rule_ids=("rule-1",), reason="Because rule-1 says so.", policy_hash="p")
+
+
+def identity(subject: str, *groups: str) -> Identity:
+    return Identity(
+        subject=subject, issuer="test", kind=IdentityKind.HUMAN, method="api_key", groups=frozenset(groups), client_id=subject
+    )
+
+
+def target(name: str, definition: dict[str, Any] | None = None, **more: Any) -> Target:
+    definition = definition or {"name": name, "description": f"The {name} tool.", "inputSchema": {"type": "object"}}
+    digest = hashlib.sha256(json.dumps(definition).encode("utf-8", "surrogatepass")).hexdigest()
+    return Target(
+        kind=TargetKind.TOOL, name=name, server=name.partition("__")[0], server_fingerprint="f", upstream_name=name,
+        definition=definition, definition_hash=digest, **more,
+    )  # fmt: skip
+
+
+@dataclass
+class MemoryCatalog:
+    tools: dict[str, Target]
+
+    def find(self, kind: TargetKind, name: str) -> Target | UnknownTarget:
+        return self.tools.get(name) or UnknownTarget(kind=kind, name=name)
+
+    def targets(self, kind: TargetKind) -> list[Target]:
+        return [self.tools[name] for name in sorted(self.tools)]
+
+
+class TagPolicy:
+    """A target tagged `only:NAME` is for that subject alone; tags `deny` and `hold` do what they say; all else is allowed."""
+
+    def decide(self, call: Call) -> Decision:
+        if isinstance(call.target, UnknownTarget) or not self.sees(call.identity, call.target):
+            return Deny(ruling=CALM, hidden=True)
+        if "deny" in call.target.tags:
+            return Deny(ruling=CALM)
+        if "hold" in call.target.tags:
+            return Hold(ruling=CALM, approvers=("group:ops",))
+        return Allow(ruling=CALM)
+
+    def sees(self, identity: Identity, target: Target) -> bool:
+        owners = {tag.removeprefix("only:") for tag in target.tags if tag.startswith("only:")}
+        return not owners or identity.subject in owners
+
+
+class PlainRedactor:
+    async def show(self, call: Call) -> ShownCall:
+        await anyio.lowlevel.checkpoint()
+        return ShownCall(call=call, arguments=CleanJson(dict(call.arguments)), raw=_commitment(), manifest=_manifest())
+
+    async def clean(self, call: Call, reply: RawReply) -> CleanReply:
+        await anyio.lowlevel.checkpoint()
+        return CleanReply(kind=reply.kind, payload=CleanJson(dict(reply.payload)), raw=_commitment(), manifest=_manifest())
+
+    async def clean_notice(self, call: Call, notice: RawNotice) -> CleanNotice:
+        return CleanNotice(method=notice.method, params=CleanJson(dict(notice.params)))
+
+
+def _commitment() -> Commitment:
+    return Commitment(digest="0" * 64, salt=b"\0" * 32, size=0)
+
+
+def _manifest() -> Manifest:
+    return Manifest(profile="default", profile_hash="h")
+
+
+@dataclass
+class MemoryDesk:
+    """Holds for as long as the client is patient; `approve` releases."""
+
+    approved: anyio.Event = field(default_factory=anyio.Event)
+    patience: list[Patience] = field(default_factory=list)
+
+    async def settle(
+        self, shown: ShownCall, hold: Hold, patience: Patience, peer: Peer
+    ) -> Allow | Deny | Waiting | AlreadyDone:
+        self.patience.append(patience)
+        await peer.waiting("Waiting for ops.", 0.0)
+        with anyio.move_on_after(min(patience.budget_s, 0.2)):
+            await self.approved.wait()
+            await peer.waiting("Still waiting for ops.", 0.1)
+            return Allow(ruling=hold.ruling)
+        return Waiting(approval_id="apr_1", deadline_ns=1_800_000_000_000_000_000)
+
+
+@dataclass
+class MemoryJournal:
+    entries: list[Entry] = field(default_factory=list)
+    broken: bool = False
+
+    async def append(self, entry: EntryT) -> Sealed[EntryT]:
+        await anyio.lowlevel.checkpoint()
+        if self.broken:
+            raise LedgerUnavailable("the disk is full")
+        self.entries.append(entry)
+        seq = len(self.entries)
+        return Sealed(entry=entry, seq=seq, leaf_hash=f"{seq:064x}", event_id=f"evt_{seq}", time_ns=seq)
+
+    def of(self, kind: type) -> list[Any]:
+        return [entry for entry in self.entries if isinstance(entry, kind)]
+
+
+Behaviour = Callable[[Call, OnNotice], Awaitable[RawReply]]
+
+
+def result(payload: Mapping[str, Any]) -> RawReply:
+    return RawReply(kind=ReplyKind.RESULT, payload=RawJson(dict(payload)))
+
+
+@dataclass
+class MemoryUpstreams:
+    """Tools by what follows `__` in their names. `started` and `cancelled` are events that tests wait for."""
+
+    replies: dict[str, Mapping[str, Any] | RawReply] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    started: anyio.Event = field(default_factory=anyio.Event)
+    cancelled: anyio.Event = field(default_factory=anyio.Event)
+    release: anyio.Event = field(default_factory=anyio.Event)
+
+    async def send(self, permit: Permit, on_notice: OnNotice) -> RawReply:
+        call = permit.call
+        self.calls.append(call)
+        await anyio.lowlevel.checkpoint()
+        match call.target.name.partition("__")[2]:
+            case "progress":
+                for step in (1, 2, 3):
+                    params = {"progressToken": "upstream's own", "progress": step, "total": 3, "message": f"step {step}"}
+                    await on_notice(RawNotice(method="notifications/progress", params=RawJson(params)))
+                log = {"level": "warning", "logger": "up", "data": {"hello": "world"}}
+                await on_notice(RawNotice(method="notifications/message", params=RawJson(log)))
+            case "wait":
+                self.started.set()
+                try:
+                    await self.release.wait()
+                except anyio.get_cancelled_exc_class():
+                    self.cancelled.set()
+                    raise
+            case other if other in self.replies:
+                reply = self.replies[other]
+                return reply if isinstance(reply, RawReply) else result(reply)
+        return result({"content": [{"type": "text", "text": json.dumps(dict(call.arguments))}]})
+
+
+@dataclass
+class KeyRing:
+    """`Authenticator` with keys by secret; removing one revokes it."""
+
+    keys: dict[str, Identity]
+
+    async def authenticate(self, credential: str) -> Identity:
+        await anyio.lowlevel.checkpoint()
+        if credential not in self.keys:
+            raise AuthenticationError("The key is unknown or revoked.")
+        return self.keys[credential]
+
+
+def published(target: Target) -> dict[str, Any]:
+    return {**target.definition, "name": target.name}
+
+
+ECHO_TOOLS: dict[str, Target] = {
+    name: target(name, **more)
+    for name, more in {
+        "bank__alice": {"tags": frozenset({"only:alice"})},
+        "bank__bob": {"tags": frozenset({"only:bob"})},
+        "bank__denied": {"tags": frozenset({"deny"})},
+        "bank__echo": {},
+        "bank__held": {"tags": frozenset({"hold"})},
+        "bank__progress": {},
+        "bank__wait": {},
+    }.items()
+}
+
+
+@dataclass
+class World:
+    """A gateway over in-memory doors, and handles on all of them."""
+
+    catalog: MemoryCatalog = field(default_factory=lambda: MemoryCatalog(dict(ECHO_TOOLS)))
+    policy: TagPolicy = field(default_factory=TagPolicy)
+    desk: MemoryDesk = field(default_factory=MemoryDesk)
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
+    upstreams: MemoryUpstreams = field(default_factory=MemoryUpstreams)
+    keys: KeyRing = field(default_factory=lambda: KeyRing({"alice-key": identity("alice"), "bob-key": identity("bob")}))
+    problems: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    config: InboundConfig = field(default_factory=lambda: InboundConfig(version="1.2.3"))
+
+    def server(self) -> GatewayServer:
+        numbers = itertools.count(1)
+        corridor = Corridor(
+            catalog=self.catalog, policy=self.policy, redactor=PlainRedactor(), desk=self.desk, journal=self.journal,
+            upstreams=self.upstreams, new_id=lambda: f"call_{next(numbers)}",
+        )  # fmt: skip
+        return GatewayServer(
+            config=self.config,
+            corridor=corridor,
+            catalog=self.catalog,
+            policy=self.policy,
+            authenticator=self.keys,
+            publish=published,
+            challenge=lambda problem: f'Bearer error="invalid_token", error_description="{problem}"' if problem else "Bearer",
+            resource_metadata=lambda: self.metadata,
+            ready=lambda: self.problems,
+        )
+
+    def rejections(self) -> list[Rejection]:
+        return self.journal.of(Rejection)
+
+    def outcomes(self) -> list[Outcome]:
+        return self.journal.of(Outcome)
