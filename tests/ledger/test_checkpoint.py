@@ -124,7 +124,9 @@ def test_a_spoiled_key_is_refused(spoil, signer: Signer) -> None:
     with pytest.raises(InvalidNote):
         Signer.parse(spoil(signer.skey()))
     with pytest.raises(InvalidNote):
-        Verifier.parse(spoil(signer.verifier.vkey()).removeprefix("x"))if spoil(signer.verifier.vkey())[:1] != "x" else Verifier.parse("")
+        Verifier.parse(spoil(signer.verifier.vkey()).removeprefix("x")) if spoil(signer.verifier.vkey())[
+            :1
+        ] != "x" else Verifier.parse("")
 
 
 def test_other_key_types_and_unusable_names_are_refused() -> None:

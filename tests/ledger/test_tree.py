@@ -19,7 +19,10 @@ from mcpgw.ledger.tree import (
 )
 
 # The eight leaves that certificate-transparency implementations test with, and the roots of the trees over the first n.
-LEAVES = [bytes.fromhex(h) for h in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")]
+LEAVES = [
+    bytes.fromhex(h)
+    for h in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
+]
 ROOTS = [
     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
     "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -63,7 +66,9 @@ def test_the_frontier_has_the_root_of_the_definition_and_survives_being_stored(s
     assert Frontier.from_bytes(size, frontier.to_bytes()) == frontier
 
 
-@pytest.mark.parametrize(("size", "data"), [(1, b""), (0, b"x" * 32), (3, b"x" * 32), (1, b"x" * 31), (2, b"x" * 33), (-1, b"")])
+@pytest.mark.parametrize(
+    ("size", "data"), [(1, b""), (0, b"x" * 32), (3, b"x" * 32), (1, b"x" * 31), (2, b"x" * 33), (-1, b"")]
+)
 def test_bytes_that_are_no_frontier_are_refused(size: int, data: bytes) -> None:
     with pytest.raises(ValueError, match="no frontier"):
         Frontier.from_bytes(size, data)

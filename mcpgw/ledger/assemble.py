@@ -1,0 +1,75 @@
+"""Approvals as the desk sees them: projection rows joined with the payloads that their records commit to."""
+
+import json
+from collections.abc import Sequence
+
+from mcpgw.core.canonical import commitment
+from mcpgw.core.errors import LedgerUnavailable
+from mcpgw.core.model import AlreadyDone, CleanReply, Commitment, Json, Manifest, Masked, ReplyKind
+from mcpgw.ledger.approvals import ApprovalRow
+from mcpgw.ledger.record import Members, parse, unpack
+from mcpgw.ledger.store import Reading, StoredRecord
+from mcpgw.ports import Approval, ApprovalState
+
+
+def assemble(store: Reading, rows: Sequence[ApprovalRow]) -> tuple[Approval, ...]:
+    """Join the rows with their facts and, where done, with the reply that was recorded.
+
+    Raises:
+        LedgerUnavailable: what a row points at is missing or was altered.
+    """
+    return tuple(_approval(store, row) for row in rows)
+
+
+def _approval(store: Reading, row: ApprovalRow) -> Approval:
+    (held,) = store.records(row.held_seq, 1)
+    return Approval(
+        id=row.id,
+        state=row.state,
+        digest=row.digest,
+        request_key=row.request_key,
+        call_id=row.call_id,
+        requester=row.requester,
+        actors=row.actors,
+        target=row.target,
+        facts=_payload(store, held, "facts"),
+        exact=row.exact,
+        approvers=row.approvers,
+        quorum=row.quorum,
+        rule_ids=row.rule_ids,
+        reason=row.reason,
+        policy_hash=row.policy_hash,
+        opened_ns=row.opened_ns,
+        deadline_ns=row.deadline_ns,
+        votes=row.votes,
+        done=_done(store, row) if row.state is ApprovalState.DONE else (),
+    )
+
+
+def _done(store: Reading, row: ApprovalRow) -> tuple[AlreadyDone, ...]:
+    (outcome,) = store.find(row.outcome_event)
+    members = parse(outcome.leaf)
+    raw = members["payloads"]["result.raw"]
+    reply = CleanReply(
+        kind=ReplyKind(members["outcome"]["reply"]),
+        payload=_payload(store, outcome, "result.clean"),
+        raw=Commitment(digest=raw["sha256"], salt=b"", size=raw["size"]),  # the salt is not kept: see `_Sheet.commit`
+        manifest=_manifest(members["masking"]["result"]),
+    )
+    return (AlreadyDone(approval_id=row.id, call_id=row.spent_call, reply=reply),)
+
+
+def _payload(store: Reading, record: StoredRecord, slot: str) -> Json:
+    """Return a payload, checked against its commitment: what an approver sees or a caller gets again is what was recorded."""
+    for stored in store.payload(record.seq, slot):
+        body = unpack(stored.packed)
+        committed = parse(record.leaf)["payloads"][slot]["sha256"]
+        if commitment(stored.salt, body) != committed:
+            raise LedgerUnavailable(f"the payload {slot} of record {record.seq} was altered", hint="Run `mcpgw verify`.")
+        return json.loads(body)
+    raise LedgerUnavailable(f"the payload {slot} of record {record.seq} is missing", hint="Run `mcpgw verify`.")
+
+
+def _manifest(members: Members) -> Manifest:
+    masked = tuple(Masked(entity, path, detector, count) for entity, path, detector, count in members["masked"])
+    return Manifest(profile=members["profile"], profile_hash=members["hash"], masked=masked)

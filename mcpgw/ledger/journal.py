@@ -1,0 +1,296 @@
+"""The ledger as the other rooms see it: `ports.Journal` and `ports.ApprovalStore` over one data folder."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+
+from mcpgw.core.errors import LedgerUnavailable
+from mcpgw.core.model import Event, Refusal, Rejection, Sealed
+from mcpgw.ledger import sqlite
+from mcpgw.ledger.approvals import ApprovalRow
+from mcpgw.ledger.assemble import assemble
+from mcpgw.ledger.floods import FloodLimits, RefusalCounter
+from mcpgw.ledger.ids import new_id
+from mcpgw.ledger.keys import load_signer
+from mcpgw.ledger.nodes import Node, is_alive
+from mcpgw.ledger.record import Draft, Indeterminate, Record, Recordable, RecordContext, draft
+from mcpgw.ledger.store import Connect, OpenCall, Query, Reading, Store, StoredRecord
+from mcpgw.ledger.watch import ApprovalWatch
+from mcpgw.ledger.writer import Batch, Writer
+from mcpgw.ports import Approval, ApprovalState, EntryT
+
+logger = logging.getLogger(__name__)
+
+COUNTED = -1
+"""The `seq` of a refusal that got no record of its own because it is counted in a `refusals.counted` record."""
+_RECOVER_EVERY_S = 60.0
+"""How often the intents of processes that died are looked for while others live on."""
+
+_LIMITS = FloodLimits()
+
+T = TypeVar("T")
+
+_seen: ContextVar[int] = ContextVar("approvals_version_seen")
+"""The approvals' version at the task's last read, so that `changed` misses nothing that came between."""
+
+
+class Ledger:
+    """The log of one data folder, open for writing. Any number of processes may have it open at once."""
+
+    def __init__(
+        self, *, node: Node, nodes: Path, writer: Callable[["Ledger"], Writer], connect: Connect,
+        context: Callable[[], RecordContext], limits: FloodLimits,
+    ) -> None:  # fmt: skip
+        """Use `open`."""
+        self._node = node
+        self._nodes = nodes
+        self._connect = connect
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._writer = writer(self)
+        self._watch = ApprovalWatch(self._approvals_version)
+        self._limits = limits
+        self._refusals = RefusalCounter(limits)
+        self._window_from_ns = time.time_ns()
+        self._reader: Store | None = None  # None until the first read, and after a fault
+        self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-reader")
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        cls,
+        data_dir: Path,
+        keys_dir: Path,
+        *,
+        origin: str,
+        context: Callable[[], RecordContext],
+        node: str = "",
+        announce: bool = True,
+        limits: FloodLimits = _LIMITS,
+        connect: Connect | None = None,
+    ) -> "AsyncIterator[Ledger]":
+        """Open the log, record what died before, and close it at the end with everything in flight finished.
+
+        `node` is a name for people. `announce` writes `gateway.started` and `gateway.stopped`; a short-lived command does
+        without. `connect` opens another store than `data_dir/ledger.db`.
+
+        Raises:
+            ConfigError: no key, a wrong one, or an unsafe SQLite.
+            LedgerUnavailable: the folder or the database cannot be written.
+        """
+        signer = await asyncio.to_thread(load_signer, keys_dir, origin)
+        nodes = data_dir / "nodes"
+        try:
+            me = await asyncio.to_thread(Node, nodes)
+        except OSError as error:
+            hint = f"Make {data_dir} writable for the gateway."
+            raise LedgerUnavailable(f"the data folder cannot be written: {error.strerror}", hint=hint) from error
+        store = connect or (lambda: sqlite.SqliteStore.connect(data_dir / sqlite.FILE))
+
+        def writer(ledger: "Ledger") -> Writer:
+            return Writer(store, signer, node=me.id, recover=ledger._close_calls, on_commit=ledger._committed)
+
+        ledger = cls(node=me, nodes=nodes, writer=writer, connect=store, context=context, limits=limits)
+        ledger._writer.start()
+        try:
+            await ledger._join(node, announce=announce)
+            tending = asyncio.create_task(ledger._tend())
+            try:
+                yield ledger
+            finally:
+                tending.cancel()
+                with anyio.CancelScope(shield=True):
+                    await ledger._leave(node, announce=announce)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await asyncio.to_thread(ledger._close)
+
+    # --- Journal ---------------------------------------------------------------------------------------------------------
+
+    async def append(self, entry: EntryT) -> Sealed[EntryT]:
+        """`Journal.append`. A refusal in a flood is counted instead of recorded: its `seq` is `COUNTED`."""
+        if not isinstance(entry, Refusal | Rejection):
+            return _sealed(entry, await self._record(entry))
+        if not self._refusals.deserves_record(entry):
+            return Sealed(entry=entry, seq=COUNTED, leaf_hash="", event_id=new_id(), time_ns=time.time_ns())
+        try:
+            return _sealed(entry, await self._record(entry))
+        except LedgerUnavailable:
+            self._refusals.count(entry)  # once the store can be written again, the record will say how many there were
+            raise
+
+    async def probe(self) -> None:
+        """Prove with a durable write that the store can be written.
+
+        Raises:
+            LedgerUnavailable: it cannot.
+        """
+        await self._writer.submit(lambda batch: batch.tx.touch(self._node.id, time.time_ns()))
+
+    async def recover(self) -> int:
+        """Record the intents of processes that died as indeterminate; return how many there were.
+
+        Raises:
+            LedgerUnavailable: they could not be recorded.
+        """
+        found: int = await self._writer.submit(self._bury)
+        return found
+
+    # --- ApprovalStore ---------------------------------------------------------------------------------------------------
+
+    async def approval(self, approval_id: str) -> tuple[Approval, ...]:
+        return await self._approvals(lambda store: store.approvals([approval_id], (), 1))
+
+    async def live(self, request_key: str) -> tuple[Approval, ...]:
+        now_ns = time.time_ns()
+        return await self._approvals(lambda store: [row for row in store.approvals_for(request_key) if row.matters(now_ns)][:1])
+
+    async def approvals(self, states: Sequence[ApprovalState] = (), limit: int = 200) -> tuple[Approval, ...]:
+        return await self._approvals(lambda store: store.approvals((), states, limit))
+
+    async def changed(self, timeout_s: float) -> None:
+        """`ApprovalStore.changed`. Returns at once if something changed since this task last read an approval."""
+        known = _seen.get(None)
+        await self._watch.beyond(await self._approvals_version() if known is None else known, timeout_s)
+
+    # --- reading ---------------------------------------------------------------------------------------------------------
+
+    async def search(self, query: Query) -> Sequence[StoredRecord]:
+        """Return the newest records that match, the newest last."""
+        return await self._read(lambda store: store.search(query))
+
+    async def export_checkpoint(self) -> str:
+        """Return the newest signed checkpoint, to be kept where the database's admin cannot reach it.
+
+        Raises:
+            LedgerUnavailable: it cannot be read, or there is none yet.
+        """
+        for checkpoint in await self._read(lambda store: store.newest_checkpoint()):
+            return checkpoint.note
+        raise LedgerUnavailable("the log has no checkpoint yet: nothing was recorded")
+
+    # --- inside ----------------------------------------------------------------------------------------------------------
+
+    async def _record(self, entry: Recordable) -> Record:
+        drafted = self._draft(entry)
+        record: Record = await self._writer.submit(lambda batch: batch.append(entry, drafted))
+        return record
+
+    def _draft(self, entry: Recordable) -> Draft:
+        try:
+            return draft(entry, node=self._node.id, context=self._context())
+        except ValueError as error:
+            raise LedgerUnavailable(f"a {type(entry).__name__} cannot be recorded: {error}") from error
+
+    async def _join(self, name: str, *, announce: bool) -> None:
+        started = Event(kind="gateway.started", actor="gateway", facts={"name": name, "node": self._node.id})
+
+        def work(batch: Batch) -> None:
+            batch.tx.add_node(self._node.id, name, time.time_ns())
+            if announce:
+                batch.append(started, self._draft(started))
+            self._bury(batch)
+
+        await self._writer.submit(work)
+
+    async def _leave(self, name: str, *, announce: bool) -> None:
+        stopped = Event(kind="gateway.stopped", actor="gateway", facts={"name": name, "node": self._node.id})
+
+        def work(batch: Batch) -> None:
+            if announce:
+                batch.append(stopped, self._draft(stopped))
+            batch.tx.remove_node(self._node.id)
+
+        try:
+            await self._write_counts()
+            await self._writer.submit(work)
+        except LedgerUnavailable as error:
+            logger.error("the gateway's end could not be recorded: %s", error)
+
+    def _bury(self, batch: Batch) -> int:
+        """Close the calls of nodes that are dead, or gone without closing them."""
+        nodes = batch.tx.nodes()
+        dead = {node for node in nodes if node != self._node.id and not is_alive(self._nodes, node)}
+        living = set(nodes) - dead
+        calls = [call for call in batch.tx.open_calls() if call.node not in living]
+        self._close_calls(batch, calls)
+        for node in dead:
+            batch.tx.remove_node(node)
+        return len(calls)
+
+    def _close_calls(self, batch: Batch, calls: Sequence[OpenCall]) -> None:
+        for call in calls:
+            logger.warning("call %s has an intent and no outcome: recorded as indeterminate", call.call_id)
+            entry = Indeterminate(
+                call_id=call.call_id,
+                intent_seq=call.seq,
+                intent_node=call.node,
+                approval_id=call.approval_id,
+                reason="The process ended, or its store failed, before the outcome was recorded.",
+            )
+            batch.append(entry, self._draft(entry))
+
+    def _committed(self, batch: Batch) -> None:
+        """Called by the writer thread."""
+        if batch.approvals_changed:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits on it
+                self._loop.call_soon_threadsafe(self._watch.wake)
+
+    async def _tend(self) -> None:
+        recovered = time.monotonic()
+        while True:
+            await asyncio.sleep(self._limits.window_s)
+            await self._write_counts()
+            if time.monotonic() - recovered >= _RECOVER_EVERY_S:
+                recovered = time.monotonic()
+                with contextlib.suppress(LedgerUnavailable):  # the writer has logged it; the next round tries again
+                    await self.recover()
+
+    async def _write_counts(self) -> None:
+        from_ns, self._window_from_ns = self._window_from_ns, time.time_ns()
+        for event in self._refusals.close_window(from_ns, self._window_from_ns):
+            try:
+                await self._record(event)
+            except LedgerUnavailable:
+                self._refusals.restore(event)
+
+    async def _approvals(self, rows: Callable[[Reading], Sequence[ApprovalRow]]) -> tuple[Approval, ...]:
+        version, found = await self._read(lambda store: (store.approvals_version(), assemble(store, rows(store))))
+        _seen.set(version)
+        return found
+
+    async def _approvals_version(self) -> int:
+        return await self._read(lambda store: store.approvals_version())
+
+    async def _read(self, question: Callable[[Reading], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._reading, self._ask, question)
+
+    def _ask(self, question: Callable[[Reading], T]) -> T:
+        """In the reader thread: one consistent view for the whole question."""
+        store = self._reader = self._reader or self._connect()
+        try:
+            with store.snapshot():
+                return question(store)
+        except LedgerUnavailable:
+            store.close()
+            self._reader = None
+            raise
+
+    def _close(self) -> None:
+        self._writer.stop()
+        self._reading.shutdown()
+        if self._reader is not None:
+            self._reader.close()
+        self._node.release()
+
+
+def _sealed(entry: EntryT, record: Record) -> Sealed[EntryT]:
+    return Sealed(entry=entry, seq=record.seq, leaf_hash=record.hash.hex(), event_id=record.event_id, time_ns=record.time_ns)

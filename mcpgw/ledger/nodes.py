@@ -1,0 +1,52 @@
+"""Who is alive: one locked file for each process that writes to the log.
+
+The kernel drops the lock when the process ends, however it ends, so a lock that can be had belongs to nobody. A process id
+alone would not do: ids are reused, and containers that share a folder do not share them.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+from mcpgw.ledger.ids import new_id
+
+
+class Node:
+    """This process, for as long as it holds its lock."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take a new id and its lock. The caller makes the id known only afterwards: no one can find it dead before.
+
+        Raises:
+            OSError: the folder is not writable.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.id = new_id()
+        self._path = folder / self.id
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)  # may wait a moment for a neighbour that is just asking
+
+    def release(self) -> None:
+        """Stop being alive."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def is_alive(folder: Path, node: str) -> bool:
+    """Tell whether the process that made this node still runs on this machine. Removes the file of a dead one."""
+    path = folder / node
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except PermissionError:  # another user's process: it may live, and it is not ours to bury
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        path.unlink(missing_ok=True)
+        return False
+    finally:
+        os.close(file)

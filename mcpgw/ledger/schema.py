@@ -1,0 +1,104 @@
+"""The tables of the ledger on SQLite, as numbered migrations.
+
+`records`, `checkpoints` and `payloads` are the log; everything else is a projection that could be made again from it.
+Migrations are only ever added at the end. One that an older, running gateway could not live with takes a new file instead.
+"""
+
+_V1 = """
+CREATE TABLE records (
+    seq         INTEGER PRIMARY KEY,   -- the leaf's index in the tree
+    event_id    TEXT NOT NULL UNIQUE,
+    leaf        BLOB NOT NULL,
+    hash        BLOB NOT NULL,         -- RFC 6962 leaf hash: pins one flipped byte to one record
+    time_ns     INTEGER NOT NULL,
+    kind        TEXT NOT NULL,
+    principal   TEXT NOT NULL,
+    server      TEXT NOT NULL,
+    target      TEXT NOT NULL,
+    decision    TEXT NOT NULL,
+    outcome     TEXT NOT NULL,
+    code        TEXT NOT NULL,
+    call_id     TEXT NOT NULL,
+    approval_id TEXT NOT NULL,
+    session     TEXT NOT NULL,
+    node        TEXT NOT NULL
+) STRICT;
+CREATE INDEX records_by_principal ON records (principal, seq);
+CREATE INDEX records_by_target ON records (target, seq);
+CREATE INDEX records_by_call ON records (call_id) WHERE call_id != '';
+CREATE INDEX records_by_approval ON records (approval_id) WHERE approval_id != '';
+
+CREATE TRIGGER records_are_dense BEFORE INSERT ON records
+WHEN NEW.seq != (SELECT coalesce(max(seq), -1) + 1 FROM records)
+BEGIN SELECT raise(ABORT, 'records are only ever appended'); END;
+CREATE TRIGGER records_stay BEFORE DELETE ON records
+BEGIN SELECT raise(ABORT, 'records are never deleted'); END;
+CREATE TRIGGER records_hold BEFORE UPDATE ON records
+BEGIN SELECT raise(ABORT, 'records are never changed'); END;
+
+CREATE TABLE checkpoints (
+    size     INTEGER PRIMARY KEY,
+    note     TEXT NOT NULL,            -- C2SP signed note
+    frontier BLOB NOT NULL             -- hashes of the perfect subtrees, whose root the note signs
+) STRICT;
+CREATE TRIGGER checkpoints_grow BEFORE INSERT ON checkpoints
+WHEN NEW.size <= (SELECT coalesce(max(size), 0) FROM checkpoints)
+BEGIN SELECT raise(ABORT, 'checkpoints only ever grow'); END;
+CREATE TRIGGER checkpoints_stay BEFORE DELETE ON checkpoints
+BEGIN SELECT raise(ABORT, 'checkpoints are never deleted'); END;
+CREATE TRIGGER checkpoints_hold BEFORE UPDATE ON checkpoints
+BEGIN SELECT raise(ABORT, 'checkpoints are never changed'); END;
+
+CREATE TABLE payloads (
+    seq  INTEGER NOT NULL,
+    slot TEXT NOT NULL,
+    salt BLOB NOT NULL,
+    body BLOB NOT NULL,                -- zlib
+    PRIMARY KEY (seq, slot)
+) STRICT;
+
+CREATE TABLE approvals (
+    id            TEXT PRIMARY KEY,
+    state         TEXT NOT NULL,
+    digest        TEXT NOT NULL,
+    request_key   TEXT NOT NULL,
+    held_seq      INTEGER NOT NULL,
+    call_id       TEXT NOT NULL,
+    requester     TEXT NOT NULL,
+    actors        TEXT NOT NULL,       -- JSON, as are approvers, rule_ids and votes
+    target        TEXT NOT NULL,
+    approvers     TEXT NOT NULL,
+    quorum        INTEGER NOT NULL,
+    rule_ids      TEXT NOT NULL,
+    reason        TEXT NOT NULL,
+    policy_hash   TEXT NOT NULL,
+    opened_ns     INTEGER NOT NULL,
+    deadline_ns   INTEGER NOT NULL,
+    votes         TEXT NOT NULL,
+    exact         BLOB NOT NULL,       -- encrypted by the desk; empty once settled or spent
+    spent_call    TEXT NOT NULL,
+    outcome_event TEXT NOT NULL
+) STRICT;
+CREATE INDEX approvals_by_state ON approvals (state, held_seq);
+CREATE INDEX approvals_by_request ON approvals (request_key, held_seq);
+
+CREATE TABLE open_calls (              -- intents that have no outcome yet
+    call_id     TEXT PRIMARY KEY,
+    seq         INTEGER NOT NULL,
+    node        TEXT NOT NULL,
+    approval_id TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE nodes (                   -- processes that write; whether they live is told by their lock
+    id      TEXT PRIMARY KEY,
+    name    TEXT NOT NULL,
+    seen_ns INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+INSERT INTO meta VALUES ('approvals_version', 0);
+"""
+
+MIGRATIONS = (_V1,)
+VERSION = len(MIGRATIONS)
+"""Kept in the file as `PRAGMA user_version`."""

@@ -1,0 +1,393 @@
+"""The ledger on SQLite: the one file that knows SQL, and the only one that imports `apsw`.
+
+WAL with `synchronous=FULL`: a commit returns after the WAL was synced. Any number of processes on one machine may open the same
+file; `BEGIN IMMEDIATE` makes one of them the writer. Not for network file systems, whose locks and shared memory do not hold.
+"""
+
+# ruff: noqa: S608 (SQL is put together from constants of this file alone; every value is bound)
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from mcpgw.core.errors import ConfigError, LedgerUnavailable
+from mcpgw.ledger.approvals import ApprovalRow
+from mcpgw.ledger.record import Record
+from mcpgw.ledger.schema import MIGRATIONS, VERSION
+from mcpgw.ledger.store import (
+    CommitUnknown,
+    Head,
+    OpenCall,
+    Query,
+    StoredCheckpoint,
+    StoredPayload,
+    StoredRecord,
+)
+from mcpgw.ledger.tree import Frontier
+from mcpgw.ports import ApprovalState, CastVote
+
+FILE = "ledger.db"
+OLDEST_SAFE = 3_051_003
+"""3.7.0 to 3.51.2 can corrupt a WAL that several connections write and checkpoint (the WAL-reset bug)."""
+_INDEX = (
+    "time_ns", "kind", "principal", "server", "target", "decision",
+    "outcome", "code", "call_id", "approval_id", "session", "node",
+)  # fmt: skip
+_RECORD = ("seq", "event_id", "leaf", "hash", *_INDEX)
+_APPROVAL = tuple(field.name for field in fields(ApprovalRow))
+_LISTS = ("actors", "approvers", "rule_ids", "votes")
+"""Columns of an approval that hold JSON."""
+_FIRST_NAP_S = 0.0002
+_LONGEST_NAP_S = 0.005
+"""Between two tries for the write lock. SQLite's own handler naps up to 100 ms, which is a hundred commits."""
+
+
+def require_safe_library(version: int) -> None:
+    """Refuse a SQLite that several processes must not write with.
+
+    Raises:
+        ConfigError: it is older than `OLDEST_SAFE`.
+    """
+    if version < OLDEST_SAFE:
+        hint = "Install apsw from its wheel, which brings its own SQLite."
+        raise ConfigError(f"SQLite {version} can corrupt a log that several processes write; 3.51.3 is needed", hint=hint)
+
+
+class SqliteStore:
+    """`store.Store` on one connection. Not for two threads at a time."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    @classmethod
+    def connect(cls, path: Path, *, busy_timeout_s: float = 5.0, vfs: str | None = None) -> "SqliteStore":
+        """Open the log for writing; make it, or bring its schema up to date, where needed.
+
+        `busy_timeout_s` bounds how long a writer waits for its turn.
+
+        Raises:
+            ConfigError: the SQLite library is unsafe, or the file was made by a newer mcpgw.
+            LedgerUnavailable: the file cannot be opened or written.
+        """
+        require_safe_library(apsw.SQLITE_VERSION_NUMBER)
+        with _translated():
+            db = apsw.Connection(str(path), vfs=vfs)
+            try:
+                db.set_busy_handler(_patient(busy_timeout_s))
+                _prepare(db, busy_timeout_s)
+            except BaseException:
+                db.close()
+                raise
+            return cls(db)
+
+    @classmethod
+    def connect_read_only(cls, path: Path, *, busy_timeout_s: float = 5.0) -> "SqliteStore":
+        """Open the log for reading alone, while gateways write it or from a medium that cannot be written.
+
+        Raises:
+            LedgerUnavailable: the file is not there, is no log, or cannot be read.
+        """
+        if not path.is_file():
+            raise LedgerUnavailable(f"there is no ledger at {path}", hint="Is this the gateway's folder?")
+        with _translated():
+            try:
+                return cls(_opened_read_only(str(path), apsw.SQLITE_OPEN_READONLY, busy_timeout_s))
+            except (apsw.CantOpenError, apsw.ReadOnlyError):
+                if path.with_name(path.name + "-wal").exists():
+                    raise  # without shared memory the newest records could not be seen, and nobody would know
+                uri = f"{path.resolve().as_uri()}?immutable=1"
+                return cls(_opened_read_only(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, busy_timeout_s))
+
+    def close(self) -> None:
+        with contextlib.suppress(apsw.Error):  # a connection that failed may fail to close; nothing depends on it
+            self._db.close()
+
+    # --- writing ---------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> "SqliteTransaction":
+        self._all("BEGIN IMMEDIATE")
+        return SqliteTransaction(self._db)
+
+    def confirm(self, event_id: str) -> bool:
+        with _translated():
+            if not self.find(event_id):
+                return False
+            # The sync that failed may have dropped pages that look clean now. Copying the WAL into the database writes and
+            # syncs every one of them again, elsewhere.
+            ((busy, *_),) = self._db.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+            return not busy
+
+    # --- reading ---------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        with _translated():
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                with contextlib.suppress(apsw.Error):
+                    self._db.execute("ROLLBACK")
+
+    def approvals_version(self) -> int:
+        return int(self._one("SELECT value FROM meta WHERE key = 'approvals_version'")[0])
+
+    def approvals(self, ids: Sequence[str], states: Sequence[ApprovalState], limit: int) -> Sequence[ApprovalRow]:
+        where, values = _where([("id", ids), ("state", [state.value for state in states])])
+        sql = f"SELECT {', '.join(_APPROVAL)} FROM approvals {where} ORDER BY held_seq DESC LIMIT ?"
+        return [_approval(row) for row in self._all(sql, (*values, limit))]
+
+    def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]:
+        sql = f"SELECT {', '.join(_APPROVAL)} FROM approvals WHERE request_key = ? ORDER BY held_seq DESC"
+        return [_approval(row) for row in self._all(sql, (request_key,))]
+
+    def find(self, event_id: str) -> Sequence[StoredRecord]:
+        return [_record(row) for row in self._all(f"SELECT {', '.join(_RECORD)} FROM records WHERE event_id = ?", (event_id,))]
+
+    def payload(self, seq: int, slot: str) -> Sequence[StoredPayload]:
+        sql = "SELECT seq, slot, salt, body FROM payloads WHERE seq = ? AND slot = ?"
+        return [StoredPayload(*row) for row in self._all(sql, (seq, slot))]
+
+    def search(self, query: Query) -> Sequence[StoredRecord]:
+        where, values = _conditions(query)
+        sql = f"SELECT {', '.join(_RECORD)} FROM records WHERE {where} ORDER BY seq DESC LIMIT ?"
+        return [_record(row) for row in reversed(self._all(sql, (*values, query.limit)))]
+
+    def size(self) -> int:
+        return int(self._one("SELECT coalesce(max(seq), -1) + 1 FROM records")[0])
+
+    def newest_checkpoint(self) -> Sequence[StoredCheckpoint]:
+        sql = "SELECT size, note, frontier FROM checkpoints ORDER BY size DESC LIMIT 1"
+        return [StoredCheckpoint(*row) for row in self._all(sql)]
+
+    def records(self, start: int, count: int) -> Sequence[StoredRecord]:
+        sql = f"SELECT {', '.join(_RECORD)} FROM records WHERE seq >= ? ORDER BY seq LIMIT ?"
+        return [_record(row) for row in self._all(sql, (start, count))]
+
+    def payloads(self, start: int, end: int) -> Sequence[StoredPayload]:
+        sql = "SELECT seq, slot, salt, body FROM payloads WHERE seq >= ? AND seq < ? ORDER BY seq, slot"
+        return [StoredPayload(*row) for row in self._all(sql, (start, end))]
+
+    def checkpoints(self) -> Iterator[StoredCheckpoint]:
+        with _translated():
+            for row in self._db.execute("SELECT size, note, frontier FROM checkpoints ORDER BY size"):
+                yield StoredCheckpoint(*row)
+
+    def damage(self) -> Sequence[str]:
+        return [row[0] for row in self._all("PRAGMA integrity_check(20)") if row[0] != "ok"]
+
+    def _all(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        return _all(self._db, sql, values)
+
+    def _one(self, sql: str) -> tuple[Any, ...]:
+        (row,) = self._all(sql)
+        return row
+
+
+class SqliteTransaction:
+    """`store.Transaction`, between `BEGIN IMMEDIATE` and `COMMIT`."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    def commit(self) -> None:
+        try:
+            self._db.execute("COMMIT")
+        except apsw.Error as error:
+            raise CommitUnknown(f"the ledger's commit failed: {type(error).__name__}: {error}") from error
+
+    def head(self) -> Head:
+        for size, note, frontier in self._all("SELECT size, note, frontier FROM checkpoints ORDER BY size DESC LIMIT 1"):
+            try:
+                return Head(Frontier.from_bytes(size, frontier), note)
+            except ValueError as error:
+                raise LedgerUnavailable(f"the newest checkpoint is damaged: {error}", hint="Run `mcpgw verify`.") from error
+        return Head(Frontier(), "")
+
+    def insert(self, record: Record) -> None:
+        values = (record.seq, record.event_id, record.leaf, record.hash, *(record.index[name] for name in _INDEX))
+        self._all(_INSERT_RECORD, values)
+        for payload in record.payloads:
+            self._all("INSERT INTO payloads VALUES (?, ?, ?, ?)", (record.seq, payload.slot, payload.salt, payload.packed))
+
+    def save_head(self, head: Head) -> None:
+        values = (head.frontier.size, head.note, head.frontier.to_bytes())
+        self._all("INSERT INTO checkpoints VALUES (?, ?, ?)", values)
+
+    def approval(self, approval_id: str) -> Sequence[ApprovalRow]:
+        sql = f"SELECT {', '.join(_APPROVAL)} FROM approvals WHERE id = ?"
+        return [_approval(row) for row in self._all(sql, (approval_id,))]
+
+    def save_approval(self, row: ApprovalRow) -> None:
+        self._all(_UPSERT_APPROVAL, _approval_values(row))
+        self._all("UPDATE meta SET value = value + 1 WHERE key = 'approvals_version'")
+
+    def open_call(self, call: OpenCall) -> None:
+        self._all("INSERT INTO open_calls VALUES (?, ?, ?, ?)", (call.call_id, call.seq, call.node, call.approval_id))
+
+    def close_call(self, call_id: str) -> None:
+        self._all("DELETE FROM open_calls WHERE call_id = ?", (call_id,))
+
+    def open_calls(self) -> Sequence[OpenCall]:
+        return [OpenCall(*row) for row in self._all("SELECT call_id, seq, node, approval_id FROM open_calls ORDER BY seq")]
+
+    def nodes(self) -> Sequence[str]:
+        return [row[0] for row in self._all("SELECT id FROM nodes")]
+
+    def add_node(self, node: str, name: str, time_ns: int) -> None:
+        self._all("INSERT INTO nodes VALUES (?, ?, ?)", (node, name, time_ns))
+
+    def remove_node(self, node: str) -> None:
+        self._all("DELETE FROM nodes WHERE id = ?", (node,))
+
+    def touch(self, node: str, time_ns: int) -> None:
+        self._all("UPDATE nodes SET seen_ns = ? WHERE id = ?", (time_ns, node))
+
+    def _all(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        return _all(self._db, sql, values)
+
+
+# --- opening -------------------------------------------------------------------------------------------------------------
+
+
+def _prepare(db: apsw.Connection, busy_timeout_s: float) -> None:
+    mode = _journal_mode(db, time.monotonic() + busy_timeout_s)
+    if mode != "wal":
+        raise LedgerUnavailable(f"SQLite answered journal_mode={mode} when asked for WAL", hint="Use a local file system.")
+    db.pragma("synchronous", "FULL")
+    db.pragma("fullfsync", True)  # macOS: a plain fsync stops at the drive's cache
+    db.pragma("checkpoint_fullfsync", True)
+    db.pragma("secure_delete", True)  # what is erased is overwritten
+    db.pragma("recursive_triggers", True)  # or REPLACE would delete past the triggers
+    if db.pragma("user_version") != VERSION:
+        _migrate(db)
+
+
+def _journal_mode(db: apsw.Connection, until: float) -> str:
+    while True:
+        try:
+            return str(db.pragma("journal_mode", "wal"))
+        except apsw.BusyError:  # switching a new file to WAL does not ask the busy handler
+            if time.monotonic() > until:
+                raise
+            time.sleep(_LONGEST_NAP_S)
+
+
+def _migrate(db: apsw.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        found = int(db.pragma("user_version"))
+        if found > VERSION:
+            hint = "Run the mcpgw that made it, or a newer one."
+            raise ConfigError(f"the ledger has schema {found}, and this mcpgw knows {VERSION}", hint=hint)
+        for migration in MIGRATIONS[found:]:
+            db.execute(migration).fetchall()
+        db.pragma("user_version", VERSION)
+        db.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(apsw.Error):
+            db.execute("ROLLBACK")
+        raise
+
+
+def _opened_read_only(name: str, flags: int, busy_timeout_s: float) -> apsw.Connection:
+    db = apsw.Connection(name, flags=flags)
+    try:
+        db.set_busy_handler(_patient(busy_timeout_s))
+        version = db.pragma("user_version")
+        if version == 0 or version > VERSION:
+            raise LedgerUnavailable(f"{name} is not a ledger that this mcpgw can read (schema {version})")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _patient(timeout_s: float) -> Callable[[int], bool]:
+    """A busy handler that naps briefly and gives up after `timeout_s`."""
+    waiting_since = 0.0
+
+    def nap(tries: int) -> bool:
+        nonlocal waiting_since
+        if tries == 0:
+            waiting_since = time.monotonic()
+        if time.monotonic() - waiting_since > timeout_s:
+            return False
+        time.sleep(min(_LONGEST_NAP_S, _FIRST_NAP_S * 2 ** min(tries, 8)))
+        return True
+
+    return nap
+
+
+def _all(db: apsw.Connection, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    with _translated():
+        return db.execute(sql, values).fetchall()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except apsw.Error as error:
+        raise LedgerUnavailable(f"the ledger's database failed: {type(error).__name__}: {error}") from error
+
+
+# --- rows ----------------------------------------------------------------------------------------------------------------
+
+_INSERT_RECORD = f"INSERT INTO records ({', '.join(_RECORD)}) VALUES ({', '.join('?' * len(_RECORD))})"
+_UPSERT_APPROVAL = (
+    f"INSERT INTO approvals ({', '.join(_APPROVAL)}) VALUES ({', '.join('?' * len(_APPROVAL))}) "
+    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _APPROVAL if name != 'id')}"
+)
+
+
+def _record(row: tuple[Any, ...]) -> StoredRecord:
+    seq, event_id, leaf, leaf_hash, *index = row
+    return StoredRecord(seq, event_id, leaf, leaf_hash, dict(zip(_INDEX, index, strict=True)))
+
+
+def _approval(row: tuple[Any, ...]) -> ApprovalRow:
+    values = dict(zip(_APPROVAL, row, strict=True))
+    lists = {name: tuple(json.loads(values[name])) for name in _LISTS}
+    votes = tuple(CastVote(**vote) for vote in lists["votes"])
+    return ApprovalRow(**(values | lists | {"votes": votes, "state": ApprovalState(values["state"])}))
+
+
+def _approval_values(row: ApprovalRow) -> tuple[Any, ...]:
+    values = {name: getattr(row, name) for name in _APPROVAL}
+    votes = json.dumps([asdict(vote) for vote in row.votes])
+    lists = {name: json.dumps(values[name]) for name in _LISTS if name != "votes"}
+    return tuple((values | lists | {"votes": votes, "state": row.state.value}).values())
+
+
+def _where(columns: Sequence[tuple[str, Sequence[str]]]) -> tuple[str, list[Any]]:
+    """`column IN (...)` for each column that has values to be among."""
+    parts = [f"{name} IN ({', '.join('?' * len(values))})" for name, values in columns if values]
+    bound = [value for _, values in columns for value in values]
+    return (f"WHERE {' AND '.join(parts)}" if parts else ""), bound
+
+
+def _conditions(query: Query) -> tuple[str, list[Any]]:
+    parts: list[tuple[str, list[Any]]] = [
+        ("seq > ?", [query.after_seq]),
+        ("time_ns BETWEEN ? AND ?", [query.since_ns, query.until_ns]),
+    ]
+    if query.who:
+        parts.append(("(principal GLOB ? OR principal GLOB ?)", [query.who, f"*#{query.who}"]))
+    if query.tool:
+        parts.append(("target GLOB ?", [query.tool]))
+    if query.kind:
+        parts.append(("kind GLOB ?", [query.kind]))
+    if query.decision:
+        parts.append(("? IN (decision, outcome, code)", [query.decision]))
+    if query.call_id:
+        parts.append(("call_id = ?", [query.call_id]))
+    if query.approval_id:
+        parts.append(("approval_id = ?", [query.approval_id]))
+    return " AND ".join(sql for sql, _ in parts), [value for _, values in parts for value in values]

@@ -1,0 +1,189 @@
+"""What the ledger asks of a database. One implementation is `sqlite`; none of them decides anything.
+
+All methods block, and raise `LedgerUnavailable` for whatever goes wrong in the database. After an error a store is closed and
+opened anew: no connection that has failed is trusted again.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from mcpgw.core.errors import LedgerUnavailable
+from mcpgw.ledger.approvals import ApprovalRow
+from mcpgw.ledger.record import Index, Record
+from mcpgw.ledger.tree import Frontier
+from mcpgw.ports import ApprovalState
+
+
+class CommitUnknown(LedgerUnavailable):
+    """The commit itself failed: the transaction may or may not be durable. Whoever re-reads the store will know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest checkpoint, and the frontier that it was computed from. The empty log has no note."""
+
+    frontier: Frontier
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """An intent that has no outcome yet."""
+
+    call_id: str
+    seq: int
+    node: str
+    approval_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record as it was found. Nothing of it is to be believed before it is verified."""
+
+    seq: int
+    event_id: str
+    leaf: bytes
+    hash: bytes
+    index: Index
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPayload:
+    seq: int
+    slot: str
+    salt: bytes
+    packed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    size: int
+    note: str
+    frontier: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What to look for; an empty field asks for nothing."""
+
+    who: str = ""
+    """A principal, a subject, or a glob over principals."""
+    tool: str = ""
+    """A glob over published names."""
+    decision: str = ""
+    """An effect (`allow`, `hold`, `deny`), an outcome (`completed`, `refused`, ...) or a code (`unknown`, `timeout`, ...)."""
+    kind: str = ""
+    """A glob over kinds."""
+    call_id: str = ""
+    approval_id: str = ""
+    since_ns: int = 0
+    until_ns: int = 2**63 - 1
+    after_seq: int = -1
+    limit: int = 100
+    """The newest so many of what matches."""
+
+
+class Transaction(Protocol):
+    """One atomic, isolated change, which sees its own writes."""
+
+    def commit(self) -> None:
+        """Make it durable.
+
+        Raises:
+            CommitUnknown: the commit itself failed.
+        """
+        ...
+
+    def head(self) -> Head: ...
+
+    def insert(self, record: Record) -> None:
+        """Append a record with its payloads."""
+        ...
+
+    def save_head(self, head: Head) -> None: ...
+
+    def approval(self, approval_id: str) -> Sequence[ApprovalRow]: ...
+
+    def save_approval(self, row: ApprovalRow) -> None: ...
+
+    def open_call(self, call: OpenCall) -> None: ...
+
+    def close_call(self, call_id: str) -> None: ...
+
+    def open_calls(self) -> Sequence[OpenCall]: ...
+
+    def nodes(self) -> Sequence[str]: ...
+
+    def add_node(self, node: str, name: str, time_ns: int) -> None: ...
+
+    def remove_node(self, node: str) -> None: ...
+
+    def touch(self, node: str, time_ns: int) -> None:
+        """Write something that is no record, so that a commit proves that the store can be written."""
+        ...
+
+
+class Reading(Protocol):
+    """What can be read without writing."""
+
+    def approvals_version(self) -> int:
+        """Return a number that grows with every change of an approval, by whatever process."""
+        ...
+
+    def approvals(self, ids: Sequence[str], states: Sequence[ApprovalState], limit: int) -> Sequence[ApprovalRow]:
+        """Return the rows of those ids (all, if none) in those states (all, if none), the newest first."""
+        ...
+
+    def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]: ...
+
+    def find(self, event_id: str) -> Sequence[StoredRecord]: ...
+
+    def payload(self, seq: int, slot: str) -> Sequence[StoredPayload]: ...
+
+    def search(self, query: Query) -> Sequence[StoredRecord]:
+        """Return what matches, the newest last."""
+        ...
+
+    def size(self) -> int:
+        """Return one more than the last sequence number."""
+        ...
+
+    def newest_checkpoint(self) -> Sequence[StoredCheckpoint]: ...
+
+    # For the verifier, which reads everything, in order, and believes nothing.
+
+    def records(self, start: int, count: int) -> Sequence[StoredRecord]: ...
+
+    def payloads(self, start: int, end: int) -> Sequence[StoredPayload]: ...
+
+    def checkpoints(self) -> Iterator[StoredCheckpoint]: ...
+
+    def damage(self) -> Sequence[str]:
+        """Return what the database itself finds wrong with its file, in its words."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Let all reads inside see one state of the log, while others go on writing."""
+        ...
+
+
+class Store(Reading, Protocol):
+    def begin(self) -> Transaction:
+        """Lock out other writers. Nothing is changed unless `commit` returns; closing the store rolls back.
+
+        Raises:
+            LedgerUnavailable: another writer did not finish in time, or the database failed.
+        """
+        ...
+
+    def confirm(self, event_id: str) -> bool:
+        """Tell whether the record is there after a commit whose result is unknown, and make it durable if it is."""
+        ...
+
+    def close(self) -> None: ...
+
+
+Connect = Callable[[], Store]
+"""Opens the store anew. Raises `LedgerUnavailable`."""

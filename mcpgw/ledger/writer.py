@@ -1,0 +1,268 @@
+"""Appending: many callers, one writer thread, one transaction for all that wait.
+
+    (1) take everything that waits, and lock the store: other processes wait for their turn
+    (2) read the head, and build on it only if our key signed it
+    (3) for each caller: check the approval that the entry needs, give the record its place, insert
+    (4) sign and store the checkpoint over the new tree
+    (5) commit: the one moment in which all of it becomes durable
+    (6) answer
+
+A conflict in (3) is found before anything of its entry was written, so it concerns that entry alone. Any other error undoes the
+batch, and every caller in it hears that the ledger is unavailable. If (5) fails, the store is read again before anybody hears.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mcpgw.core.errors import ApprovalConflict, GatewayError, LedgerUnavailable
+from mcpgw.core.model import Intent, Outcome
+from mcpgw.ledger.approvals import advanced
+from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, open_checkpoint
+from mcpgw.ledger.record import Draft, Indeterminate, Record, Recordable, seal
+from mcpgw.ledger.store import CommitUnknown, Connect, Head, OpenCall, Store, Transaction
+from mcpgw.ledger.tree import Frontier
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH = 256
+"""Callers in one transaction: bounds how long other processes wait for their turn."""
+
+
+class Batch:
+    """The transaction under way. Work done on it is durable together or not at all."""
+
+    def __init__(self, tx: Transaction, head: Head, *, log: str, node: str) -> None:
+        self.tx = tx
+        self.records: list[Record] = []
+        self.intents: list[OpenCall] = []
+        self.approvals_changed = False
+        self._head = head
+        self._frontier = head.frontier
+        self._log = log
+        self._node = node
+
+    def append(self, entry: Recordable, draft: Draft) -> Record:
+        """Give the entry its place, with everything that it changes.
+
+        Raises:
+            ApprovalConflict: the entry's approval is not in the state that it needs. Nothing of the entry was written.
+        """
+        record = seal(draft, log=self._log, seq=self._frontier.size, time_ns=time.time_ns())
+        rows = advanced(entry, record, self.tx.approval)
+        self.tx.insert(record)
+        for row in rows:
+            self.tx.save_approval(row)
+            self.approvals_changed = True
+        self._track(entry, record)
+        self._frontier = self._frontier.appended(record.hash)
+        self.records.append(record)
+        return record
+
+    def finish(self, signer: Signer) -> Head:
+        """Sign and store the checkpoint over everything appended, and return the new head."""
+        if not self.records:
+            return self._head
+        text = Checkpoint(self._log, self._frontier.size, self._frontier.root()).text()
+        head = Head(self._frontier, signer.sign(text))
+        self.tx.save_head(head)
+        return head
+
+    def _track(self, entry: Recordable, record: Record) -> None:
+        """Remember intents that have no outcome, for whoever starts after this process has died."""
+        match entry:
+            case Intent(shown=shown, allow=allow):
+                approval_id = allow.approval.id if allow.approval is not None else ""
+                call = OpenCall(shown.call.id, record.seq, self._node, approval_id)
+                self.tx.open_call(call)
+                self.intents.append(call)
+            case Outcome(intent=intent):
+                self.tx.close_call(intent.entry.shown.call.id)
+            case Indeterminate(call_id=call_id):
+                self.tx.close_call(call_id)
+
+
+Work = Callable[[Batch], Any]
+Recover = Callable[[Batch, Sequence[OpenCall]], None]
+"""Records those intents as indeterminate."""
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One caller's place in the queue. The writer thread fills in `result` or `error`; the caller's loop reads them."""
+
+    work: Work
+    future: "asyncio.Future[Any]"
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    result: Any = None
+    error: GatewayError | None = None
+
+    def answer(self) -> None:
+        if self.future.done():  # the caller was cancelled; what it asked for has happened all the same
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class Writer:
+    """The thread that alone writes for this process. It survives every fault of the store, and goes on when it is gone."""
+
+    def __init__(
+        self, connect: Connect, signer: Signer, *, node: str, recover: Recover, on_commit: Callable[[Batch], None]
+    ) -> None:
+        self._connect = connect
+        self._signer = signer
+        self._node = node
+        self._recover = recover
+        self._on_commit = on_commit
+        self._queue: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()  # None asks the thread to end
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self._store: Store | None = None  # None until the first batch, and after a fault
+        self._head = Head(Frontier(), "")
+        self._doubtful: list[OpenCall] = []
+        self._stopped = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is queued and end the thread. Blocks."""
+        self._stopped = True
+        self._queue.put(None)
+        self._thread.join()
+
+    async def submit(self, work: Work) -> Any:
+        """Run the work inside a transaction and return its result once that is durable.
+
+        Raises:
+            ApprovalConflict: the work said so.
+            LedgerUnavailable: it is not durable, or nobody can tell.
+        """
+        if self._stopped:
+            raise LedgerUnavailable("the ledger is closed")
+        future = asyncio.get_running_loop().create_future()
+        self._queue.put(Ticket(work, future))
+        return await future
+
+    def _run(self) -> None:
+        while tickets := self._take():
+            try:
+                self._write(tickets)
+            except GatewayError as error:
+                self._fail(tickets, error)
+            except Exception as error:
+                # The thread's one broad except: whatever it is, nobody may take it for success, and the next batch is tried.
+                logger.exception("the ledger's writer met an unexpected error")
+                self._fail(tickets, LedgerUnavailable(f"the ledger's writer failed: {type(error).__name__}"))
+            _answer(tickets)
+        if self._store is not None:
+            self._store.close()
+
+    def _take(self) -> list[Ticket]:
+        """Wait for a caller, then take everybody who has come meanwhile. Empty when the thread is to end."""
+        tickets: list[Ticket] = []
+        ticket = self._queue.get()
+        while ticket is not None:
+            tickets.append(ticket)
+            if len(tickets) == MAX_BATCH or self._queue.empty():
+                return tickets
+            ticket = self._queue.get()
+        if tickets:
+            self._queue.put(None)
+        return tickets
+
+    def _write(self, tickets: Sequence[Ticket]) -> None:
+        """Raises: GatewayError: nothing of the batch is durable as far as anyone can tell."""
+        store = self._store = self._store or self._connect()
+        tx = store.begin()
+        batch = Batch(tx, self._trusted(tx.head()), log=self._signer.verifier.name, node=self._node)
+        self._settle_doubts(batch)
+        for ticket in tickets:
+            _work(ticket, batch)
+        head = batch.finish(self._signer)
+        try:
+            tx.commit()
+        except CommitUnknown as error:
+            if not self._confirmed(batch, error):
+                raise
+        self._head = head
+        self._doubtful.clear()
+        self._on_commit(batch)
+
+    def _trusted(self, head: Head) -> Head:
+        """Return the head that the store shows if it may be built upon: a log never signs what it cannot vouch for."""
+        if head == self._head:
+            return head
+        size = head.frontier.size
+        if size <= self._head.frontier.size:
+            hint = "The database was replaced by an older or another one. Verify it, then restart the gateway."
+            raise LedgerUnavailable(f"the log went back from {self._head.frontier.size} records to {size}", hint=hint)
+        try:
+            checkpoint = open_checkpoint(head.note, [self._signer.verifier])
+        except InvalidNote as error:
+            raise LedgerUnavailable(f"the newest checkpoint cannot be believed: {error}", hint="Run `mcpgw verify`.") from error
+        if checkpoint != Checkpoint(self._signer.verifier.name, size, head.frontier.root()):
+            raise LedgerUnavailable("the newest checkpoint does not fit the tree", hint="Run `mcpgw verify`.")
+        return head
+
+    def _settle_doubts(self, batch: Batch) -> None:
+        """Close intents that are in the log although their callers were told that they are not, so nothing was sent."""
+        if self._doubtful:
+            standing = {call.call_id for call in batch.tx.open_calls()}
+            self._recover(batch, [call for call in self._doubtful if call.call_id in standing])
+
+    def _confirmed(self, batch: Batch, error: CommitUnknown) -> bool:
+        """Find out what became of a commit that failed. In doubt it is not confirmed, and its intents are remembered."""
+        logger.warning("%s; reading the store again", error)
+        self._close_store()
+        try:
+            store = self._store = self._connect()
+            if batch.records and store.confirm(batch.records[-1].event_id):
+                return True
+        except LedgerUnavailable as unreadable:
+            logger.warning("whether the batch is durable is unknown: %s", unreadable)
+        self._doubtful.extend(batch.intents)
+        return False
+
+    def _fail(self, tickets: Sequence[Ticket], error: GatewayError) -> None:
+        logger.error("%d appends failed: %s", len(tickets), error)
+        self._close_store()
+        for ticket in tickets:
+            ticket.error = error
+
+    def _close_store(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+
+def _work(ticket: Ticket, batch: Batch) -> None:
+    try:
+        ticket.result = ticket.work(batch)
+    except ApprovalConflict as conflict:
+        ticket.error = conflict
+
+
+def _answer(tickets: Sequence[Ticket]) -> None:
+    """Hand the results to their event loops, one wake-up for each loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Ticket]] = defaultdict(list)
+    for ticket in tickets:
+        by_loop[ticket.loop].append(ticket)
+    for loop, mine in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_answer_all, mine)
+        except RuntimeError:
+            logger.warning("%d appends were durable when their event loop was gone", len(mine))
+
+
+def _answer_all(tickets: Sequence[Ticket]) -> None:
+    for ticket in tickets:
+        ticket.answer()
