@@ -62,9 +62,7 @@ def examine(definitions: Definitions) -> Offers:
             try:
                 name, hash_ = upstream_name(kind, definition), definition_hash(definition)
             except UnusableDefinition as error:
-                claimed = definition.get("name")
-                name = claimed if isinstance(claimed, str) else ""
-                faults.append(Fault(name, f"this {kind.value} cannot be published: {error}."))
+                faults.append(Fault(_claimed_name(definition), f"this {kind.value} cannot be published: {error}."))
                 continue
             if (kind, name) in items:
                 faults.append(Fault(name, f"the server lists this {kind.value} twice; only the first counts."))
@@ -73,12 +71,14 @@ def examine(definitions: Definitions) -> Offers:
     return Offers(items=tuple(items.values()), faults=tuple(faults))
 
 
-def upstream_name(kind: TargetKind, definition: JsonObject) -> str:
+def upstream_name(kind: TargetKind, definition: Json) -> str:
     """Return the name by which the upstream is asked for it.
 
     Raises:
         UnusableDefinition: it has none.
     """
+    if not isinstance(definition, Mapping):
+        raise UnusableDefinition("it is no object")
     for key in NAME_KEYS[kind]:
         name = definition.get(key)
         if isinstance(name, str) and name:
@@ -101,6 +101,11 @@ def definition_hash(definition: JsonObject) -> str:
         return digest(definition)
     except ValueError:
         raise UnusableDefinition("it holds a number or a character that JSON cannot carry") from None
+
+
+def _claimed_name(definition: Json) -> str:
+    name = definition.get("name") if isinstance(definition, Mapping) else None
+    return name if isinstance(name, str) else ""
 
 
 def _is_deeper_than(limit: int, value: Json) -> bool:

@@ -134,13 +134,13 @@ def _compare(offers: Offers, pinned: Pinned) -> tuple[tuple[Difference, ...], tu
 
 def _renames(added: Sequence[Difference], removed: Sequence[Difference]) -> Iterator[Difference]:
     """Pair each new definition with the removed one most like it; each removed one is used once."""
+    old_words = [_words(other.before or {}) for other in removed]
+    new_words = [_words(one.after or {}) for one in added]
     pairs = sorted(
-        (
-            (-alike, new, old)
-            for new, one in enumerate(added)
-            for old, other in enumerate(removed)
-            if one.kind is other.kind and (alike := _alike(other.before or {}, one.after or {})) >= _ALIKE
-        )
+        (-alike, new, old)
+        for new, one in enumerate(added)
+        for old, other in enumerate(removed)
+        if one.kind is other.kind and (alike := _alike(old_words[old], new_words[new])) >= _ALIKE
     )
     was: dict[int, int] = {}
     for _, new, old in pairs:
@@ -154,11 +154,10 @@ def _renames(added: Sequence[Difference], removed: Sequence[Difference]) -> Iter
             yield one
 
 
-def _alike(one: JsonObject, other: JsonObject) -> float:
-    """Dice coefficient over the words of two definitions, names aside; linear time, since an upstream chooses the length."""
-    first, second = _words(one), _words(other)
-    total = first.total() + second.total()
-    return 2 * (first & second).total() / total if total else 0.0
+def _alike(one: Counter[str], other: Counter[str]) -> float:
+    """Dice coefficient over the words of two definitions; linear time, since an upstream chooses their length."""
+    total = one.total() + other.total()
+    return 2 * (one & other).total() / total if total else 0.0
 
 
 def _words(definition: JsonObject) -> Counter[str]:

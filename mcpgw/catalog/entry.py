@@ -168,7 +168,7 @@ class _Filler:
         return self._fill(text, lambda value: not set(value) & set("\0\r\n"), "a line break or NUL", path)
 
     def _fill(self, text: str, sendable: Callable[[str], bool], what: str, path: KeyPath) -> str:
-        key = ".".join(map(str, path))
+        key = f"`{'.'.join(map(str, path))}`"
         try:
             value = substitute(text, self._folder, self._environ)
         except ReferenceUnresolved as error:

@@ -123,16 +123,21 @@ def _pinned(data: Mapping[str, Any]) -> Pinned:
         for kind in KINDS
         if _plural(kind) in data
     }
-    pinned = Pinned(reached=data["reached"], accepted=accepted)
-    if pinned.fingerprint != data["fingerprint"]:
+    if definition_hash(_object(data["reached"])) != data["fingerprint"]:
         raise _HashMismatch('a server\'s "reached"')
-    return pinned
+    return Pinned(reached=data["reached"], accepted=accepted)
 
 
 def _accepted(name: str, data: Mapping[str, Any]) -> Accepted:
-    if definition_hash(data["definition"]) != data["hash"]:
+    if definition_hash(_object(data["definition"])) != data["hash"]:
         raise _HashMismatch(f'the definition of "{name}"')
     return Accepted(data["definition"], data["hash"])
+
+
+def _object(value: object) -> JsonObject:
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    return value
 
 
 def _pinned_json(pinned: Pinned) -> dict[str, Any]:

@@ -129,6 +129,7 @@ def literal_secret(name: str, value: str) -> str:
 
 def secret_shape(value: str) -> str:
     """Return why a value is surely a secret whatever its name is (a known kind of key, a password in a URL), or nothing."""
+    value = _REFERENCE.sub("", value)
     if _KNOWN.search(value):
         return "it has the form of a known kind of key"
     if _URL_PASSWORD.search(value):

@@ -56,6 +56,7 @@ class Change:
 
 
 OnChange = Callable[[Change], None]
+OnProblem = Callable[[str], None]
 
 
 class Registry:
@@ -73,6 +74,7 @@ class Registry:
         self._catalog = load_catalog(catalog_dir)
         self._heard: dict[str, Heard] = {}
         self._listeners: list[OnChange] = []
+        self._alarms: list[OnProblem] = []
         self._refused = ""
         self._snapshot = self._publish()
 
@@ -98,10 +100,6 @@ class Registry:
         return MappingProxyType({name: entry for name, entry in self._catalog.entries.items() if entry.enabled})
 
     @property
-    def lock(self) -> Lock:
-        return self._catalog.lock
-
-    @property
     def problem(self) -> str:
         """Why the files on disk are not what is in force, or empty. Not ready while there is one."""
         return self._refused
@@ -109,6 +107,10 @@ class Registry:
     def on_change(self, listener: OnChange) -> None:
         """Call the listener after every swap that changed a list, the hash or the servers. It must not raise or block."""
         self._listeners.append(listener)
+
+    def on_problem(self, alarm: OnProblem) -> None:
+        """Call with `problem` whenever it changes: an edit on disk was refused, or (empty) mended. It must not raise or block."""
+        self._alarms.append(alarm)
 
     # --- what changes it ---
 
@@ -128,7 +130,7 @@ class Registry:
         """Put freshly read files into force."""
         before = self.servers
         self._catalog = catalog
-        self._refused = ""
+        self._note("")
         moved = {name for name in before.keys() | self.servers.keys() if _fingerprint(before, name) != self._now(name)}
         for name in moved:
             self._heard.pop(name, None)  # what the old server said is not the new one's word
@@ -136,10 +138,16 @@ class Registry:
 
     def refuse(self, error: CatalogError) -> None:
         """Keep the catalog in force, and say loudly that the files on disk are not it."""
-        self._refused = str(error)
+        self._note(str(error))
         logger.error("the catalog on disk is invalid; the one before it stays in force:\n%s", error)
 
     # --- inside ---
+
+    def _note(self, problem: str) -> None:
+        before, self._refused = self._refused, problem
+        if problem != before:
+            for alarm in self._alarms:
+                alarm(problem)
 
     def _now(self, name: str) -> str:
         return _fingerprint(self.servers, name)
