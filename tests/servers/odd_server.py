@@ -1,0 +1,191 @@
+"""A stdio MCP server without any library, which can misbehave: `odd_server.py [--era …] [--lists FILE] [--pages …]`.
+
+`--lists FILE` is a JSON object `{"tools": [...], "resources": [...], "prompts": [...]}` that it offers verbatim. Without one it
+offers the tools below; calling a tool by one of these names does what the name says, whatever the lists hold.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+TOOLS = (
+    "echo", "params", "crash", "hang", "huge_line", "invalid_json", "invalid_utf8", "not_a_number", "lone_surrogate", "twice",
+    "wrong_id", "log", "stderr_flood", "junk_first", "big_integer", "ask_client", "error", "null_result", "input_required",
+)  # fmt: skip
+
+
+def send(message: object) -> None:
+    write(json.dumps(message, ensure_ascii=False).encode() + b"\n")
+
+
+def write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def result(request: dict, value: dict) -> None:
+    send({"jsonrpc": "2.0", "id": request["id"], "result": value})
+
+
+def error(request: dict, code: int, message: str) -> None:
+    send({"jsonrpc": "2.0", "id": request["id"], "error": {"code": code, "message": message}})
+
+
+def text(value: str) -> dict:
+    return {"content": [{"type": "text", "text": value}]}
+
+
+class OddServer:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.asked: list[dict] = []
+        self.lists = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]}
+        if options.lists:
+            self.lists = json.loads(Path(options.lists).read_text(encoding="utf-8"))
+
+    def run(self) -> None:
+        for line in sys.stdin.buffer:
+            message = json.loads(line)
+            if self.options.journal:
+                with Path(self.options.journal).open("a") as file:
+                    file.write(json.dumps(message) + "\n")
+            if "method" not in message:
+                self.asked.append(message)
+            elif "id" in message:
+                self.handle(message)
+
+    def handle(self, request: dict) -> None:
+        method = request["method"]
+        if method == "server/discover":
+            self.discover(request)
+        elif method == "initialize":
+            self.initialize(request)
+        elif method.endswith("/list"):
+            self.list(request, method.removesuffix("/list"))
+        elif method == "tools/call":
+            self.call(request, request["params"]["name"])
+        elif method == "subscriptions/listen":
+            pass
+        else:
+            error(request, -32601, "Method not found")
+
+    def discover(self, request: dict) -> None:
+        match self.options.era:
+            case "modern":
+                capabilities = {kind: {} for kind in self.lists}
+                versions = {"supportedVersions": ["2026-07-28"], "capabilities": capabilities, "resultType": "complete"}
+                result(request, {**versions, "ttlMs": 0, "cacheScope": "private"})
+            case "dies-of-probe":
+                os._exit(9)
+            case "silent":
+                pass
+            case "old-python":
+                error(request, -32602, "Invalid request parameters")
+            case _:
+                error(request, -32601, "Method not found")
+
+    def initialize(self, request: dict) -> None:
+        if self.options.era == "modern":
+            error(request, -32601, "Method not found")
+            return
+        version = {"2024": "2024-11-05", "future": "2031-01-01"}.get(self.options.era, "2025-11-25")
+        capabilities = {kind: {"listChanged": True} for kind in self.lists}
+        info = {"name": "odd", "version": "0", "unknownField": None}
+        result(request, {"protocolVersion": version, "capabilities": capabilities, "serverInfo": info})
+
+    def list(self, request: dict, kind: str) -> None:
+        items = self.lists.get(kind, [])
+        cursor = int(request["params"].get("cursor", "0")) if request.get("params") else 0
+        match self.options.pages:
+            case "circle":
+                result(request, {kind: items[:1], "nextCursor": "1"})
+            case "endless":
+                result(request, {kind: items[:1], "nextCursor": str(cursor + 1)})
+            case "none":
+                result(request, {kind: items})
+            case size:
+                page = {kind: items[cursor : cursor + int(size)]}
+                following = cursor + int(size)
+                result(request, {**page, "nextCursor": str(following)} if following < len(items) else page)
+
+    def call(self, request: dict, name: str) -> None:
+        arguments = request["params"].get("arguments", {})
+        match name:
+            case "echo":
+                result(request, text(arguments.get("text", "")))
+            case "params":
+                result(request, {"content": [], "structuredContent": request["params"]})
+            case "crash":
+                print("the disk caught fire, customer 4711", file=sys.stderr, flush=True)
+                os._exit(7)
+            case "hang":
+                time.sleep(arguments.get("seconds", 0))
+            case "huge_line":
+                write(b'{"jsonrpc":"2.0","id":%d,"result":{"x":"' % request["id"])
+                for _ in range(arguments.get("megabytes", 2)):
+                    write(b"x" * 1_000_000)
+                write(b'"}}\n')
+            case "invalid_json":
+                write(b'{"jsonrpc":"2.0","id":%d,"result":{]}\n' % request["id"])
+            case "invalid_utf8":
+                write(b'{"jsonrpc":"2.0","id":%d,"result":{"x":"\xff\xfe"}}\n' % request["id"])
+            case "not_a_number":
+                write(b'{"result":{"x":NaN},"jsonrpc":"2.0","id":%d}\n' % request["id"])
+            case "lone_surrogate":
+                write(b'{"jsonrpc":"2.0","id":%d,"result":{"x":"\\ud800"}}\n' % request["id"])
+            case "twice":
+                result(request, text("first"))
+                result(request, text("second"))
+            case "wrong_id":
+                for wrong in (None, "x", str(request["id"]), request["id"] + 1_000_000, True, 1.5):
+                    send({"jsonrpc": "2.0", "id": wrong, "result": text("wrong")})
+                result(request, text("right"))
+            case "log":
+                message = {"level": "info", "logger": "odd", "data": "a word"}
+                send({"jsonrpc": "2.0", "method": "notifications/message", "params": message})
+                result(request, text("logged"))
+            case "stderr_flood":
+                for _ in range(200):
+                    sys.stderr.write("x" * 10_000 + "\n")
+                sys.stderr.write("y" * 3_000_000)
+                sys.stderr.flush()
+                result(request, text("flooded"))
+            case "junk_first":
+                write(b"Listening on stdio...\n\n[1, 2]\n{}\n")
+                result(request, text("after junk"))
+            case "big_integer":
+                value = {"n": 2**70, "negative": -(2**64), "exact": 9007199254740993, "nothing": None}
+                result(request, {"content": [], "structuredContent": {**value, "echo": arguments.get("n")}})
+            case "ask_client":
+                send({"jsonrpc": "2.0", "id": "q1", "method": "ping"})
+                send({"jsonrpc": "2.0", "id": 2, "method": "sampling/createMessage", "params": {}})
+                self.asked.clear()
+                while len(self.asked) < 2:
+                    self.asked.append(json.loads(sys.stdin.buffer.readline()))
+                result(request, {"content": [], "structuredContent": {"answers": self.asked}})
+            case "error":
+                failure = {"code": -32050, "message": "no", "data": {"why": None, "deep": [1]}}
+                send({"jsonrpc": "2.0", "id": request["id"], "error": failure})
+            case "null_result":
+                send({"jsonrpc": "2.0", "id": request["id"], "result": None})
+            case "input_required":
+                result(request, {"resultType": "input_required", "requestState": "s"})
+            case _:
+                result(request, text(name))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    eras = ["legacy", "2024", "modern", "future", "silent", "dies-of-probe", "old-python"]
+    parser.add_argument("--era", choices=eras, default="legacy")
+    parser.add_argument("--lists", default="")
+    parser.add_argument("--pages", default="none", help="none, circle, endless, or how many items a page has")
+    parser.add_argument("--journal", default="", help="append every message that comes in to this file")
+    OddServer(parser.parse_args()).run()
+
+
+if __name__ == "__main__":
+    main()
