@@ -1,6 +1,6 @@
 """What becomes of a held call: the table of `ports.ApprovalState`, applied in the transaction that records the change. Pure.
 
-    Opened                      -> pending
+    Opened                      -> pending            (unless one stands for the identical call)
     pending   Vote, in time     -> pending
     pending   Settled           -> approved (in time) | denied | expired
     approved  Settled(expired)  -> expired            (past the deadline)
@@ -11,8 +11,9 @@
 Everything else is an `ApprovalConflict`, except that an Outcome is never refused: its effect has happened already.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from mcpgw.core.errors import ApprovalConflict
 from mcpgw.core.model import (
@@ -65,11 +66,15 @@ class ApprovalRow:
         return self.state not in _OVER and now_ns < self.deadline_ns
 
 
-Load = Callable[[str], Sequence[ApprovalRow]]
-"""Approval id to its row, or nothing; as it stands in the present transaction."""
+class Rows(Protocol):
+    """The projection as it stands in the present transaction."""
+
+    def approval(self, approval_id: str) -> Sequence[ApprovalRow]: ...
+
+    def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]: ...
 
 
-def advanced(entry: Entry | Indeterminate, record: Record, load: Load) -> tuple[ApprovalRow, ...]:
+def advanced(entry: Entry | Indeterminate, record: Record, rows: Rows) -> tuple[ApprovalRow, ...]:
     """Return the rows that the entry changes, as they are to be stored together with its record.
 
     Raises:
@@ -77,32 +82,35 @@ def advanced(entry: Entry | Indeterminate, record: Record, load: Load) -> tuple[
     """
     match entry:
         case Opened():
-            return (_opened(entry, record, load),)
+            return (_opened(entry, record, rows),)
         case Vote():
-            return (_voted(_existing(entry.approval_id, load), entry, record.time_ns),)
+            return (_voted(_existing(entry.approval_id, rows), entry, record.time_ns),)
         case Settled():
-            return (_settled(_existing(entry.approval_id, load), entry, record.time_ns),)
+            return (_settled(_existing(entry.approval_id, rows), entry, record.time_ns),)
         case Intent(allow=allow) if allow.approval is not None:
-            row = _existing(allow.approval.id, load)
+            row = _existing(allow.approval.id, rows)
             return (_spent(row, allow.approval, entry.shown.call.id, record.time_ns),)
         case Outcome(intent=intent) if intent.entry.allow.approval is not None:
             state = ApprovalState.DONE if isinstance(entry.result, CleanReply) else ApprovalState.FAILED
-            return _concluded(load(intent.entry.allow.approval.id), intent.entry.shown.call.id, state, record)
+            return _concluded(rows.approval(intent.entry.allow.approval.id), intent.entry.shown.call.id, state, record)
         case Indeterminate() if entry.approval_id:
-            return _concluded(load(entry.approval_id), entry.call_id, ApprovalState.INDETERMINATE, record)
+            return _concluded(rows.approval(entry.approval_id), entry.call_id, ApprovalState.INDETERMINATE, record)
         case _:
             return ()
 
 
-def _existing(approval_id: str, load: Load) -> ApprovalRow:
-    for row in load(approval_id):
+def _existing(approval_id: str, rows: Rows) -> ApprovalRow:
+    for row in rows.approval(approval_id):
         return row
     raise ApprovalConflict(f"there is no approval {approval_id}")
 
 
-def _opened(entry: Opened, record: Record, load: Load) -> ApprovalRow:
-    if load(entry.approval_id):
+def _opened(entry: Opened, record: Record, rows: Rows) -> ApprovalRow:
+    if rows.approval(entry.approval_id):
         raise ApprovalConflict(f"there is an approval {entry.approval_id} already")
+    for standing in rows.approvals_for(entry.request_key):
+        if standing.matters(record.time_ns):
+            raise ApprovalConflict(f"approval {standing.id} stands for the identical call")
     call, hold = entry.shown.call, entry.hold
     return ApprovalRow(
         id=entry.approval_id,

@@ -144,8 +144,7 @@ class SqliteStore:
         return [_approval(row) for row in self._all(sql, (*values, limit))]
 
     def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]:
-        sql = f"SELECT {', '.join(_APPROVAL)} FROM approvals WHERE request_key = ? ORDER BY held_seq DESC"
-        return [_approval(row) for row in self._all(sql, (request_key,))]
+        return _approvals_for(self._db, request_key)
 
     def find(self, event_id: str) -> Sequence[StoredRecord]:
         return [_record(row) for row in self._all(f"SELECT {', '.join(_RECORD)} FROM records WHERE event_id = ?", (event_id,))]
@@ -223,6 +222,9 @@ class SqliteTransaction:
     def approval(self, approval_id: str) -> Sequence[ApprovalRow]:
         sql = f"SELECT {', '.join(_APPROVAL)} FROM approvals WHERE id = ?"
         return [_approval(row) for row in self._all(sql, (approval_id,))]
+
+    def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]:
+        return _approvals_for(self._db, request_key)
 
     def save_approval(self, row: ApprovalRow) -> None:
         self._all(_UPSERT_APPROVAL, _approval_values(row))
@@ -357,6 +359,11 @@ def _approval(row: tuple[Any, ...]) -> ApprovalRow:
     lists = {name: tuple(json.loads(values[name])) for name in _LISTS}
     votes = tuple(CastVote(**vote) for vote in lists["votes"])
     return ApprovalRow(**(values | lists | {"votes": votes, "state": ApprovalState(values["state"])}))
+
+
+def _approvals_for(db: apsw.Connection, request_key: str) -> Sequence[ApprovalRow]:
+    sql = f"SELECT {', '.join(_APPROVAL)} FROM approvals WHERE request_key = ? ORDER BY held_seq DESC"
+    return [_approval(row) for row in _all(db, sql, (request_key,))]
 
 
 def _approval_values(row: ApprovalRow) -> tuple[Any, ...]:

@@ -40,7 +40,13 @@ class Frontier:
             raise ValueError(f"{len(self.hashes)} hashes are no frontier of a tree of {self.size} leaves")
 
     def appended(self, leaf: bytes) -> "Frontier":
-        """Return the frontier with one more leaf hash: as many merges as `size` has trailing one-bits."""
+        """Return the frontier with one more leaf hash: as many merges as `size` has trailing one-bits.
+
+        Raises:
+            ValueError: not a hash's length.
+        """
+        if len(leaf) != HASH_BYTES:
+            raise ValueError(f"a leaf hash has {HASH_BYTES} bytes, not {len(leaf)}")
         hashes = list(self.hashes)
         node, rest = leaf, self.size
         while rest & 1:

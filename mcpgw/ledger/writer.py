@@ -55,7 +55,7 @@ class Batch:
             ApprovalConflict: the entry's approval is not in the state that it needs. Nothing of the entry was written.
         """
         record = seal(draft, log=self._log, seq=self._frontier.size, time_ns=time.time_ns())
-        rows = advanced(entry, record, self.tx.approval)
+        rows = advanced(entry, record, self.tx)
         self.tx.insert(record)
         for row in rows:
             self.tx.save_approval(row)
