@@ -1,0 +1,10 @@
+"""Raw to clean: what leaves the gateway, or enters its record, without the personal data and secrets in it.
+
+`PresidioRedactor` is the door. Importing this package loads neither spaCy nor Presidio; the workers do.
+"""
+
+from mcpgw.redaction.config import Blobs, Operator, Profile, RedactionConfig
+from mcpgw.redaction.redactor import PresidioRedactor
+from mcpgw.redaction.schema import relaxed_output_schema
+
+__all__ = ["Blobs", "Operator", "PresidioRedactor", "Profile", "RedactionConfig", "relaxed_output_schema"]

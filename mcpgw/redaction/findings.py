@@ -1,0 +1,36 @@
+"""What a detector says: from where to where, what it is, and who says so."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Finding(NamedTuple):
+    """A span of a text, in code points."""
+
+    start: int
+    end: int
+    entity: str
+    detector: str
+    score: float
+
+    def shifted(self, by: int) -> "Finding":
+        return Finding(self.start + by, self.end + by, self.entity, self.detector, self.score)
+
+
+def resolve(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings without overlap, in order of position, covering every character that any of them covers.
+
+    Where two overlap, the better score names the whole (the longer one, if scores are equal), and the span is their union: a
+    value is masked whole even if two detectors disagree on where it ends.
+    """
+    merged: list[Finding] = []
+    for finding in sorted(findings):
+        if finding.end <= finding.start:
+            continue
+        if not merged or finding.start >= merged[-1].end:
+            merged.append(finding)
+            continue
+        last = merged[-1]
+        better = max(last, finding, key=lambda f: (f.score, f.end - f.start))
+        merged[-1] = better._replace(start=last.start, end=max(last.end, finding.end))
+    return merged

@@ -1,0 +1,370 @@
+"""Decide every unit: rules first, then keys, patterns and context, then names; at last, one decision per value everywhere."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from mcpgw.redaction import names, patterns
+from mcpgw.redaction.findings import Finding, resolve
+from mcpgw.redaction.linear import compiled
+from mcpgw.redaction.lists import listed
+from mcpgw.redaction.nodes import Unit
+from mcpgw.redaction.vocabulary import BARE, HARMLESS, UNKNOWN, Certainty, Meaning, meaning
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+KEY_DETECTOR = "key@1"
+SAME_DETECTOR = "same-value@1"
+
+
+class Namer(Protocol):
+    """Names of people, as far as a language model can tell."""
+
+    def people(self, texts: Sequence[str]) -> list[list[Finding]]:
+        """Return the findings in each prose text."""
+        ...
+
+    def are_people(self, values: Sequence[str]) -> list[bool]:
+        """Tell of each whole value whether it is a person's name."""
+        ...
+
+
+class NoModel:
+    """Patterns alone."""
+
+    def people(self, texts: Sequence[str]) -> list[list[Finding]]:
+        return [[] for _ in texts]
+
+    def are_people(self, values: Sequence[str]) -> list[bool]:
+        return [False for _ in values]
+
+
+_NOTHING = listed("""
+    n/a na none null nil unknown - -- --- ? yes no true false y n not available not provided not applicable tbd
+    redacted masked hidden withheld pending empty undefined
+""") | {"not available", "not provided", "not applicable", "on file", "not on file", "not set"}
+_LETTER = re.compile(r"[^\W\d_]")
+_DATE = re.compile(r"\d.*\d")
+_CACHED = 20_000
+_CACHED_LENGTH = 200
+"""Characters of a text that is worth remembering; longer ones rarely come twice."""
+
+
+class Judge:
+    """Decides units. Holds a bounded cache of decisions on short texts, which depend on nothing but text, key and record."""
+
+    def __init__(self, namer: Namer) -> None:
+        self._namer = namer
+        self._cells: OrderedDict[tuple[str, str, Certainty, bool, bool], tuple[tuple[Finding, ...], bool]] = OrderedDict()
+        self._people: OrderedDict[str, bool] = OrderedDict()
+        self._prose: OrderedDict[str, tuple[Finding, ...]] = OrderedDict()
+
+    def decide(self, units: Sequence[Unit]) -> None:
+        """Set the findings of every unit, resolved."""
+        asked: list[Unit] = []
+        prose: list[Unit] = []
+        for unit in units:
+            if unit.forced:
+                unit.findings = [Finding(0, len(unit.plain.text), _rule_entity(unit), unit.forced, 2.0)]
+            elif unit.prose:
+                prose.append(unit)
+            elif self._cell(unit):
+                asked.append(unit)
+        self._ask(asked)
+        self._read(prose)
+        _spread(units)
+        for unit in units:
+            if unit.findings:
+                unit.findings = _outside_placeholders(unit.plain.text, resolve(unit.findings))
+
+    def _cell(self, unit: Unit) -> bool:
+        """Judge a value of a field; return whether it remains to ask if it is a name."""
+        key = (unit.text, unit.meaning.entity, unit.meaning.certainty, unit.personal, unit.number)
+        known = self._cells.get(key)
+        if known is None:
+            known = _judge_cell(unit)
+            if len(unit.text) <= _CACHED_LENGTH:
+                _remember(self._cells, key, known)
+        unit.findings = list(known[0])
+        return known[1]
+
+    def _ask(self, units: Sequence[Unit]) -> None:
+        texts = list(dict.fromkeys(unit.plain.text.strip() for unit in units))
+        fresh = [text for text in texts if text not in self._people]
+        for text, person in zip(fresh, self._namer.are_people(fresh), strict=True):
+            _remember(self._people, text, person)
+        columns: dict[str, list[Unit]] = {}
+        for unit in units:
+            columns.setdefault(column_of(unit.path), []).append(unit)
+        for column in columns.values():
+            people = [self._people.get(unit.plain.text.strip(), False) for unit in column]
+            most = sum(people) * 2 > len(people) and len(people) > 2
+            for unit, person in zip(column, people, strict=True):
+                if person or most:
+                    unit.findings.append(
+                        Finding(
+                            0, len(unit.plain.text), "PERSON", names.DETECTOR if most and not person else "ner-value@1", 0.7
+                        )
+                    )
+
+    def _read(self, units: Sequence[Unit]) -> None:
+        fresh: list[str] = []
+        for unit in units:
+            unit.findings = _judge_prose(unit.plain.text, unit.meaning)
+            text = unit.plain.text
+            if text not in self._prose and text not in fresh and worth_reading(text):
+                fresh.append(text)
+        read = dict(zip(fresh, map(tuple, self._namer.people(fresh)), strict=True))
+        for unit in units:
+            found = read.get(unit.plain.text)
+            if found is None:
+                found = self._prose.get(unit.plain.text, ())
+            unit.findings.extend(found)
+        for text, found in read.items():
+            if len(text) <= _CACHED_LENGTH:
+                _remember(self._prose, text, found)
+
+
+def column_of(path: str) -> str:
+    """Return the path inside its document, so that a result's text and its `structuredContent` are one column."""
+    return path.rsplit(":", 1)[-1].removeprefix("structuredContent").removeprefix(".")
+
+
+def _remember(cache: OrderedDict[_K, _V], key: _K, value: _V) -> None:
+    if len(cache) >= _CACHED:
+        cache.popitem(last=False)
+    cache[key] = value
+
+
+def worth_reading(text: str) -> bool:
+    """Tell whether prose may hold a name at all: two capitalised words in a row somewhere."""
+    return next(names.pairs(text), None) is not None
+
+
+def _rule_entity(unit: Unit) -> str:
+    return unit.meaning.entity if unit.meaning.entity not in ("", "?", "*") else "MASKED"
+
+
+# --- values of fields ----------------------------------------------------------------------------------------------------
+
+
+def _judge_cell(unit: Unit) -> tuple[tuple[Finding, ...], bool]:
+    text = unit.plain.text
+    told = unit.meaning
+    stripped = text.strip()
+    if not stripped or stripped.casefold() in _NOTHING or patterns.PLACEHOLDER.fullmatch(stripped):
+        return (), False
+    whole = Finding(0, len(text), told.entity, KEY_DETECTOR, 1.5)
+    if told.entity not in ("", "?", "*"):
+        verdict = _fits(told, stripped, unit)
+        if verdict:
+            return (whole,), False
+    found = tuple(patterns.scan(text, bare=told is BARE and not unit.number))
+    if unit.number or found:
+        return found, False
+    found = tuple(_pairs_in(text))
+    if found:
+        return found, False
+    ask = names.person_shaped(stripped) and not names.company(stripped)
+    if told.entity == "PERSON" and ask and unit.personal:
+        return (whole._replace(score=0.9),), False
+    return (), ask and (told is BARE or told is UNKNOWN or told.entity == "PERSON")
+
+
+def _fits(told: Meaning, text: str, unit: Unit) -> bool:
+    """Tell whether a value can be what its key says. A key that is sure needs little; one that may be needs proof."""
+    sure = told.certainty is Certainty.SURE
+    digits = sum(map(str.isdigit, text))
+    match told.entity:
+        case "PERSON":
+            if not sure:
+                return unit.personal and not unit.number and names.person_shaped(text) and not names.company(text)
+            return not unit.number and names.name_possible(text) and not names.company(text)
+        case "EMAIL":
+            return "@" in text
+        case "ADDRESS":
+            return (
+                not unit.number and _LETTER.search(text) is not None and (digits > 0 or " " in text or len(text) > 3)
+            ) or digits == len(text) > 4
+        case "DATE_OF_BIRTH":
+            return digits >= 4 and _DATE.search(text) is not None and len(text) <= 40
+        case "SECRET":
+            return len(text) >= 4 and (sure or (len(text) >= 16 and " " not in text and patterns.entropy(text) > 3.0))
+        case "SWIFT":
+            return text.isalnum() and text.isupper() and len(text) in (8, 11)
+        case "IP_ADDRESS":
+            return digits >= 4 and ("." in text or ":" in text)
+        case "BANK_ACCOUNT":
+            low = 3 if sure else 6
+            return digits >= low and digits * 2 >= len(text.replace(" ", "")) and len(text) <= 40
+        case "PHONE":
+            return digits >= 7 and len(text) <= 40
+        case "CREDIT_CARD":
+            return digits >= 4 and digits * 2 >= len(text) and not (_last_four(unit.key) and digits == 4)
+        case "PASSPORT" | "DRIVER_LICENSE" | "NATIONAL_ID":
+            return digits >= 3 and len(text) <= 30
+        case "IBAN":
+            return digits >= 5 and len(text) <= 50
+        case _:
+            return digits >= 2 and digits * 2 >= len(text.replace(" ", "")) and len(text) <= 40
+
+
+def _last_four(key: str) -> bool:
+    """Tell whether a key says that it holds the last four digits, which a card's holder is shown everywhere (PCI DSS 3.4)."""
+    return re.search(r"last.?(?:4|four)", key, re.IGNORECASE) is not None
+
+
+# --- prose ---------------------------------------------------------------------------------------------------------------
+
+_FIELD = compiled(
+    r"[\"']?\b(?P<key>[A-Za-z][A-Za-z0-9_.-]*)[\"']?[ \t]*(?:=|:|=>)[ \t]*(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&|\"'<>()\[\]{}]+)",
+)
+"""`key=value`, `key: "value"`, `'key': 'value'`, `?key=value&…`."""
+_LONG_FIELD = compiled(r"\b(?P<key>[A-Za-z][A-Za-z0-9_.-]*)[ \t]*[=:][ \t]*(?P<value>[^;&|\n\"'<>={}()\[\]]+)(?P<after>=?)")
+"""As `_FIELD`, for values of several words that end at a delimiter."""
+_LABELLED = compiled(r"(?m)^[ \t>*•-]*(?P<key>[A-Za-z][A-Za-z0-9 ./#'’()_-]*?)\*{0,2}[ \t]*:\*{0,2}[ \t]+(?P<value>[^\n]+)$")
+"""`Date of Birth: …`, a line of a form."""
+_HEADERS = frozenset({"from", "to", "cc", "bcc", "sender", "reply-to", "delivered-to", "attn"})
+_WORDY = frozenset({"PERSON", "ADDRESS"})
+
+
+def _judge_prose(text: str, told: Meaning) -> list[Finding]:
+    found = list(_pairs_in(text))
+    found.extend(patterns.scan(text))
+    found.extend(_labels(text))
+    found.extend(names.cued(text))
+    return found
+
+
+def _pairs_in(text: str) -> Iterable[Finding]:
+    """Yield what the keys of `key=value` pairs in a text tell of their values."""
+    if "=" not in text and ":" not in text:
+        return
+    for match in _FIELD.finditer(text):
+        told = meaning(match.group("key"))
+        if told.entity in ("", "?", "*") or (told.entity in _WORDY and match.group("value")[0] not in "\"'"):
+            continue
+        start, end = match.span(_FIELD.groupindex["value"])
+        yield from _field(text, start, end, match.group("key"), told)
+    for match in _LONG_FIELD.finditer(text):
+        told = meaning(match.group("key"))
+        if told.entity in _WORDY:
+            start, end = match.span(_LONG_FIELD.groupindex["value"])
+            if match.group("after"):
+                end = max(start, text.rfind(" ", start, end))
+            yield from _field(text, start, end, match.group("key"), told)
+
+
+def _field(text: str, start: int, end: int, key: str, told: Meaning) -> Iterable[Finding]:
+    if text[start] in "\"'" and end - start > 2:
+        start, end = start + 1, end - 1
+    while end > start and text[end - 1] in " \t\r.,":
+        end -= 1
+    value = text[start:end]
+    if not value.strip() or value.casefold() in _NOTHING:
+        return
+    unit = Unit(value, key=key, path="", meaning=told)
+    unit.personal = True
+    if told.entity == "PERSON" and told.certainty is Certainty.SURE and not names.person_shaped(value) and " " in value:
+        return
+    if told.entity == "ADDRESS" and not any(map(str.isdigit, value)):
+        return
+    if _fits(told, value, unit):
+        yield Finding(start, end, told.entity, KEY_DETECTOR, 1.2)
+
+
+def _labels(text: str) -> Iterable[Finding]:
+    """Yield people in the lines of a form or an e-mail's head."""
+    if ":" not in text:
+        return
+    for match in _LABELLED.finditer(text):
+        key = match.group("key").strip()
+        start, end = match.span(_LABELLED.groupindex["value"])
+        told = meaning(key)
+        if key.casefold() in _HEADERS:
+            yield from _mailboxes(text, start, end)
+        elif told.entity == "PERSON":
+            value = text[start:end].strip()
+            if names.person_shaped(value):
+                yield Finding(start, start + len(value), "PERSON", KEY_DETECTOR, 1.0)
+        elif told.entity == "ADDRESS" and any(map(str.isdigit, text[start:end])):
+            yield Finding(start, end, "ADDRESS", KEY_DETECTOR, 1.0)
+
+
+_MAILBOX = re.compile(r"[\"']?([^\W\d_][^<>,;\"'@\n]{1,60}?)[\"']?\s*<[^<>\s]+@")
+
+
+def _mailboxes(text: str, start: int, end: int) -> Iterable[Finding]:
+    for match in _MAILBOX.finditer(text, start, end):
+        first, last = match.span(1)
+        yield Finding(first, last, "PERSON", names.DETECTOR, 1.0)
+
+
+# --- one decision per value ----------------------------------------------------------------------------------------------
+
+_TOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+def _spread(units: Sequence[Unit]) -> None:
+    """Mask everywhere in the payload what was found somewhere in it: a name, its parts, a number."""
+    whole: dict[str, str] = {}
+    people: set[str] = set()
+    for unit in units:
+        for finding in unit.findings:
+            value = unit.plain.text[finding.start : finding.end].strip()
+            if finding.detector in ("column@1", "path@1") and len(value) < 6:
+                continue
+            if finding.entity == "PERSON":
+                people.update(_name_words(value))
+            elif finding.entity == "EMAIL":
+                continue
+            if (len(value) >= 6 and any(map(str.isdigit, value))) or (finding.entity == "PERSON" and " " in value):
+                whole[value.casefold()] = finding.entity
+    if not whole and not people:
+        return
+    for unit in units:
+        text = unit.plain.text
+        folded = text.casefold()
+        entity = whole.get(folded.strip())
+        if not unit.findings and entity is not None and (unit.meaning is not HARMLESS or not unit.number):
+            unit.findings.append(Finding(0, len(text), entity, SAME_DETECTOR, 0.6))
+        elif unit.prose or " " in text:
+            unit.findings.extend(_repeats(text, folded, whole, people))
+
+
+def _name_words(name: str) -> Iterable[str]:
+    for token in _TOKEN.findall(name):
+        if len(token) > 2 and token[0].isupper() and not names.is_ordinary(token):
+            yield token
+
+
+def _repeats(text: str, folded: str, whole: dict[str, str], people: set[str]) -> Iterable[Finding]:
+    for token in _TOKEN.finditer(text):
+        word = token.group()
+        if word in people:
+            yield Finding(*token.span(), "PERSON", SAME_DETECTOR, 0.55)
+        elif len(word) >= 6 and word[0].isdigit():
+            entity = whole.get(word.casefold())
+            if entity is not None:
+                yield Finding(*token.span(), entity, SAME_DETECTOR, 0.55)
+
+
+def _outside_placeholders(text: str, findings: list[Finding]) -> list[Finding]:
+    """Cut out of the findings what an earlier redaction wrote, so that redacting twice changes nothing."""
+    if "<" not in text:
+        return findings
+    marks = [m.span() for m in patterns.PLACEHOLDER.finditer(text)]
+    kept: list[Finding] = []
+    for finding in findings:
+        start = finding.start
+        for left, right in marks:
+            if right <= start or left >= finding.end:
+                continue
+            if left > start:
+                kept.append(finding._replace(start=start, end=left))
+            start = right
+        if start < finding.end:
+            kept.append(finding._replace(start=start))
+    return [f for f in kept if any(char.isalnum() for char in text[f.start : f.end])]

@@ -1,0 +1,132 @@
+"""Names of people by shape and by the words around them: what can be told without a language model."""
+
+import re
+from collections.abc import Iterator
+
+from mcpgw.redaction.findings import Finding
+from mcpgw.redaction.linear import compiled
+from mcpgw.redaction.lists import listed
+
+DETECTOR = "names@1"
+
+_UPPER = r"[A-Z\x{C0}-\x{DE}\x{100}-\x{17F}\x{370}-\x{42F}\x{1E00}-\x{1EFF}]"
+_LETTER = r"A-Za-z\x{C0}-\x{24F}\x{300}-\x{52F}\x{1E00}-\x{1EFF}"
+"""Latin, Greek and Cyrillic letters as ranges: a pattern with Unicode's classes is a hundred times larger in RE2."""
+_WORD = rf"{_UPPER}[{_LETTER}]*(?:['’.-][{_LETTER}]+)*\.?"
+_PARTICLE = r"(?:de|da|do|dos|das|del|della|di|du|van|von|der|den|ter|ten|bin|ibn|al|el|la|le|y|e|zu|zur|af|av)"
+_NAME = rf"{_WORD}(?:[ \t]+(?:{_PARTICLE}[ \t]+){{0,2}}{_WORD}){{0,4}}"
+_FULL = rf"{_WORD}(?:,?[ \t]+(?:{_PARTICLE}[ \t]+){{0,2}}{_WORD}){{1,4}}"
+
+_SHAPE = compiled(rf"(?:{_PARTICLE} ){{0,2}}{_FULL}")
+_SINGLE = compiled(rf"[{_LETTER}'’.\- ]+")
+
+_CUES = compiled(
+    r"(?i:\b(?:mr|mrs|ms|miss|mx|dr|prof|sir|dame|rev|hon|herr|frau|mister|madam|señora?|monsieur|madame)\b\.?[ \t]+)"
+    rf"(?P<titled>{_NAME})"
+    r"|(?i:\b(?:hi|hello|dear|hey|attn:?|attention:?|good (?:morning|afternoon|evening)),?[ \t]+)"
+    rf"(?P<greeted>{_NAME})[ \t]*(?:[,:;.!]|$|\n)"
+    r"|(?i:(?:thanks|thank you|regards|sincerely|cheers|best|yours truly|yours|respectfully|best wishes)[,.!]*[ \t]*\r?\n[ \t\r\n]*)"
+    rf"(?P<signed>{_NAME})[ \t]*(?:\r?\n|$)"
+    r"|(?i:\b(?:customer|client|borrower|co-borrower|coborrower|applicant|co-applicant|cardholder|card holder|account ?holder|holder|payee|payer|beneficiary"
+    r"|remitter|guarantor|spouse|husband|wife|trustee|executor|signatory|signer|tenant|landlord|depositor|payable to|on behalf of|in the name of|name is"
+    r"|named|spoke (?:with|to)|speaking with|met with|call from|called by|signed by|attn|c/o|i am|this is|contacted|emailed|employee|teller|caller|resident"
+    r"|patient|claimant|insured|mother|father|son|daughter|brother|sister|attorney|agent|relationship manager|loan officer|identity of|kyc for"
+    r"|ssn of|account of|favou?r of|sent by|sent to|paid to|transfer to|transferred to|wire to|payment to|payment from|transfer from|received from|owed to"
+    r")\b:?[ \t]+(?:is[ \t]+)?)"
+    rf"(?P<cued>{_FULL})",
+)
+
+_PAIRS = compiled(rf"{_FULL}")
+
+_NOT_NAMES = listed("""
+    account accounts bank banking card cards checking savings saving credit debit loan loans mortgage equity home line
+    rewards platinum gold silver visa mastercard amex discover express federal reserve national trust insurance
+    company corp corporation inc llc ltd plc gmbh group holdings partners capital fund funds financial services
+    service systems solutions technologies technology market markets foods airlines airways hotel hotels store stores
+    shop restaurant coffee pharmacy university college school hospital church city county state states united kingdom
+    republic north south east west lake street avenue road drive lane court boulevard suite apartment unit floor box
+    department office branch team desk manager officer analyst engineer director president senior junior chief head
+    assistant monday tuesday wednesday thursday friday saturday sunday january february march april may june july
+    august september october november december eastern western central pacific mountain standard time date number name
+    address phone email customer client please thanks thank regards dear hello subject from sent to cc re fwd case
+    ticket order invoice payment transfer wire deposit withdrawal fee interest rate balance statement report review
+    pending approved rejected declined active closed open dormant frozen new old total amount currency dollar euro
+    premier student business personal auto automobile equal housing lender member fdic internal external error warning
+    info debug transaction transactions fraud alert verified confirmed callback security social routing passport
+    license driver date birth tax id the a an and or of for in on at with by all no yes not none data core system
+    status type code risk score high low medium priority support help center centre international global american
+    first second third data api http https get post put delete patch json csv html sql null true false unknown other
+    various multiple joint primary secondary mr mrs ms dr your our their his her my this that these those direct power
+    gas electric energy oil water wireless mobile cable internet insurance supply depot
+""")
+"""Words of banking, business and the calendar that are written with a capital and are no part of a name."""
+
+_COMPANY = listed("""
+    inc llc ltd plc gmbh corp corporation company co group holdings partners bank trust foundation association
+    airlines services systems solutions technologies market markets foods stores store sa ag nv bv spa srl oy ab pty
+    llp lp university college school hospital fund insurance capital financial credit union
+""")
+
+
+def company(value: str) -> bool:
+    """Tell whether a name carries a word that only organisations have."""
+    return any(word.strip(".,").lower() in _COMPANY for word in value.split())
+
+
+def person_shaped(value: str) -> bool:
+    """Tell whether a whole value has the shape of a full name and none of the words that names don't have."""
+    if len(value) > 64 or " " not in value or _SHAPE.fullmatch(value) is None:
+        return False
+    return not any(word.strip(".,'’").lower() in _NOT_NAMES for word in value.split())
+
+
+def is_ordinary(word: str) -> bool:
+    """Tell whether a capitalised word is one that names don't have."""
+    return word.lower() in _NOT_NAMES
+
+
+def name_possible(value: str) -> bool:
+    """Tell whether a value under a key that holds names can be one: letters, few signs, no digits."""
+    return 2 <= len(value) <= 60 and _SINGLE.fullmatch(value.replace(",", " ")) is not None
+
+
+def cued(text: str) -> Iterator[Finding]:
+    """Yield names in prose that an honorific, greeting, signature or role word introduces."""
+    for match in _CUES.finditer(text):
+        group = match.lastgroup
+        start, end = trim(text, *match.span(_CUES.groupindex[group]))
+        if end <= start:
+            continue
+        if group == "titled" or (person_shaped(text[start:end]) if group == "cued" else True):
+            yield Finding(start, end, "PERSON", DETECTOR, 0.9 if group == "titled" else 0.8)
+
+
+def pairs(text: str) -> Iterator[tuple[int, int]]:
+    """Yield runs of two and more capitalised words, without words that names don't have: candidates, not findings."""
+    for match in _PAIRS.finditer(text):
+        start, end = trim(text, *match.span())
+        if " " in text[start:end]:
+            yield start, end
+
+
+_TOKEN = re.compile(r"\S+")
+
+
+def trim(text: str, start: int, end: int) -> tuple[int, int]:
+    """Cut words that names don't have off both ends; at such a word in the middle, keep what stands before it."""
+    kept: list[tuple[int, int]] = []
+    for token in _TOKEN.finditer(text, start, end):
+        word = token.group().strip(".,'’").lower()
+        if word in _NOT_NAMES or (word.endswith(("'s", "’s")) and word[:-2] in _NOT_NAMES):
+            if kept:
+                break
+            continue
+        kept.append(token.span())
+        if token.group().endswith(",") and len(kept) > 1:
+            break
+    if not kept:
+        return start, start
+    last = kept[-1][1]
+    while last > kept[0][0] and text[last - 1] in ".,'’":
+        last -= 1
+    return kept[0][0], last

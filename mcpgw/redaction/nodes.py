@@ -1,0 +1,110 @@
+"""A payload taken apart: units that are judged, and nodes that put the judged units back together.
+
+A node knows how to write itself again. What was not masked is written with the very characters that were read.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from mcpgw.redaction.disguise import View, view
+from mcpgw.redaction.findings import Finding
+from mcpgw.redaction.vocabulary import BARE, Meaning
+
+
+class Node(Protocol):
+    def render(self) -> str | None:
+        """Return the text after masking, or None where it is unchanged."""
+        ...
+
+
+class Unit:
+    """One string or number under judgement, with all that is known of where it stands."""
+
+    __slots__ = ("findings", "forced", "key", "masked", "meaning", "number", "path", "personal", "plain", "prose", "text")
+
+    def __init__(
+        self, text: str, *, key: str, path: str, meaning: Meaning = BARE, prose: bool = False, number: bool = False
+    ) -> None:
+        self.text = text
+        self.key = key
+        self.path = path
+        self.meaning = meaning
+        self.prose = prose
+        self.number = number
+        self.personal = False
+        """Its record holds other personal data, so that a name here is a person's."""
+        self.forced = ""
+        """The detector that masks it whatever it is: a column or path rule."""
+        self.plain: View = view(text)
+        self.findings: list[Finding] = []
+        """In code points of `plain.text`."""
+        self.masked: str | None = None
+
+    def render(self) -> str | None:
+        return self.masked
+
+
+class Spliced:
+    """A text some of whose stretches are nodes; the rest is written as it was read."""
+
+    __slots__ = ("parts", "text")
+
+    def __init__(self, text: str, parts: Sequence[tuple[int, int, Node]]) -> None:
+        self.text = text
+        self.parts = parts
+
+    def render(self) -> str | None:
+        out: list[str] = []
+        position = 0
+        for start, end, node in self.parts:
+            new = node.render()
+            if new is not None:
+                out += (self.text[position:start], new)
+                position = end
+        if not out:
+            return None
+        out.append(self.text[position:])
+        return "".join(out)
+
+
+class Quoted:
+    """A JSON string or number inside a JSON text: what changes is written as a JSON string."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def render(self) -> str | None:
+        new = self.node.render()
+        return None if new is None else json.dumps(new, ensure_ascii=new.isascii())
+
+
+class CsvQuoted:
+    """A quoted CSV cell: its quotes are doubled (RFC 4180)."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def render(self) -> str | None:
+        new = self.node.render()
+        return None if new is None else '"' + new.replace('"', '""') + '"'
+
+
+class Blob:
+    """A text in another encoding: if anything in it is masked, nothing of it stays."""
+
+    __slots__ = ("node", "placeholder")
+
+    def __init__(self, node: Node, placeholder: str) -> None:
+        self.node = node
+        self.placeholder = placeholder
+
+    def render(self) -> str | None:
+        return None if self.node.render() is None else self.placeholder
+
+
+Path = tuple[Any, ...]

@@ -1,0 +1,206 @@
+"""Worker processes: started, asked one thing at a time, killed when they are late, and replaced."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from mcpgw.core.errors import ConfigError, RedactionError
+from mcpgw.redaction import wire
+from mcpgw.redaction.config import RedactionConfig
+
+logger = logging.getLogger(__name__)
+
+_ENVIRONMENT = (
+    "PATH",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "SYSTEMROOT",
+    "COVERAGE_PROCESS_START",
+)
+"""Variables that a worker needs to run Python. The gateway's secrets stay out of it."""
+
+
+_ENDED = (anyio.IncompleteRead, anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError, ValueError)
+"""What a pipe to a process that ended, or that speaks nonsense, raises."""
+
+
+class Worker:
+    """One worker process. Not safe for use by two calls at once."""
+
+    def __init__(self, process: Process, loading_until: float) -> None:
+        self._process = process
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101 - both are pipes, see `spawn`
+        self._stdin = process.stdin
+        self._stdout = BufferedByteReceiveStream(process.stdout)
+        self.loaded = False
+        self.loading_until = loading_until
+        """Monotonic time by which its model must be loaded."""
+
+    @classmethod
+    async def spawn(cls, config: RedactionConfig) -> "Worker":
+        """Start a process and send it the settings; it loads its model by itself."""
+        env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        env |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        command = [sys.executable, "-m", "mcpgw.redaction.worker"]
+        process = await anyio.open_process(command, stderr=subprocess.DEVNULL, env=env, start_new_session=True)
+        worker = cls(process, time.monotonic() + config.start_timeout_s)
+        try:
+            await worker._stdin.send(wire.frame(wire.settings(config)))
+        except OSError:
+            logger.error("a redaction worker ended as it was started")  # seen again, and handled, at its first use
+        return worker
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def load(self) -> None:
+        """Wait until the model is loaded.
+
+        Raises:
+            ConfigError: it cannot be.
+        """
+        if not self.loaded:
+            answer = json.loads(await self._receive())
+            if "error" in answer:
+                raise ConfigError(answer["error"], hint=answer["hint"])
+            self.loaded = True
+
+    async def ask(self, body: bytes) -> Any:
+        """Send a job and return its answer, parsed."""
+        await self._stdin.send(wire.frame(body))
+        return json.loads(await self._receive())
+
+    async def _receive(self) -> bytes:
+        head = await self._stdout.receive_exactly(wire.LENGTH_BYTES)
+        return await self._stdout.receive_exactly(int.from_bytes(head, "big"))
+
+    async def kill(self) -> None:
+        """End the process at once and reap it."""
+        with anyio.CancelScope(shield=True):
+            if self._process.returncode is None:
+                self._process.kill()
+            await self._process.aclose()
+
+
+class Pool:
+    """Runs jobs on the workers of a configuration, each within its time."""
+
+    def __init__(self, config: RedactionConfig) -> None:
+        self._config = config
+        self._workers: set[Worker] = set()
+        self._put, self._idle = anyio.create_memory_object_stream[Worker](config.workers)
+        self._open = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker with a loaded model is alive."""
+        return self._open and any(worker.loaded and worker.alive for worker in self._workers)
+
+    async def start(self) -> None:
+        """Start the workers and wait until each has loaded its model.
+
+        Raises:
+            ConfigError: the model cannot be loaded.
+            RedactionError: it was not loaded in time.
+        """
+        self._open = True
+        try:
+            with anyio.fail_after(self._config.start_timeout_s):
+                for _ in range(self._config.workers):
+                    self._admit(await Worker.spawn(self._config))
+                for worker in list(self._workers):  # they load side by side, each in its own process
+                    await worker.load()
+        except TimeoutError:
+            await self.aclose()
+            raise RedactionError(f"the language model was not loaded within {self._config.start_timeout_s:g} s") from None
+        except _ENDED:
+            await self.aclose()
+            raise RedactionError("a redaction worker ended while it was loading its model") from None
+        except ConfigError:
+            await self.aclose()
+            raise
+
+    async def run(self, body: bytes) -> Any:
+        """Return a worker's answer to a job.
+
+        Raises:
+            RedactionError: no worker was free, or it did not answer in time, or it ended. It has been replaced.
+        """
+        if not self._open:
+            raise RedactionError("the redactor is not running")
+        worker: Worker | None = None
+        answered = False
+        try:
+            with anyio.fail_after(self._config.timeout_s):
+                worker = await self._idle.receive()
+                worker = await self._living(worker)
+                await worker.load()
+                answer = await worker.ask(body)
+                answered = True
+        except TimeoutError:
+            waited = "no worker was free" if worker is None else "it took too long"
+            raise RedactionError(
+                f"{waited} ({self._config.timeout_s:g} s)", hint="Raise redaction.workers or redaction.timeout_s."
+            ) from None
+        except _ENDED:
+            raise RedactionError("a redaction worker ended while it was at work") from None
+        except ConfigError as error:
+            raise RedactionError(str(error), hint=error.hint) from None
+        finally:
+            if worker is not None:
+                await self._give_back(worker, answered)
+        return answer
+
+    async def aclose(self) -> None:
+        """End all workers. Jobs under way fail."""
+        self._open = False
+        with anyio.CancelScope(shield=True):
+            for worker in list(self._workers):
+                await worker.kill()
+        self._workers.clear()
+        self._put.close()
+        self._idle.close()
+
+    async def _living(self, worker: Worker) -> Worker:
+        """Return the worker, or a fresh one where it died while nobody was using it."""
+        if worker.alive:
+            return worker
+        logger.warning("a redaction worker had died; a fresh one takes its place")
+        return await self._replace(worker)
+
+    async def _give_back(self, worker: Worker, answered: bool) -> None:
+        """Return the worker to the others; one that is late, cancelled in its work, or dead is replaced."""
+        if not self._open:
+            return
+        with anyio.CancelScope(shield=True):
+            loading = not worker.loaded and worker.alive and time.monotonic() < worker.loading_until
+            if not answered and not loading:
+                logger.warning("a redaction worker is replaced")
+                worker = await self._replace(worker)
+            if self._open:
+                self._put.send_nowait(worker)
+
+    async def _replace(self, worker: Worker) -> Worker:
+        self._workers.discard(worker)
+        await worker.kill()
+        fresh = await Worker.spawn(self._config)
+        self._workers.add(fresh)
+        return fresh
+
+    def _admit(self, worker: Worker) -> None:
+        self._workers.add(worker)
+        self._put.send_nowait(worker)

@@ -1,0 +1,143 @@
+"""Tables in text: CSV and TSV, Markdown, psql. Each is found as a header with its words and the spans of every cell."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+MIN_COLUMNS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    start: int
+    end: int
+    """Of the cell's value in the text, without outer spaces; with its quotes where it is `quoted`."""
+    quoted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    start: int
+    end: int
+    """Of the whole table in the text, header included."""
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    """Cells by row; a row may be shorter or longer than the header."""
+
+
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_RULE = re.compile(r"\s*\|?\s*:?-{2,}:?\s*(?:[|+]\s*:?-{2,}:?\s*)*\|?\s*$")
+_PIPED = re.compile(r"[^|]*")
+_CSV_CELL = {
+    delimiter: re.compile(rf'[ \t]*"(?:[^"]|"")*"[ \t]*(?={re.escape(delimiter)}|$)|[^{re.escape(delimiter)}\n]*')
+    for delimiter in (",", "\t", ";", "|")
+}
+_HEADER_WORD = re.compile(r"[^\W\d][\w .#/()'&-]{0,60}$")
+
+Line = tuple[int, int]
+
+
+def tables(text: str) -> list[Table]:
+    """Return the tables of a text, in order, without overlap."""
+    if "\n" not in text:
+        return []
+    lines = [(m.start(), m.end() - (m.group()[-1] == "\n")) for m in _LINE.finditer(text)]
+    found: list[Table] = []
+    index = 0
+    while index < len(lines) - 1:
+        table, taken = _ruled(text, lines, index)
+        if table is None:
+            table, taken = _delimited(text, lines, index)
+        if table is not None:
+            found.append(table)
+        index += taken
+    return found
+
+
+def _ruled(text: str, lines: list[Line], index: int) -> tuple[Table | None, int]:
+    """A Markdown or psql table: a header line, a rule of dashes under it, and rows."""
+    head, rule = text[slice(*lines[index])], text[slice(*lines[index + 1])]
+    if "|" not in head or "-" not in rule or _RULE.match(rule) is None or not ("|" in rule or "+" in rule):
+        return None, 1
+    header = tuple(text[cell.start : cell.end] for cell in _piped(text, lines[index]))
+    rows = []
+    last = index + 2
+    while last < len(lines) and "|" in text[slice(*lines[last])]:
+        rows.append(tuple(_piped(text, lines[last])))
+        last += 1
+    return Table(lines[index][0], lines[last - 1][1], header, tuple(rows)), last - index
+
+
+def _piped(text: str, line: Line) -> Iterator[Cell]:
+    start, end = line
+    while start < end and text[start] in " \t":
+        start += 1
+    while end > start and text[end - 1] in " \t\r":
+        end -= 1
+    if text[start : start + 1] == "|":
+        start += 1
+        if end > start and text[end - 1] == "|":
+            end -= 1
+    position = start
+    while position <= end:
+        stop = text.find("|", position, end)
+        stop = end if stop < 0 else stop
+        yield _trimmed(text, position, stop)
+        position = stop + 1
+
+
+def _trimmed(text: str, start: int, end: int) -> Cell:
+    while start < end and text[start] in " \t":
+        start += 1
+    while end > start and text[end - 1] in " \t\r":
+        end -= 1
+    quoted = end - start >= 2 and text[start] == '"' and text[end - 1] == '"'
+    return Cell(start, end, quoted)
+
+
+def _delimited(text: str, lines: list[Line], index: int) -> tuple[Table | None, int]:
+    """CSV, TSV and the like: a header of words, and at least one row with as many cells."""
+    head = lines[index]
+    for delimiter in "\t,;|":
+        if text.count(delimiter, *head) < MIN_COLUMNS - 1:
+            continue
+        cells, _ = _row(text, head, delimiter, lines, index)
+        header = tuple(_unquoted(text, cell) for cell in cells)
+        if len(set(header)) != len(header) or not all(_HEADER_WORD.match(name) for name in header):
+            continue
+        rows: list[tuple[Cell, ...]] = []
+        last = index + 1
+        while last < len(lines):
+            row, taken = _row(text, lines[last], delimiter, lines, last)
+            if len(row) != len(header):
+                break
+            rows.append(row)
+            last += taken
+        if rows and (len(rows) > 1 or last == len(lines) or len(header) > MIN_COLUMNS):
+            return Table(head[0], lines[last - 1][1], header, tuple(rows)), last - index
+    return None, 1
+
+
+def _row(text: str, line: Line, delimiter: str, lines: list[Line], index: int) -> tuple[tuple[Cell, ...], int]:
+    """Return a row's cells and how many lines it takes: a quoted cell may hold line breaks."""
+    position, end = line
+    taken = 1
+    while text.count('"', position, end) % 2 and index + taken < len(lines) and taken < 50:
+        end = lines[index + taken][1]
+        taken += 1
+    if text.count('"', position, end) % 2:
+        end, taken = line[1], 1
+    cells = []
+    pattern = _CSV_CELL[delimiter]
+    while True:
+        match = pattern.match(text, position, end)
+        stop = match.end() if match else end
+        cells.append(_trimmed(text, position, stop))
+        if stop >= end or text[stop] != delimiter:
+            break
+        position = stop + 1
+    return tuple(cells), taken
+
+
+def _unquoted(text: str, cell: Cell) -> str:
+    return text[cell.start + 1 : cell.end - 1].replace('""', '"') if cell.quoted else text[cell.start : cell.end]

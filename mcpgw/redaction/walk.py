@@ -1,0 +1,442 @@
+"""Read structure before text: take a payload apart into units, each with its key, its path and its record.
+
+JSON is walked; strings are looked into: JSON inside text (whole, line by line, or between words), CSV, TSV, Markdown and psql
+tables, and encoded blobs that decode to text. What is left is a value of a field, or prose.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mcpgw.core.errors import RedactionError
+from mcpgw.redaction import tables
+from mcpgw.redaction.lists import listed
+from mcpgw.redaction.nodes import Blob, CsvQuoted, Node, Quoted, Spliced, Unit
+from mcpgw.redaction.paths import Rules
+from mcpgw.redaction.vocabulary import BARE, HARMLESS, UNKNOWN, Certainty, Meaning, meaning, words
+
+_SCALAR = re.compile(r'"(?:[^"\\]|\\.)*"(\s*:)?|-?(?:\d[\d.eE+-]*|Infinity)|true|false|null|NaN')
+_OPENING = re.compile(r"[\[{]\s*[\"\[{\]}\-0-9tfn]")
+_IDENTIFIER = re.compile(
+    r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(?:true|false|null|none|yes|no|n/a|na)"
+    r"|(?:19|20)\d\d-[01]\d-[0-3]\d[T ][\d:.,]{5,18}(?:Z|[+-]\d\d:?\d\d)?|[A-Z]{3}|\d{1,2}",
+    re.IGNORECASE,
+)
+"""UUIDs, truth values, timestamps, currencies: whole values that cannot be personal data, whatever their key."""
+_ENCODED = re.compile(r"(?:[A-Za-z0-9+/_-]{4}){4,}[A-Za-z0-9+/_-]{0,3}={0,2}")
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2}){10,}")
+_PARAGRAPH = re.compile(r"\n[ \t\r]*\n")
+_NAMING = ("name", "key", "field", "label", "column", "attribute", "property", "parameter")
+_VALUED = ("value", "val", "content", "text", "data", "answer")
+_LONGEST = 4000
+"""Characters of prose that are judged in one piece."""
+_ATTEMPTS = 64
+"""Openings in a text that may turn out not to be JSON before it is taken for prose."""
+_BLOB_LIMIT = 200_000
+"""Characters of an encoded blob that is decoded. A longer one passes as what it is: binary data."""
+_BLOB_DEPTH = 3
+
+_PERSONAL = frozenset({"PERSON", "US_SSN", "US_ITIN", "DATE_OF_BIRTH", "EMAIL", "PHONE", "ADDRESS", "PASSPORT", "DRIVER_LICENSE", "NATIONAL_ID",
+                       "CREDIT_CARD", "BANK_ACCOUNT", "IBAN"})  # fmt: skip
+"""Entities whose presence in a record makes an undecided name in it a person's."""
+
+
+class Pairs:
+    """A JSON object as it was written: a key may come twice."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        self.pairs = pairs
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=Pairs)
+
+
+class Place:
+    """Where a value stands: its key, what the key means, and the way to it."""
+
+    __slots__ = ("key", "meaning", "path", "personal", "steps")
+
+    def __init__(self, key: str, meaning: Meaning, path: str, steps: tuple[str, ...], personal: bool) -> None:
+        self.key = key
+        self.meaning = meaning
+        self.path = path
+        """The pattern for the manifest, indices as `[*]`."""
+        self.steps = steps
+        """The exact way from the root of the innermost document, for path rules."""
+        self.personal = personal
+
+
+class Taker:
+    """Takes texts and JSON values apart. Units are collected in `units`, in order."""
+
+    def __init__(self, rules: Rules, max_depth: int) -> None:
+        self._rules = rules
+        self._max_depth = max_depth
+        self.units: list[Unit] = []
+
+    # --- JSON -----------------------------------------------------------------------------------------------------------
+
+    def json(self, value: Any, place: Place, depth: int = 0) -> Iterator[tuple[Any, Node | None]]:
+        """Yield every scalar of a JSON value with its node, in the order in which they are written."""
+        if depth > self._max_depth:
+            raise RedactionError(
+                f"it is nested deeper than {self._max_depth} levels", hint="Raise redaction.max_depth, or flatten the result."
+            )
+        match value:
+            case str():
+                yield value, self.string(value, place, depth)
+            case bool() | None:
+                yield value, None
+            case int() | float():
+                yield value, self._number(value, place)
+            case Pairs():
+                yield from self._object(value.pairs, place, depth)
+            case dict():
+                yield from self._object(list(value.items()), place, depth)
+            case list() | tuple():
+                yield from self._array(value, place, depth)
+            case _:
+                raise RedactionError(f"it holds a {type(value).__name__}, which is not JSON")
+
+    def _object(self, pairs: list[tuple[str, Any]], place: Place, depth: int) -> Iterator[tuple[Any, Node | None]]:
+        header = _positional_header(pairs)
+        named = _named_value(pairs)
+        keyed = [(key, self._meaning(key, place)) for key, _ in pairs]
+        personal = any(
+            m.entity in _PERSONAL and m.certainty is Certainty.SURE and value not in (None, "")
+            for (_, m), (_, value) in zip(keyed, pairs, strict=True)
+        )
+        for (key, told), (_, value) in zip(keyed, pairs, strict=True):
+            if key in named:
+                told = self._meaning(named[key], place)
+            rows = header if header and _is_rows(value, len(header)) else ()
+            if value.__class__ is bool or value is None:
+                yield value, None
+                continue
+            here = Place(named.get(key, key), told, _join(place.path, key), (*place.steps, key), personal)
+            if rows:
+                yield from self._rows(value, rows, here, depth + 1)
+            else:
+                yield from self.json(value, here, depth + 1)
+
+    def _array(self, items: Any, place: Place, depth: int) -> Iterator[tuple[Any, Node | None]]:
+        path = f"{place.path}[*]"
+        if (
+            len(items) > 1
+            and all(isinstance(row, list) for row in items)
+            and _is_header(items[0])
+            and _is_rows(items[1:], len(items[0]))
+        ):
+            for name in items[0]:
+                yield name, None
+            yield from self._rows(items[1:], tuple(items[0]), place, depth + 1, first=1)
+            return
+        for index, item in enumerate(items):
+            here = Place(place.key, place.meaning, path, (*place.steps, f"[{index}]"), place.personal)
+            yield from self.json(item, here, depth + 1)
+
+    def _rows(
+        self, rows: Any, header: tuple[str, ...], place: Place, depth: int, first: int = 0
+    ) -> Iterator[tuple[Any, Node | None]]:
+        """Rows of values under a header that stands elsewhere: what SQL tools return."""
+        meanings = [meaning(name) for name in header]
+        personal = any(m.entity in _PERSONAL and m.certainty is Certainty.SURE for m in meanings)
+        for index, row in enumerate(rows, first):
+            for name, told, value in zip(header, meanings, row, strict=True):
+                here = Place(name, told, f"{place.path}[*].{_safe(name)}", (*place.steps, f"[{index}]", name), personal)
+                yield from self.json(value, here, depth + 1)
+
+    def _meaning(self, key: str, place: Place) -> Meaning:
+        """A key by itself, or with the key of the object that it stands in: `{"name": {"first": …}}`."""
+        told = meaning(key)
+        if (place.key and told.entity in ("", "?", "*")) or told.certainty is Certainty.MAYBE:
+            outer = place.meaning
+            if (
+                outer.entity == "ADDRESS"
+                and told is not BARE
+                and not set(words(key)) & {"country", "type", "id", "verified", "status"}
+            ):
+                return outer
+            if place.key and place.key.casefold() not in _CONTAINERS:
+                both = meaning(f"{place.key} {key}")
+                if both.entity not in ("", "?", "*") and (
+                    told is not HARMLESS or set(words(key)) <= {"first", "last", "middle", "given", "family", "number"}
+                ):
+                    return both
+        return told
+
+    def _number(self, value: int | float, place: Place) -> Node | None:
+        forced = self._rules.detector(place.key, place.steps)
+        if not forced and (isinstance(value, float) or place.meaning is HARMLESS or not 999 < abs(value) < 10**19):
+            return None
+        return self._unit(_number_text(value), place, forced=forced, number=True)
+
+    def _unit(self, text: str, place: Place, *, forced: str = "", prose: bool = False, number: bool = False) -> Unit:
+        unit = Unit(text, key=place.key, path=place.path, meaning=place.meaning, prose=prose, number=number)
+        unit.forced = forced
+        unit.personal = place.personal
+        self.units.append(unit)
+        return unit
+
+    # --- text -----------------------------------------------------------------------------------------------------------
+
+    def string(self, text: str, place: Place, depth: int = 0, blobs: int = 0) -> Node | None:
+        """Return the node of a string: a unit, or what it is made of. None where nothing in it can be personal."""
+        forced = self._rules.detector(place.key, place.steps)
+        if forced:
+            return self._unit(text, place, forced=forced) if text else None
+        sure = place.meaning.entity not in ("", "?", "*") and place.meaning.certainty is Certainty.SURE
+        if len(text) < 2 or (not sure and _IDENTIFIER.fullmatch(text)):
+            return None
+        if len(text) >= 20:
+            node = self._composite(text, place, depth, blobs)
+            if node is not None:
+                return node
+        prose = not sure and (text.count(" ") > 2 or "\n" in text)
+        if len(text) > _LONGEST:
+            return self._pieces(text, 0, len(text), place)
+        return self._unit(text, place, prose=prose)
+
+    def _composite(self, text: str, place: Place, depth: int, blobs: int) -> Node | None:
+        blob = self._blob(text, place, depth, blobs)
+        if blob is not None:
+            return blob
+        parts = list(self._documents(text, place, depth))
+        if not parts and "\n" not in text:
+            return None
+        if parts and len(parts) == 1 and not text[: parts[0][0]].strip() and not text[parts[0][1] :].strip():
+            return Spliced(text, parts)
+        return self._mixed(text, parts, place)
+
+    def _documents(self, text: str, place: Place, depth: int) -> Iterator[tuple[int, int, Node]]:
+        """JSON documents in a text: the whole of it, one in each line, or between words."""
+        position = failures = 0
+        while failures < _ATTEMPTS:
+            opening = _OPENING.search(text, position)
+            if opening is None:
+                return
+            try:
+                value, end = _DECODER.raw_decode(text, opening.start())
+            except (ValueError, RecursionError):
+                failures += 1
+                position = opening.start() + 1
+                continue
+            if (
+                isinstance(value, Pairs)
+                or any(isinstance(item, Pairs | list) for item in value)
+                or (opening.start() == 0 and value)
+            ):
+                yield (
+                    opening.start(),
+                    end,
+                    Spliced(text[opening.start() : end], self._scalars(text[opening.start() : end], value, place, depth)),
+                )
+            position = end
+
+    def _scalars(self, source: str, value: Any, place: Place, depth: int) -> list[tuple[int, int, Node]]:
+        inner = Place("" if place.meaning is BARE else place.key, place.meaning, f"{place.path}:", (), place.personal)
+        spans = (m.span() for m in _SCALAR.finditer(source) if m[1] is None)
+        nodes = self.json(value, inner, depth + 1)
+        return [(start, end, Quoted(node)) for (start, end), (_, node) in zip(spans, nodes, strict=True) if node is not None]
+
+    def _mixed(self, text: str, documents: list[tuple[int, int, Node]], place: Place) -> Node:
+        """A text of documents, tables and prose, one after the other."""
+        parts: list[tuple[int, int, Node]] = []
+        position = 0
+        for start, end, node in [*documents, (len(text), len(text), None)]:
+            if position < start:
+                parts.extend(self._gap(text, position, start, place))
+            if node is not None:
+                parts.append((start, end, node))
+            position = end
+        return Spliced(text, parts)
+
+    def _gap(self, text: str, start: int, end: int, place: Place) -> Iterator[tuple[int, int, Node]]:
+        position = start
+        for table in tables.tables(text[start:end]):
+            yield from self._prose(text, position, start + table.start, place)
+            yield from self._table(text, start, table, place)
+            position = start + table.end
+        yield from self._prose(text, position, end, place)
+
+    def _table(self, text: str, offset: int, table: tables.Table, place: Place) -> Iterator[tuple[int, int, Node]]:
+        meanings = [meaning(name) for name in table.header]
+        personal = any(m.entity in _PERSONAL and m.certainty is Certainty.SURE for m in meanings)
+        bare = Place("", BARE, "", (), personal)
+        for index, row in enumerate(table.rows):
+            for column, cell in enumerate(row):
+                if cell.end <= cell.start:
+                    continue
+                name = table.header[column] if column < len(table.header) else ""
+                told = meanings[column] if name else bare.meaning
+                here = Place(name, told, f"{place.path}:[*].{_safe(name)}", (f"[{index}]", name), personal)
+                start, end = offset + cell.start, offset + cell.end
+                if cell.quoted:
+                    node = self.string(text[start + 1 : end - 1].replace('""', '"'), here, 1)
+                    wrapped: Node | None = None if node is None else CsvQuoted(node)
+                else:
+                    wrapped = self.string(text[start:end], here, 1)
+                if wrapped is not None:
+                    yield start, end, wrapped
+
+    def _prose(self, text: str, start: int, end: int, place: Place) -> Iterator[tuple[int, int, Node]]:
+        position = start
+        for gap in _PARAGRAPH.finditer(text, start, end):
+            if gap.start() - position > 600:
+                yield from self._stretch(text, position, gap.start(), place)
+                position = gap.end()
+        yield from self._stretch(text, position, end, place)
+
+    def _stretch(self, text: str, start: int, end: int, place: Place) -> Iterator[tuple[int, int, Node]]:
+        if len(text[start:end].strip()) < 2:
+            return
+        if end - start > _LONGEST:
+            yield start, end, self._pieces(text, start, end, place)
+        else:
+            yield start, end, self._unit(text[start:end], place, prose=True)
+
+    def _pieces(self, text: str, start: int, end: int, place: Place) -> Node:
+        """Cut a long text at a line's or word's end, so that its pieces can be judged one by one."""
+        parts: list[tuple[int, int, Node]] = []
+        position = start
+        while position < end:
+            stop = min(position + _LONGEST, end)
+            if stop < end:
+                cut = max(text.rfind("\n", position + _LONGEST // 2, stop), text.rfind(". ", position + _LONGEST // 2, stop))
+                cut = cut if cut > 0 else text.rfind(" ", position + _LONGEST // 2, stop)
+                stop = cut + 1 if cut > 0 else stop
+            parts.append((position - start, stop - start, self._unit(text[position:stop], place, prose=True)))
+            position = stop
+        return Spliced(text[start:end], parts)
+
+    # --- encodings -------------------------------------------------------------------------------------------------------
+
+    def _blob(self, text: str, place: Place, depth: int, blobs: int) -> Node | None:
+        """Encoded stretches that decode to text: the whole of each is masked if anything in it is."""
+        if blobs >= _BLOB_DEPTH or len(text) > _BLOB_LIMIT:
+            return None
+        parts: list[tuple[int, int, Node]] = []
+        for match in _ENCODED.finditer(text):
+            for decode in _DECODERS:
+                plain = decode(match.group())
+                if plain is None:
+                    continue
+                inner = self.string(
+                    plain,
+                    Place(place.key if place.meaning is BARE else "", BARE, f"{place.path}:", (), False),
+                    depth + 1,
+                    blobs + 1,
+                )
+                if inner is not None:
+                    parts.append((*match.span(), Blob(inner, "<ENCODED>")))
+                break
+        if not parts:
+            return None
+        if len(parts) == 1 and parts[0][:2] == (0, len(text)):
+            return parts[0][2]
+        return self._mixed(text, parts, place)
+
+
+_CONTAINERS = listed("""
+    data result results row rows record records item items list entry entries payload body response content value
+    values
+""")
+
+
+def _hex(candidate: str) -> str | None:
+    if _HEX.fullmatch(candidate) is None:
+        return None
+    return _legible(bytes.fromhex(candidate))
+
+
+def _base64(candidate: str) -> str | None:
+    stripped = candidate.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return _legible(base64.b64decode(stripped + "=" * (-len(stripped) % 4)))
+    except (binascii.Error, ValueError):
+        return None
+
+
+_DECODERS: tuple[Callable[[str], str | None], ...] = (_hex, _base64)
+
+
+def _legible(data: bytes) -> str | None:
+    """Return the text that the bytes are, or None for binary data."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    good = sum(char.isprintable() or char in "\t\r\n" for char in text)
+    return text if len(text) > 7 and good == len(text) else None
+
+
+def _number_text(value: int | float) -> str:
+    return str(value) if isinstance(value, int) else json.dumps(value)
+
+
+def _join(path: str, key: str) -> str:
+    safe = _safe(key)
+    return f"{path}.{safe}" if path and path[-1] != ":" else path + safe
+
+
+_PLAIN_KEY = re.compile(r"[^\W\d][\w $/#-]{0,63}")
+_LONG_NUMBER = re.compile(r"\d{5}|@")
+
+
+def _safe(key: str) -> str:
+    """Return the key as a manifest may hold it: one that could itself be personal data is written `*`."""
+    return key if _PLAIN_KEY.fullmatch(key) and not _LONG_NUMBER.search(key) and len(key.split()) < 5 else "*"
+
+
+def _is_header(row: Any) -> bool:
+    return (
+        isinstance(row, list)
+        and len(row) > 1
+        and all(isinstance(name, str) and meaning(name).entity not in ("?", "*") for name in row[:1])
+        and all(isinstance(name, str) and _PLAIN_KEY.fullmatch(name) for name in row)
+    )
+
+
+def _is_rows(value: Any, width: int) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, list) and len(row) == width for row in value)
+
+
+def _positional_header(pairs: list[tuple[str, Any]]) -> tuple[str, ...]:
+    """Return the names of `{"columns": ["ssn", …], "rows": [["123…", …], …]}`, or nothing."""
+    for _, names in pairs:
+        if not isinstance(names, list) or not names:
+            continue
+        header = tuple(_column_name(name) for name in names)
+        if all(header) and any(_is_rows(value, len(header)) for _, value in pairs if value is not names):
+            return header
+    return ()
+
+
+def _column_name(name: Any) -> str:
+    if isinstance(name, str):
+        return name if _PLAIN_KEY.fullmatch(name) else ""
+    if isinstance(name, dict):
+        name = Pairs(list(name.items()))
+    if isinstance(name, Pairs):
+        for key, value in name.pairs:
+            if key.casefold() in _NAMING and isinstance(value, str):
+                return value
+    return ""
+
+
+def _named_value(pairs: list[tuple[str, Any]]) -> dict[str, str]:
+    """Return, for `{"field": "ssn", "value": "123…"}`, that `value` is to be read as `ssn`."""
+    if len(pairs) > 6:
+        return {}
+    names = [value for key, value in pairs if key.casefold() in _NAMING and isinstance(value, str)]
+    if len(names) != 1:
+        return {}
+    return {key: names[0] for key, _ in pairs if key.casefold() in _VALUED}
+
+
+__all__ = ["BARE", "UNKNOWN", "Place", "Taker"]

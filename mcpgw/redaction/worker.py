@@ -1,0 +1,95 @@
+"""The worker process: `python -m mcpgw.redaction.worker`. Reads its settings and jobs from stdin, answers on stdout.
+
+It holds the language model, and it is the only process that looks into payloads. It is given no environment but what Python
+needs, no files and no network of ours; it can be killed at any moment without harm.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+from dataclasses import astuple
+from typing import BinaryIO
+
+from mcpgw.core.errors import GatewayError
+from mcpgw.core.model import Masking
+from mcpgw.redaction import wire
+from mcpgw.redaction.config import NO_MODEL, RedactionConfig
+from mcpgw.redaction.engine import Engine
+from mcpgw.redaction.judge import Namer, NoModel
+from mcpgw.redaction.presidio import PresidioNamer
+
+
+def namer(config: RedactionConfig) -> Namer:
+    """Load what finds names under these settings.
+
+    Raises:
+        ConfigError: the model is not installed.
+    """
+    return NoModel() if config.model == NO_MODEL else PresidioNamer(config.model, config.language, config.score_threshold)
+
+
+def main() -> None:
+    """Serve one gateway process until it closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which finishes its calls first
+    source = sys.stdin.buffer
+    sink = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints must not end up between the frames
+    config = wire.read_settings(_read(source))
+    _limit(config.memory_mb)
+    try:
+        engine = Engine(config, namer(config))
+        engine.redact({"content": [{"type": "text", "text": "Dear Jane Doe, welcome."}]}, Masking())
+    except GatewayError as error:
+        sink.write(wire.frame(_problem(error)))
+        return
+    except Exception as error:
+        sink.write(
+            wire.frame(json.dumps({"error": f"the model could not be loaded ({type(error).__name__})", "hint": ""}).encode())
+        )
+        return
+    sink.write(wire.frame(b"{}"))
+    while body := _read(source):
+        sink.write(wire.frame(_answer(engine, body)))
+
+
+def _answer(engine: Engine, body: bytes) -> bytes:
+    """Redact one job. Whatever goes wrong becomes an answer that withholds the payload and names no part of it."""
+    try:
+        masking, envelope, payload = wire.read_job(body)
+        redacted = engine.redact(payload, masking, envelope=envelope)
+        return json.dumps(
+            {"payload": redacted.payload, "masked": [astuple(line) for line in redacted.masked]}, separators=(",", ":")
+        ).encode("ascii")
+    except GatewayError as error:
+        return _problem(error)
+    except RecursionError:
+        return json.dumps({"error": "it is nested too deep", "hint": ""}).encode()
+    except MemoryError:
+        return json.dumps(
+            {"error": "it needs more memory than a redaction worker has", "hint": "Raise redaction.memory_mb."}
+        ).encode()
+    except Exception as error:
+        return json.dumps({"error": f"the redactor failed ({type(error).__name__})", "hint": ""}).encode()
+
+
+def _problem(error: GatewayError) -> bytes:
+    return json.dumps({"error": str(error), "hint": error.hint}).encode()
+
+
+def _read(source: BinaryIO) -> bytes:
+    """Return the next frame's body, or nothing at the end of the pipe."""
+    head = source.read(wire.LENGTH_BYTES)
+    return source.read(int.from_bytes(head, "big")) if len(head) == wire.LENGTH_BYTES else b""
+
+
+def _limit(memory_mb: int) -> None:
+    """Bound the process's memory, and keep what it holds out of core dumps."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
+
+
+if __name__ == "__main__":
+    main()
