@@ -9,8 +9,6 @@ from typing import Annotated, Any, TextIO
 import anyio
 import typer
 
-from mcpgw.app import convert
-from mcpgw.cli.common import open_folder
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Masking
 from mcpgw.redaction import PresidioRedactor, RedactionConfig
@@ -34,8 +32,14 @@ def redact(
 
 
 def _config(folder: Path, model: str) -> RedactionConfig:
-    settings = convert.redaction(open_folder(folder)) if (folder / CONFIG_FILE).exists() else RedactionConfig()
-    return settings.replace(model=model) if model else settings
+    config = RedactionConfig()
+    if (folder / CONFIG_FILE).exists():
+        # lazy: measuring without a folder needs none of the rooms that a folder configures
+        from mcpgw.app import convert
+        from mcpgw.cli.common import open_folder
+
+        config = convert.redaction(open_folder(folder))
+    return config.replace(model=model) if model else config
 
 
 async def _redact(config: RedactionConfig, masking: Masking, manifest: bool, source: TextIO, sink: TextIO) -> None:
