@@ -33,8 +33,7 @@ def answer(approval: Approval, hold: Hold, now_ns: int) -> tuple[Settlement, ...
             return (deny(approval, hold, f"It was approved and ran, and failed. {_afresh(approval)}"),)
         case ApprovalState.INDETERMINATE:
             return (deny(approval, hold, f"It was approved and sent; its outcome is unknown. {_afresh(approval)}"),)
-        case ApprovalState.DENIED | ApprovalState.EXPIRED:
-            return (deny(approval, hold, approval.reason),)
+    return (deny(approval, hold, approval.reason),)  # denied or expired, and recorded as such
 
 
 def deny(approval: Approval, hold: Hold, reason: str) -> Deny:

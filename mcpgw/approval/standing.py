@@ -16,7 +16,7 @@ TRANSITIONS: Mapping[ApprovalState, frozenset[ApprovalState]] = {
     ApprovalState.DENIED: frozenset(),
     ApprovalState.EXPIRED: frozenset(),
 }
-"""From each state to those that may follow. The store holds it; from `spent` on, the journal's entries move it, not the desk."""
+"""From each state to those that may follow. The store holds it; from `spent` on, the journal moves it and not the desk."""
 
 
 def approvers_so_far(approval: Approval) -> int:

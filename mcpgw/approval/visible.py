@@ -120,4 +120,4 @@ def _escape(char: str) -> str:
 
 def _describe(char: str, count: int) -> str:
     times = "once" if count == 1 else f"{count} times"
-    return f"U+{ord(char):04X} {unicodedata.name(char, 'CONTROL OR UNASSIGNED')}, {times}"
+    return f"U+{ord(char):04X} {unicodedata.name(char, '(no name)')}, {times}"

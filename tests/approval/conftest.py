@@ -1,0 +1,10 @@
+"""One world per test."""
+
+import pytest
+
+from tests.approval.world import World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
