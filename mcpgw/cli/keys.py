@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mcpgw.app.convert import API_KEYS
 from mcpgw.cli.common import open_folder, record_event
 from mcpgw.core.model import IdentityKind
 from mcpgw.identity.administration import create_key, revoke_key
@@ -22,9 +23,7 @@ from mcpgw.settings import Settings
 
 keys = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-Folder = Annotated[Path, typer.Option("--folder", "-C", help="The gateway's working folder.")]
-
-KEY_FILE = "api_keys.json"
+Folder = Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working folder.")]
 
 
 @keys.command()
@@ -79,7 +78,7 @@ def revoke(
 
 
 def _store(settings: Settings) -> ApiKeys:
-    return ApiKeys(settings.keys_dir / KEY_FILE)
+    return ApiKeys(settings.keys_dir / API_KEYS)
 
 
 def _table(records: Sequence[KeyRecord], now: float) -> Table:
