@@ -1,0 +1,115 @@
+"""`mcpgw log`, `mcpgw verify` and `mcpgw checkpoint`, on a real log."""
+
+import io
+import json
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from ledger_parts import Open, intent, outcome, refusal
+from rich.console import Console
+
+from mcpgw.cli.log import parse_time, show
+from mcpgw.cli.verify import as_data, as_text, check, newest_checkpoint, read_note
+from mcpgw.core.errors import ConfigError, LedgerUnavailable
+from mcpgw.core.model import Event
+from mcpgw.ledger import Query
+
+NASTY = "bank__\x1b[2Jtransfer\u202e"
+
+
+@pytest.fixture
+async def database(open_ledger: Open, folder: Path) -> Path:
+    async with open_ledger() as ledger:
+        await ledger.append(outcome(await ledger.append(intent("alice", "bank__transfer"))))
+        await ledger.append(refusal("mallory", NASTY))
+        await ledger.append(Event(kind="policy.activated", actor="admin", facts={"hash": "ab"}))
+    return folder / "data" / "ledger.db"
+
+
+def shown(database: Path, query: Query, *, as_json: bool = False) -> str:
+    out = io.StringIO()
+    show(database, query, Console(width=200, file=out), following=False, as_json=as_json)
+    return out.getvalue()
+
+
+def test_the_log_is_a_table_with_the_newest_last(database: Path) -> None:
+    text = shown(database, Query())
+    assert [line.split()[0] for line in text.splitlines()[1:]] == ["0", "1", "2", "3", "4", "5"]
+    assert "alice" in text
+    assert "policy.activated" in text
+
+
+@pytest.mark.parametrize(
+    ("query", "seqs"),
+    [
+        (Query(who="alice"), [1, 2]),
+        (Query(who="https://idp.example#alice"), [1, 2]),
+        (Query(who="https://idp.example#*"), [1, 2, 3]),
+        (Query(who="al"), []),
+        (Query(tool="bank__t*"), [1, 2]),
+        (Query(decision="deny"), [3]),
+        (Query(decision="refused"), [3]),
+        (Query(decision="completed"), [2]),
+        (Query(kind="gateway.*"), [0, 5]),
+        (Query(since_ns=2**62), []),
+        (Query(until_ns=1), []),
+        (Query(limit=2), [4, 5]),
+        (Query(after_seq=3), [4, 5]),
+    ],
+)
+def test_the_log_is_searched_by_who_what_and_when(query: Query, seqs: list[int], database: Path, capsys) -> None:
+    shown(database, query, as_json=True)
+    assert [json.loads(line)["seq"] for line in capsys.readouterr().out.splitlines()] == seqs
+
+
+def test_nothing_in_a_record_can_move_the_cursor_or_turn_the_line_around(database: Path, capsys) -> None:
+    text = shown(database, Query(who="mallory"))
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "\\u202e" in text
+    shown(database, Query(who="mallory"), as_json=True)
+    assert capsys.readouterr().out.isascii()
+
+
+def test_ages_and_times_are_understood_and_everything_else_is_refused() -> None:
+    assert parse_time("15m", 1000.0, "--since") == 100 * 10**9
+    assert parse_time("1970-01-02T00:00:00+00:00", 0.0, "--since") == 86_400 * 10**9
+    for wrong in ("yesterday", "15", "m", "15y"):
+        with pytest.raises(ConfigError, match="--since"):
+            parse_time(wrong, time.time(), "--since")
+
+
+def test_a_good_log_verifies_and_says_what_it_believed(database: Path, folder: Path) -> None:
+    report = check(database, folder / "keys", "", Console(quiet=True))
+    assert as_data(report)["ok"] is True
+    text = as_text(report).plain
+    assert "6 records of bank.example/mcpgw" in text
+    assert "without --against" in text
+    again = check(database, folder / "keys", newest_checkpoint(database), Console(quiet=True))
+    assert "continues the checkpoint over 6 records" in as_text(again).plain
+
+
+def test_a_flipped_byte_is_named(database: Path, folder: Path) -> None:
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("DROP TRIGGER records_hold")
+        db.execute("UPDATE records SET leaf = replace(leaf, 'alice', 'alicf') WHERE seq = 1")
+        db.execute("UPDATE records SET leaf = CAST(leaf AS BLOB)")
+    report = check(database, folder / "keys", "", Console(quiet=True))
+    assert as_data(report)["problems"][0]["records"] == [1, 1]
+    assert "record 1 was altered" in as_text(report).plain
+
+
+def test_a_checkpoint_of_another_log_is_not_compared(database: Path, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--against"):
+        check(database, folder / "keys", "no note", Console(quiet=True))
+    (tmp_path / "note").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="UnicodeDecodeError"):
+        read_note(tmp_path / "note")
+
+
+def test_a_folder_without_a_log_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LedgerUnavailable, match="there is no ledger at"):
+        newest_checkpoint(tmp_path / "ledger.db")
