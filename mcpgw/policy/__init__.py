@@ -1,0 +1,24 @@
+"""Call in, Allow, Hold or Deny out: roles grant, rules restrict, and every decision says which of them decided.
+
+Start at `policy.py`. `Policy.build(roles, scopes, rules, defaults)` makes the one object that other rooms need.
+"""
+
+from mcpgw.policy.config import Defaults, Effect, Role, Rule, Scope, SqlCondition
+from mcpgw.policy.grants import Grant
+from mcpgw.policy.policy import Access, Explanation, Policy
+from mcpgw.policy.rule import Finding, Outcome
+
+__all__ = [
+    "Access",
+    "Defaults",
+    "Effect",
+    "Explanation",
+    "Finding",
+    "Grant",
+    "Outcome",
+    "Policy",
+    "Role",
+    "Rule",
+    "Scope",
+    "SqlCondition",
+]

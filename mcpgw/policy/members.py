@@ -1,0 +1,105 @@
+"""Who belongs to a role: one small class per way to name people, services and agents."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from mcpgw.core.model import Identity, IdentityKind, Json
+
+UNAUTHENTICATED = "unsafe_anonymous"
+"""`Identity.method` of callers that showed no credential: they are not part of `everyone`, only of `user:anonymous`."""
+
+
+class Member(Protocol):
+    def includes(self, identity: Identity) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A subject of any issuer, or of one issuer if the text holds `#`.
+
+    With `#` only the whole principal is compared (issuers are URLs without fragment), so that a subject made up to read
+    `https://idp.example#alice` cannot pass for her.
+    """
+
+    name: str
+
+    def includes(self, identity: Identity) -> bool:
+        if "#" in self.name:
+            return identity.principal == self.name
+        return identity.subject == self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    name: str
+
+    def includes(self, identity: Identity) -> bool:
+        return self.name in identity.groups
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A verified claim that is this text, or a list with this text in it."""
+
+    name: str
+    value: str
+
+    def includes(self, identity: Identity) -> bool:
+        held = identity.claims.get(self.name)
+        values = held if isinstance(held, (list, tuple)) else (held,)
+        return any(_text(value) == self.value for value in values)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    kind: IdentityKind
+
+    def includes(self, identity: Identity) -> bool:
+        return identity.kind is self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Everyone:
+    """Everybody who was authenticated."""
+
+    def includes(self, identity: Identity) -> bool:
+        return identity.method != UNAUTHENTICATED
+
+
+def parse_member(text: str) -> Member:
+    """Raises: ValueError: not a way to name members; says which there are."""
+    form, _, rest = text.partition(":")
+    if text == "everyone":
+        return Everyone()
+    if form == "user" and rest:
+        return User(rest)
+    if form == "group" and rest:
+        return Group(rest)
+    if form == "claim" and 0 < rest.find("=") < len(rest) - 1:
+        # The last `=`: a claim's name may be a URL with a query, its value rarely holds one.
+        name, _, value = rest.rpartition("=")
+        return Claim(name, value)
+    if form == "kind" and rest in set(IdentityKind):
+        return Kind(IdentityKind(rest))
+    raise ValueError(f"{text!r} is none of user:NAME, group:NAME, claim:NAME=VALUE, kind:{'|'.join(IdentityKind)}, everyone")
+
+
+def looks_like_member(text: str) -> bool:
+    """Role names hold no colon, members but one do."""
+    return ":" in text or text == "everyone"
+
+
+def _text(value: Json) -> str | None:
+    """The text of a claim's scalar as JSON writes it; None, which equals no configured text, for everything else."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return value
+        case int() if abs(value) < 2**63:  # a longer one is nobody's department, and slow to print
+            return str(value)
+        case float() if math.isfinite(value):
+            return str(value)
+        case _:
+            return None

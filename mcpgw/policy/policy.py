@@ -1,0 +1,212 @@
+"""The policy: grants, then rules. One way to a decision, so that what `explain` says is what `decide` did."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+
+from mcpgw.core.canonical import digest
+from mcpgw.core.errors import ConfigError
+from mcpgw.core.model import Allow, Call, Decision, Deny, Hold, Identity, Risk, Ruling, Target, UnknownTarget
+from mcpgw.policy.cel import Facts
+from mcpgw.policy.config import Defaults, Effect, Role, Rule, Scope, SqlCondition
+from mcpgw.policy.grants import Grant, Grants, withheld
+from mcpgw.policy.rule import (
+    DENY_BY_DEFAULT,
+    ERROR_RULE,
+    RISK_RULE,
+    CompiledRule,
+    Finding,
+    Outcome,
+    check_desk,
+    compile_rule,
+)
+from mcpgw.policy.wording import Mistake
+
+logger = logging.getLogger(__name__)
+
+_NOT_GRANTED = "Nothing that this caller may use has this name."
+_FAILED = "The policy could not be evaluated, so the call is denied."
+_NO_APPROVERS = "This needs approval, but nobody is named who could approve it."
+_RISKY = "This tool is marked as high risk, so people decide on each call."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """A decision and everything that led to it. Holds no payload."""
+
+    decision: Decision
+    roles: tuple[str, ...]
+    grants: tuple[Grant, ...]
+    withheld: tuple[str, ...]
+    """Scopes that the roles give and the credential's own scopes take away."""
+    findings: tuple[Finding, ...]
+    """One for each rule, in the policy's order; none where no grant led so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What an identity has of one target."""
+
+    target: Target
+    grants: tuple[Grant, ...]
+    visible: bool
+    rules: tuple[str, ...]
+    """Ids of the rules that are about this target and caller, whatever their conditions."""
+
+
+class Policy:
+    """Implements `ports.Policy`: pure and total. The same call under the same `policy_hash` has the same decision.
+
+    Deny by default. Precedence is deny, hold, allow; within one effect the order of the rules decides whose reason and whose
+    approvers count. A deny or hold rule whose condition has no answer denies; an allow rule then does not match.
+    `sees(identity, target)` is False exactly if `decide` answers every call to the target with a hidden denial.
+    """
+
+    def __init__(self, grants: Grants, rules: Sequence[CompiledRule], defaults: Defaults, policy_hash: str) -> None:
+        self._grants = grants
+        self._rules = tuple(rules)
+        self._early = tuple(rule for rule in rules if rule.known_before_the_call)
+        self._defaults = defaults
+        self.policy_hash = policy_hash
+
+    @classmethod
+    def build(
+        cls, roles: Iterable[Role], scopes: Iterable[Scope], rules: Iterable[Rule], defaults: Defaults | None = None
+    ) -> "Policy":
+        """Check everything that can be checked without a call.
+
+        Raises:
+            ConfigError: `where` is `roles.<name>.<key>`, `scopes.<name>.<key>`, `rules.<id>.<key>` or `approval.<key>`.
+        """
+        roles, scopes, rules, defaults = tuple(roles), tuple(scopes), tuple(rules), defaults or Defaults()
+        try:
+            check_desk(defaults.approvers, defaults.quorum, defaults.deadline_s)
+        except Mistake as mistake:
+            raise mistake.at("approval") from None
+        grants = Grants.build(roles, scopes)
+        ids = [rule.id for rule in rules]
+        for rule_id in ids:
+            if ids.count(rule_id) > 1:
+                raise ConfigError("is there twice", where=f"rules.{rule_id}", hint="Give each rule an id of its own.")
+        compiled = [compile_rule(rule, grants.roles, defaults) for rule in rules]
+        return cls(grants, compiled, defaults, _hash(roles, scopes, rules, defaults))
+
+    def decide(self, call: Call) -> Decision:
+        """Decide on a call. Never raises; bounded in time by the limits of `cel`, `plain` and `sql_parser`."""
+        try:
+            return self.explain(call).decision
+        except Exception as error:
+            # Whatever fails in here denies. Only the error's type is logged: its text might hold payload.
+            logger.error("call %s: denied, because the policy failed with %s", call.id, type(error).__name__)
+            return Deny(ruling=self._ruling((ERROR_RULE,), _FAILED))
+
+    def sees(self, identity: Identity, target: Target) -> bool:
+        """Tell whether the identity may call the target with some arguments. Never raises."""
+        try:
+            return self._sees(identity, target)
+        except Exception as error:
+            # What cannot be judged is not shown, as it would be denied.
+            logger.error("target %s: hidden, because the policy failed with %s", target.name, type(error).__name__)
+            return False
+
+    def explain(self, call: Call) -> Explanation:
+        """Decide, and say how. Raises only where `decide` would answer `policy.error`."""
+        roles = self._grants.roles_of(call.identity)
+        taken = withheld(call.identity, self._grants, roles)
+        ways: tuple[Grant, ...] = ()
+        findings: tuple[Finding, ...] = ()
+        decision: Decision = Deny(ruling=self._ruling((DENY_BY_DEFAULT,), _NOT_GRANTED), hidden=True)
+        if not isinstance(call.target, UnknownTarget):
+            ways = self._grants.ways_to(call.target, call.identity, roles)
+            if ways:
+                facts = Facts(call.identity, call.target, call)
+                findings = tuple(rule.judge(call.identity, call.target, call.arguments, facts) for rule in self._rules)
+                decision = self._weigh(call.target, ways, findings)
+        return Explanation(decision=decision, roles=roles, grants=ways, withheld=taken, findings=findings)
+
+    def grants(self, identity: Identity, targets: Iterable[Target]) -> tuple[Access, ...]:
+        """Return what the identity has of each target: for the console, and for access reviews."""
+        roles = self._grants.roles_of(identity)
+        return tuple(
+            Access(
+                target=target,
+                grants=self._grants.ways_to(target, identity, roles),
+                visible=self.sees(identity, target),
+                rules=tuple(rule.rule.id for rule in self._rules if rule.is_about(identity, target)),
+            )
+            for target in targets
+        )
+
+    def idle_rules(self, targets: Iterable[Target]) -> tuple[str, ...]:
+        """Return the ids of rules whose `tools` fit no target: most often a misspelt name."""
+        names = [target.name for target in targets]
+        return tuple(rule.rule.id for rule in self._rules if not any(rule.fits(name) for name in names))
+
+    def _sees(self, identity: Identity, target: Target) -> bool:
+        if not self._grants.ways_to(target, identity, self._grants.roles_of(identity)):
+            return False
+        facts = Facts(identity, target, None)
+        return not any(rule.judge(identity, target, {}, facts).denies for rule in self._early)
+
+    def _weigh(self, target: Target, ways: tuple[Grant, ...], findings: tuple[Finding, ...]) -> Decision:
+        """Deny, then hold, then allow."""
+        pairs = tuple(zip(self._rules, findings, strict=True))
+        denying = [(rule, finding) for rule, finding in pairs if finding.denies]
+        if denying:
+            ids = tuple(finding.rule_id for _, finding in denying)
+            hidden = any(finding.whatever_the_arguments for _, finding in denying)
+            return Deny(ruling=self._ruling(ids, _why_denied(*denying[0])), hidden=hidden)
+        matched = [rule for rule, finding in pairs if finding.outcome is Outcome.MATCHED]
+        holding = [rule for rule in matched if rule.rule.effect is Effect.HOLD]
+        allowing = [rule for rule in matched if rule.rule.effect is Effect.ALLOW]
+        risky = target.risk is Risk.HIGH and not any(rule.rule.lifts_risk for rule in allowing)
+        if holding or risky:
+            return self._hold(holding, risky)
+        ids = tuple(rule.rule.id for rule in allowing) + tuple(way.id for way in ways)
+        reason = allowing[0].reason if allowing else f"Granted by {ways[0].id}."
+        return Allow(ruling=self._ruling(ids, reason))
+
+    def _hold(self, holding: list[CompiledRule], risky: bool) -> Hold | Deny:
+        ids = tuple(rule.rule.id for rule in holding) + ((RISK_RULE,) if risky else ())
+        if holding:
+            first = holding[0]
+            return Hold(
+                ruling=self._ruling(ids, first.reason),
+                approvers=first.approvers,
+                quorum=first.quorum,
+                deadline_s=first.deadline_s,
+            )
+        if not self._defaults.approvers:
+            return Deny(ruling=self._ruling(ids, _NO_APPROVERS))  # now, rather than when the deadline has passed
+        return Hold(
+            ruling=self._ruling(ids, _RISKY),
+            approvers=self._defaults.approvers,
+            quorum=self._defaults.quorum,
+            deadline_s=self._defaults.deadline_s,
+        )
+
+    def _ruling(self, rule_ids: tuple[str, ...], reason: str) -> Ruling:
+        return Ruling(rule_ids=rule_ids, reason=reason, policy_hash=self.policy_hash)
+
+
+def _why_denied(rule: CompiledRule, finding: Finding) -> str:
+    if finding.outcome is Outcome.ERROR:
+        return f"Rule {finding.rule_id} has no answer for this call, so it is denied: {finding.why}."
+    return rule.reason
+
+
+def _hash(roles: Sequence[Role], scopes: Sequence[Scope], rules: Sequence[Rule], defaults: Defaults) -> str:
+    """Digest everything that a decision depends on. The order of roles and scopes decides nothing; that of rules does."""
+    return digest(
+        {
+            "format": "mcpgw-policy/1",
+            "roles": {role.name: {"members": role.members, "scopes": role.scopes} for role in roles},
+            "scopes": {scope.name: _fields(scope, "name") for scope in scopes},
+            "rules": [{**_fields(rule, "sql"), "sql": _fields(rule.sql) if rule.sql else None} for rule in rules],
+            "defaults": _fields(defaults),
+        }
+    )
+
+
+def _fields(value: Scope | Rule | SqlCondition | Defaults, *left_out: str) -> dict[str, object]:
+    return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in left_out}
