@@ -90,7 +90,7 @@ def _groups(claims: _Claims, claim: str) -> frozenset[str]:
         if value is None:
             return frozenset()
     groups = [value] if isinstance(value, str) else value
-    if not isinstance(groups, list) or not all(isinstance(group, str) and group for group in groups):
+    if not isinstance(groups, list) or not all(_is_name(group) for group in groups):
         raise AuthenticationError(f"The token's claim '{claim}' is not a list of names.")
     return frozenset(groups)
 
@@ -98,8 +98,8 @@ def _groups(claims: _Claims, claim: str) -> frozenset[str]:
 def _scopes(claims: _Claims) -> frozenset[str]:
     """Return `scope` (RFC 8693 section 4.2), or `scp` (Entra ID, Okta); each as a list or separated by spaces."""
     name = "scope" if "scope" in claims else "scp"
-    value = claims.get(name, "")
-    return frozenset(value.split() if isinstance(value, str) else _strings(claims, name))
+    value = claims.get(name)
+    return frozenset(_strings({name: value.split()} if isinstance(value, str) else claims, name))
 
 
 def _client(claims: _Claims) -> str:
@@ -110,16 +110,21 @@ def _client(claims: _Claims) -> str:
 
 
 def _name(claims: _Claims, claim: str) -> str:
-    value = claims.get(claim)
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_CHARS or not value.isprintable():
+    value: str | None = claims.get(claim)
+    if value is None or not _is_name(value):
         raise AuthenticationError(f"The token's claim '{claim}' is missing or not a name.")
     return value
 
 
+def _is_name(value: object) -> bool:
+    """Tell whether it is a string that rules can compare and records show: printable, neither empty nor endless."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARS and value.isprintable()
+
+
 def _strings(claims: _Claims, claim: str) -> list[str]:
     value = claims.get(claim, [])
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise AuthenticationError(f"The token's claim '{claim}' is not a list of strings.")
+    if not isinstance(value, list) or not all(_is_name(each) for each in value):
+        raise AuthenticationError(f"The token's claim '{claim}' is not a list of names.")
     return value
 
 

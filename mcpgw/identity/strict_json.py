@@ -5,13 +5,16 @@ from typing import Any
 
 
 def loads(text: bytes | str) -> Any:
-    """Return the JSON value, refusing what readers disagree about: duplicate keys, NaN and infinities (RFC 8259 section 4).
+    """Return the JSON value, refusing what readers disagree about: duplicate keys, NaN, infinities and lone surrogates
+    (RFC 8259 sections 4, 6 and 8.2). The last could not be recorded either.
 
     Raises:
         ValueError: it is not JSON, not UTF-8, nested too deeply, or ambiguous.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate raises UnicodeEncodeError, a ValueError
+        return value
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

@@ -65,6 +65,8 @@ class IssuerServer:
         mac = hmac.digest(self.keys["rsa"].as_pem(private=False), signing_input.encode(), "sha256")
         return f"{signing_input}.{b64(mac)}"
 
+    encode = staticmethod(b64)
+
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.path)
         await self.gate.wait()
