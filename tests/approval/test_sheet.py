@@ -129,9 +129,9 @@ async def test_the_shown_arguments_are_the_exact_ones(world: World) -> None:
     assert json.loads(sheet.arguments) == odd
 
 
-async def test_after_settlement_the_clean_arguments_are_shown_and_nothing_exact_was_read(world: World) -> None:
+async def test_once_it_is_over_the_clean_arguments_are_shown_and_nothing_exact_was_read(world: World) -> None:
     approval_id = await world.held()
-    await world.desk.vote(approval_id, BOB, Verdict.APPROVE)
+    await world.desk.vote(approval_id, BOB, Verdict.DENY)
     sheet = await world.desk.show(approval_id, BOB)
     assert not sheet.exact
     assert json.loads(sheet.arguments) == {**ARGUMENTS, "to": "<IBAN>"}

@@ -36,6 +36,7 @@ from mcpgw.core.model import (
     Ruling,
     Sealed,
     Settled,
+    SettledAs,
     ShownCall,
     Target,
     TargetKind,
@@ -126,7 +127,8 @@ class MemoryLedger:
                 )
                 self.records[approval.id] = replace(approval, votes=(*approval.votes, cast))
             case Settled():
-                self._move(entry.approval_id, ApprovalState(entry.state.value), reason=entry.reason, exact=b"")
+                erased = {} if entry.state is SettledAs.APPROVED else {"exact": b""}
+                self._move(entry.approval_id, ApprovalState(entry.state.value), reason=entry.reason, **erased)
             case Intent(allow=Allow(approval=ApprovalRef() as ref)):
                 approval = self.records[ref.id]
                 if approval.digest != ref.digest or approval.deadline_ns <= self.timeline.now_ns():
