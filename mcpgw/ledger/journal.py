@@ -113,6 +113,11 @@ class Ledger:
             with anyio.CancelScope(shield=True):
                 await asyncio.to_thread(ledger._close)
 
+    @property
+    def node_id(self) -> str:
+        """The id that this process's records carry as `node`."""
+        return self._node.id
+
     # --- Journal ---------------------------------------------------------------------------------------------------------
 
     async def append(self, entry: EntryT) -> Sealed[EntryT]:
