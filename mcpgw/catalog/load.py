@@ -1,7 +1,7 @@
 """Read `catalog/*.toml`, one file per upstream server: all of it, or an error that lists all that is wrong."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,13 @@ from mcpgw.catalog.entry import Entry, KeyPath, Rules, Source, Transport, WhenDo
 from mcpgw.catalog.keys import Kind, complaints
 from mcpgw.catalog.lock import LOCK_NAME, Lock, read_lock
 from mcpgw.catalog.problems import CatalogError, Problem
-from mcpgw.catalog.references import has_reference, literal_secret, malformed, secret_shape
+from mcpgw.catalog.references import Written, flagged_secret, has_reference, literal_secret, malformed, secret_shape
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Masking, Risk
 from mcpgw.core.naming import MAX_LENGTH, SEPARATOR, is_published_name, is_server_name, published_name
 from mcpgw.core.toml import parse
 
 _MOVE_OUT = "Put it into a file or a variable, and write ${file:secrets/NAME} or ${env:NAME} here."
-_FLAG_WITH_SECRET = re.compile(r"--?[A-Za-z-]*(?:token|secret|password|api-?key)(?P<given>=.+)?", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -177,6 +176,9 @@ class _Reader:
             yield self._problem(("url",), "`url` must be an address that begins with https:// or http://.")
 
     def _secrets(self) -> Iterator[Problem]:
+        for key in ("command", "cwd"):
+            if "${" in self._data.get(key, ""):
+                yield self._problem((key,), f"`{key}`: references are not understood here.", "Write it out.")
         for path, text in self._texts():
             if wrong := malformed(text):
                 yield self._problem(path, f"`{_dotted(path)}`: {wrong}.", "Write ${env:NAME} or ${file:path}.")
@@ -199,21 +201,15 @@ class _Reader:
             case ("bearer",):
                 return "" if has_reference(text) else "a bearer token always is one"
             case ("args", int(position)):
-                return secret_shape(text) or ("it follows the option for one" if self._after_secret_flag(position) else "")
+                return _why(secret_shape(text)) or ("it follows the option for one" if self._after_flag(position) else "")
             case ("env" | "headers", str(name)):
-                return literal_secret(name, text)
+                return _why(literal_secret(name, text))
             case _:
-                return secret_shape(text)
+                return _why(secret_shape(text, is_address=True))
 
-    def _after_secret_flag(self, position: int) -> bool:
+    def _after_flag(self, position: int) -> bool:
         """`--api-key VALUE` or `--api-key=VALUE`, where no reference stands for the value."""
-        args = self._data["args"]
-        flag = _FLAG_WITH_SECRET.fullmatch(args[position])
-        if flag:
-            return flag["given"] is not None and not has_reference(args[position])
-        before = _FLAG_WITH_SECRET.fullmatch(args[position - 1]) if position else None
-        is_value = not args[position].startswith("-") and not has_reference(args[position])
-        return before is not None and before["given"] is None and is_value
+        return bool(flagged_secret(self._data["args"], position))
 
     def _published(self) -> Iterator[Problem]:
         """Names that an admin chose; those that upstreams chose are judged when they are known."""
@@ -277,6 +273,10 @@ def _rules(table: Mapping[str, Any], base: Rules) -> Rules:
 
 def _union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *second)))
+
+
+def _why(written: Sequence[Written]) -> str:
+    return written[0].why if written else ""
 
 
 def _dotted(path: KeyPath) -> str:

@@ -5,7 +5,8 @@ travels to an upstream as if it were the secret.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 MAX_SECRET_BYTES = 65_536
@@ -92,12 +93,14 @@ _KNOWN = re.compile(
       | (?:AKIA|ASIA)[A-Z0-9]{16} | AIza[A-Za-z0-9_-]{30,}
       | hf_[A-Za-z0-9]{20,} | npm_[A-Za-z0-9]{30,} | pypi-[A-Za-z0-9_-]{30,} | SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}
       | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\. )
-  | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----
     """,
     re.VERBOSE,
 )
-_LOGIN_SCHEME = re.compile(r"(?i:bearer|basic|token)\s+\S{6,}")
-_URL_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@", re.IGNORECASE)
+_LOGIN_SCHEME = re.compile(r"\s*(?i:bearer|basic|token)\s+(\S{6,})\s*")
+_URL_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:([^/\s@]+)@", re.IGNORECASE)
+_URL_QUERY = re.compile(r"[?&]([A-Za-z0-9_.-]+)=([^&#\s]+)")
+_URL_SEGMENT = re.compile(r"(?<=/)[^/?#\s]+")
+_FLAG = re.compile(r"--?[A-Za-z-]*(?:token|secret|password|api-?key)(?:=(?P<given>.*))?", re.IGNORECASE)
 _RANDOM = re.compile(r"(?!/)[A-Za-z0-9+/_=-]{24,}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CHANGES = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")
@@ -116,27 +119,78 @@ def telling_name(name: str) -> bool:
     return last in _TELLING or last.endswith(("password", "passwd", "apikey", "secret", "token"))
 
 
-def literal_secret(name: str, value: str) -> str:
-    """Return why this value, given under this name, looks like a secret written out; empty where it does not.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A secret written out in a text: from where to where, and how it was recognised."""
 
-    A value with a reference in it is judged by what stands around the reference.
+    start: int
+    end: int
+    why: str
+
+
+def literal_secret(name: str, value: str) -> tuple[Written, ...]:
+    """Return the secrets written out in a value that is given under this name (of a variable or header).
+
+    What stands around a reference is judged, never the reference. Recognised by shape, else the whole value by its name.
     """
-    rest = _REFERENCE.sub("", value)
-    if telling_name(name) and rest.strip() and rest == value:
-        return "its name says it is a secret"
-    return secret_shape(rest) or ("it looks random, like a key" if _is_random(rest) else "")
+    if shaped := secret_shape(value):
+        return shaped
+    rest = _without_references(value)
+    if telling_name(name) and rest == value and value.strip():
+        return (Written(0, len(value), "its name says it is a secret"),)
+    if _is_random(rest):
+        return (Written(0, len(value), "it looks random, like a key"),)
+    return ()
 
 
-def secret_shape(value: str) -> str:
-    """Return why a value is surely a secret whatever its name is (a known kind of key, a password in a URL), or nothing."""
-    value = _REFERENCE.sub("", value)
-    if _KNOWN.search(value):
-        return "it has the form of a known kind of key"
-    if _URL_PASSWORD.search(value):
-        return "it is an address with a password in it"
-    if _LOGIN_SCHEME.fullmatch(value.strip()):
-        return "it is a login header written out"
-    return ""
+def secret_shape(value: str, *, is_address: bool = False) -> tuple[Written, ...]:
+    """Return what surely is a secret whatever its name is: a known kind of key, a password or key in an address.
+
+    In an address that a server is called by, a random part of the path counts too: whoever knows it may call.
+    """
+    rest = _without_references(value)
+    found = [Written(*match.span(), "it has the form of a known kind of key") for match in _KNOWN.finditer(rest)]
+    if "PRIVATE KEY-----" in rest:
+        return (Written(0, len(value), "it is a private key"),)
+    found += [Written(*match.span(1), "it is an address with a password in it") for match in _URL_PASSWORD.finditer(rest)]
+    found += [
+        Written(*match.span(2), "it is an address with a key in it")
+        for match in _URL_QUERY.finditer(rest)
+        if telling_name(match[1])
+    ]
+    if login := _LOGIN_SCHEME.fullmatch(rest):
+        found.append(Written(*login.span(1), "it is a login header written out"))
+    if is_address:
+        segments = (match for match in _URL_SEGMENT.finditer(rest) if _is_random(match[0]))
+        found += [Written(*match.span(), "it is an address with a key in it") for match in segments]
+    return _apart(found)
+
+
+def flagged_secret(args: Sequence[str], position: int) -> tuple[Written, ...]:
+    """Return the secret that an argument is by the option before it: `--api-key VALUE`, or `--api-key=VALUE` itself."""
+    arg, why = args[position], "it follows the option for one"
+    if has_reference(arg):
+        return ()
+    if flag := _FLAG.fullmatch(arg):
+        return (Written(flag.start("given"), len(arg), why),) if flag["given"] else ()
+    before = _FLAG.fullmatch(args[position - 1]) if position else None
+    if before is None or before["given"] is not None or arg.startswith("-") or not arg:
+        return ()
+    return (Written(0, len(arg), why),)
+
+
+def _without_references(value: str) -> str:
+    """Blanks in place of references, so that positions stay."""
+    return _REFERENCE.sub(lambda match: " " * len(match[0]), value)
+
+
+def _apart(found: list[Written]) -> tuple[Written, ...]:
+    """Drop what overlaps an earlier find."""
+    kept: list[Written] = []
+    for one in sorted(found, key=lambda one: (one.start, -one.end)):
+        if not kept or one.start >= kept[-1].end:
+            kept.append(one)
+    return tuple(kept)
 
 
 def _is_random(value: str) -> bool:

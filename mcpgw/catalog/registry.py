@@ -109,7 +109,7 @@ class Registry:
         self._listeners.append(listener)
 
     def on_problem(self, alarm: OnProblem) -> None:
-        """Call with `problem` whenever it changes: an edit on disk was refused, or (empty) mended. It must not raise or block."""
+        """Call with `problem` whenever it changes: an edit was refused, or (empty) mended. It must not raise or block."""
         self._alarms.append(alarm)
 
     # --- what changes it ---

@@ -135,6 +135,9 @@ WRONG: list[tuple[str, str]] = [
     (STDIO + '[tools.t]\nname = "a.b"', "4: no client accepts the published name s__a_b. Use letters, digits, _ and -"),
     (STDIO + f'[tools.t]\nname = "{"x" * 62}"', "4: no client accepts the published name s__xxx"),
     # references and secrets
+    (STDIO + 'cwd = "${env:HOME}/x"', "3: `cwd`: references are not understood here. Write it out."),
+    ('transport = "http"\nurl = "https://x.example/mcp?api_key=hunter2"', "2: `url` is a secret written out (it is an address"),
+    ('transport = "http"\nurl = "https://x.example/s/q8Zr1Xw0bT5vKp2LmN7sYd4H/mcp"', "2: `url` is a secret written out"),
     (STDIO + 'env = { A = "${HOME}" }', "3: `env.A`: only ${env:NAME} and ${file:path} are understood after ${."),
     (STDIO + 'env = { A = "${env:A-B}" }', "3: `env.A`: ${env:…} needs the name of an environment variable"),
     (STDIO + 'env = { BANK_TOKEN = "hunter2" }', "3: `env.BANK_TOKEN` is a secret written out (its name says it is a secret)."),

@@ -1,0 +1,311 @@
+"""`mcpgw catalog`: what upstreams offer, what of it was accepted, what changed since; and accepting it."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mcpgw.catalog.drift import Difference, Drift, accept, diff, forget
+from mcpgw.catalog.load import Catalog, load_catalog
+from mcpgw.catalog.lock import LOCK_NAME, lock_text, write_lock
+from mcpgw.catalog.publish import Quarantine
+from mcpgw.catalog.registry import Registry
+from mcpgw.catalog.visible import visible
+from mcpgw.cli.common import open_folder, probe, record_event
+from mcpgw.core.canonical import digest
+from mcpgw.core.errors import ConfigError
+from mcpgw.core.model import Event, TargetKind
+from mcpgw.core.toml import suggestion
+from mcpgw.ports import Definitions
+from mcpgw.settings import Settings
+
+catalog = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Folder = Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working folder.")]
+Server = Annotated[str, typer.Argument(help="A server of the catalog; all, if none is named.", show_default=False)]
+
+Probe = Callable[[Sequence[str]], Mapping[str, Definitions | str]]
+"""Asks the named servers (all, if none is named) what they offer; a text says why one did not answer."""
+Confirm = Callable[[str], bool]
+Record = Callable[[Event], object]
+"""Makes an event durable in the ledger, or raises."""
+
+_STATES = {
+    Quarantine.NEW: "new, not accepted",
+    Quarantine.CHANGED: "changed since it was accepted",
+    Quarantine.SERVER: "its server is new, or reached in another way",
+}
+
+
+# --- verbs ---------------------------------------------------------------------------------------------------------------
+
+
+@catalog.command("list")
+def list_tools(
+    server: Server = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
+    folder: Folder = Path(),
+) -> None:
+    """Ask the servers, and list what they offer: published, or why not."""
+    settings = open_folder(folder)
+    console = Console(highlight=False)
+    listing = survey(settings.catalog_dir, _prober(settings), server)
+    if as_json:
+        for row in listing.rows:
+            print(json.dumps(row.__dict__, ensure_ascii=False))
+    else:
+        console.print(_table(listing.rows))
+        for problem in listing.problems:
+            console.print(Text(f"! {problem}", style="yellow"), soft_wrap=True)
+    raise typer.Exit(1 if listing.problems else 0)
+
+
+@catalog.command("diff")
+def show_diff(server: Server = "", folder: Folder = Path()) -> None:
+    """Show what servers offer against what was accepted. Exit code 1 if anything differs."""
+    settings = open_folder(folder)
+    drifts = drift_of(settings.catalog_dir, _prober(settings), server)
+    console = Console(highlight=False)
+    for drift in drifts:
+        for line in describe(drift):
+            console.print(line, soft_wrap=True)
+    raise typer.Exit(0 if all(drift.is_clean for drift in drifts) else 1)
+
+
+@catalog.command("accept")
+def accept_changes(
+    server: Server = "",
+    tool: Annotated[str, typer.Option(help="Accept this one tool of the server, by the upstream's name.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Accept all servers.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Does not cover definitions that hide text.")] = False,
+    folder: Folder = Path(),
+) -> None:
+    """Show what changed, and after a yes pin it in catalog.lock: only what is pinned is published."""
+    settings = open_folder(folder)
+    console = Console(highlight=False)
+    accepted = accept_offers(
+        settings.catalog_dir,
+        _prober(settings),
+        _wish(server, tool, everything),
+        show=lambda line: console.print(line, soft_wrap=True),
+        confirm=(lambda _: True) if yes else typer.confirm,
+        may_hide=not yes,
+        record=lambda event: record_event(settings, event),
+    )
+    raise typer.Exit(0 if accepted else 1)
+
+
+def _prober(settings: Settings) -> Probe:
+    return lambda servers: probe(settings, servers)
+
+
+# --- list ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that a server offers. Without slots: its fields are the JSON."""
+
+    server: str
+    kind: str
+    upstream_name: str
+    name: str
+    """The published name; empty where it is not published."""
+    risk: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    rows: tuple[Row, ...]
+    problems: tuple[str, ...]
+
+
+def survey(catalog_dir: Path, ask: Probe, server: str = "") -> Listing:
+    """Ask the servers and join what they say with the catalog."""
+    registry = Registry(catalog_dir)
+    _check_name(server, load_catalog(catalog_dir))
+    silent: list[str] = []
+    for name, offered in ask([server] if server else []).items():
+        if isinstance(offered, str):
+            silent.append(f"{name}: {visible(offered)}")
+        else:
+            registry.update_definitions(name, offered)
+    snapshot = registry.snapshot
+    rows = [
+        Row(target.server, target.kind.value, visible(target.upstream_name), target.name, target.risk.value, "published")
+        for targets in snapshot.found.values()
+        for target in targets.values()
+    ]
+    rows += [
+        Row(held.server, held.kind.value, visible(held.upstream_name), "", "", _STATES[held.why]) for held in snapshot.held_back
+    ]
+    shown = sorted(
+        (row for row in rows if server in ("", row.server)), key=lambda row: (row.server, row.kind, row.upstream_name)
+    )
+    return Listing(tuple(shown), (*silent, *map(str, snapshot.problems)))
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table("server", "kind", "upstream's name", "published as", "risk", "state", box=None, header_style="bold")
+    for row in rows:
+        state = Text(row.state, style="green" if row.name else "yellow")
+        table.add_row(*(Text(cell) for cell in (row.server, row.kind, row.upstream_name, row.name, row.risk)), state)
+    return table
+
+
+# --- diff ----------------------------------------------------------------------------------------------------------------
+
+
+def drift_of(catalog_dir: Path, ask: Probe, server: str = "") -> tuple[Drift, ...]:
+    """Ask the servers and compare what they say with the lock."""
+    loaded = load_catalog(catalog_dir)
+    _check_name(server, loaded)
+    names = [server] if server else []
+    return diff(loaded.entries, loaded.lock, ask(names), names)
+
+
+def describe(drift: Drift) -> Iterator[Text]:
+    """Yield the lines that an admin reads of one server; nothing in them is hidden."""
+    yield Text(drift.server, style="bold")
+    if drift.is_clean and not drift.faults:
+        yield Text(f"  as accepted, {drift.unchanged} definitions", style="green")
+    if drift.problem:
+        yield Text(f"  not asked or no answer: {visible(drift.problem)}", style="red")
+    if drift.is_gone:
+        yield Text("  is in catalog.lock, and no more in the catalog", style="yellow")
+    if drift.is_new:
+        yield Text("  is new: nothing was accepted of it", style="yellow")
+    if drift.reached:
+        yield Text("  is reached in another way than when it was accepted:", style="yellow")
+        yield from map(_coloured, drift.reached)
+    for title, differences in (("added", drift.added), ("changed", drift.changed), ("removed", drift.removed)):
+        for difference in differences:
+            yield from _describe_one(title, difference)
+    for fault in drift.faults:
+        yield Text(f"  ! {visible(fault.name) or '(without a name)'}: {fault.message}", style="red")
+
+
+def _describe_one(title: str, difference: Difference) -> Iterator[Text]:
+    renamed = f", probably {visible(difference.renamed_from)} renamed" if difference.renamed_from else ""
+    yield Text(f"  {title} {difference.kind.value} {visible(difference.name)}{renamed}", style="yellow")
+    for hidden in difference.hidden:
+        yield Text(f"    ! hides text: {hidden}", style="bold red")
+    if title != "removed":
+        yield from map(_coloured, difference.lines)
+
+
+def _coloured(line: str) -> Text:
+    mark = line.lstrip()[:1]
+    return Text(f"  {line}", style={"+": "green", "-": "red"}.get(mark, "dim"))
+
+
+# --- accept --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be accepted: one tool of a server, a server, or all servers (`server` empty)."""
+
+    server: str = ""
+    tool: str = ""
+
+
+def _wish(server: str, tool: str, everything: bool) -> Wish:
+    if bool(server) == everything:
+        raise ConfigError("name one server, or say --all", hint="See what waits with `mcpgw catalog diff`.")
+    if tool and not server:
+        raise ConfigError("--tool needs the server that offers it", hint="mcpgw catalog accept SERVER --tool NAME")
+    return Wish(server, tool)
+
+
+def accept_offers(
+    catalog_dir: Path,
+    ask: Probe,
+    wish: Wish,
+    *,
+    show: Callable[[Text], object],
+    confirm: Confirm,
+    may_hide: bool,
+    record: Record,
+) -> bool:
+    """Show, ask, record and pin exactly what was shown. Returns whether all that was wished for is accepted now.
+
+    Args:
+        may_hide: whether definitions that hide text may be accepted; a person must have been shown them.
+
+    Raises:
+        ConfigError: the wish makes no sense, or the lock changed meanwhile.
+        LedgerUnavailable: the acceptance could not be recorded, so nothing is accepted.
+    """
+    loaded = load_catalog(catalog_dir)
+    _check_name(wish.server, loaded)
+    names = [wish.server] if wish.server else []
+    answers = ask(names)
+    drifts = diff(loaded.entries, loaded.lock, answers, names)
+    for drift in drifts:
+        for line in describe(drift):
+            show(line)
+    offered = {name: offer for name, offer in answers.items() if not isinstance(offer, str)}
+    is_complete = not any(drift.problem for drift in drifts)
+    lock = accept(loaded.entries, loaded.lock, offered, wish.tool)
+    lock = forget(lock, [drift.server for drift in drifts if drift.is_gone])
+    if lock == loaded.lock:
+        show(Text("Nothing to accept."))
+        return is_complete
+    hiding = _hiding(drifts, wish)
+    if hiding and not may_hide:
+        message = f"these definitions hide text: {', '.join(hiding)}; --yes does not cover them"
+        raise ConfigError(message, hint="Read the diff, then accept without --yes.")
+    question = f"Accept all of this{f', hidden text in {len(hiding)} definitions included' if hiding else ''}?"
+    if not confirm(question):
+        show(Text("Nothing was accepted."))
+        return False
+    if load_catalog(catalog_dir).lock != loaded.lock:
+        raise ConfigError("catalog.lock changed while you were reading", hint="Look at the diff again.")
+    record(_event(loaded, drifts, wish, before=lock_text(loaded.lock), after=lock_text(lock)))
+    write_lock(catalog_dir / LOCK_NAME, lock)
+    show(Text(f"Accepted in {catalog_dir.name}/{LOCK_NAME}. Commit it."))
+    return is_complete
+
+
+def _hiding(drifts: Sequence[Drift], wish: Wish) -> list[str]:
+    return [
+        f"{drift.server}/{visible(difference.name)}"
+        for drift in drifts
+        for difference in _wished(drift, wish)
+        if difference.hidden
+    ]
+
+
+def _wished(drift: Drift, wish: Wish) -> tuple[Difference, ...]:
+    """The differences that the wish is about."""
+    if not wish.tool:
+        return drift.differences
+    return tuple(item for item in drift.differences if (item.kind, item.name) == (TargetKind.TOOL, wish.tool))
+
+
+def _event(loaded: Catalog, drifts: Sequence[Drift], wish: Wish, *, before: str, after: str) -> Event:
+    """Who is served by what from now on, for the record: names and hashes, no definition."""
+    servers = {
+        drift.server: {
+            "fingerprint": loaded.entries[drift.server].fingerprint if drift.server in loaded.entries else "",
+            "definitions": [f"{item.kind.value} {visible(item.name)}" for item in _wished(drift, wish)],
+        }
+        for drift in drifts
+        if not drift.is_clean and not drift.problem
+    }
+    facts = {"before": digest(before), "after": digest(after), "servers": servers}
+    return Event(kind="catalog.accepted", actor="admin", facts=facts)
+
+
+def _check_name(server: str, loaded: Catalog) -> None:
+    known = {*loaded.entries, *loaded.lock.servers}
+    if server and server not in known:
+        raise ConfigError(f'the catalog has no server "{server}"', hint=suggestion(server, known))

@@ -1,0 +1,43 @@
+"""What is pasted into clients can be read back by our own importer, and where clients keep it is found."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mcpgw.catalog.clients import ClientFile, pastes, well_known
+from mcpgw.catalog.dialects import read_client_config
+
+
+def test_every_block_is_what_its_client_reads() -> None:
+    blocks = {paste.title.split(":")[0]: paste.text for paste in pastes(Path("/srv/gw"), "http://127.0.0.1:8080/mcp", "KEY")}
+
+    assert json.loads(blocks["Claude Desktop"]) == {
+        "mcpServers": {"mcpgw": {"command": "mcpgw", "args": ["stdio", "-C", "/srv/gw"], "env": {"MCPGW_API_KEY": "KEY"}}}
+    }
+    assert blocks["Claude Code, with `mcpgw serve` running"] == (
+        'claude mcp add -t http mcpgw http://127.0.0.1:8080/mcp -H "Authorization: Bearer KEY"'
+    )
+    for client in ("Claude Code", "Cursor", "VS Code"):
+        (found,) = read_client_config(blocks[client], Path("mcp.json"))
+        assert found.url == "http://127.0.0.1:8080/mcp"
+        assert found.headers["Authorization"] in ("Bearer KEY", "Bearer ${env:MCPGW_MCPGW_KEY}")
+    assert "KEY" not in blocks["VS Code"]
+
+
+@pytest.mark.parametrize(
+    ("platform", "desktop"),
+    [("linux", ".config/Claude"), ("darwin", "Library/Application Support/Claude")],
+)
+def test_configurations_that_exist_are_found(tmp_path: Path, platform: str, desktop: str) -> None:
+    home, here = tmp_path / "home", tmp_path / "here"
+    for file in (home / desktop / "claude_desktop_config.json", home / ".claude.json", here / ".vscode" / "mcp.json"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (home / ".cursor" / "mcp.json").mkdir(parents=True)
+
+    assert list(well_known(home, here, platform)) == [
+        ClientFile("Claude Desktop", home / desktop / "claude_desktop_config.json"),
+        ClientFile("Claude Code", home / ".claude.json"),
+        ClientFile("VS Code, this folder", here / ".vscode" / "mcp.json"),
+    ]
