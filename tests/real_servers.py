@@ -5,7 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from subprocess import PIPE
+from subprocess import DEVNULL
 
 import anyio
 import anyio.abc
@@ -64,7 +64,7 @@ async def story_url(transport: str = "http", *options: str) -> AsyncIterator[str
                 port = await _announced_port(process)
             yield f"http://127.0.0.1:{port}/{'sse' if transport == 'sse' else 'mcp'}"
         finally:
-            process.kill()
+            _kill(process)
 
 
 @asynccontextmanager
@@ -78,18 +78,14 @@ async def everything_url(transport: str = "streamableHttp") -> AsyncIterator[str
 @asynccontextmanager
 async def listening(command: Sequence[str], port: int, env: Mapping[str, str]) -> AsyncIterator[None]:
     """Run a command until it listens on the port, and end it afterwards."""
-    async with await anyio.open_process(command, stdin=None, stdout=PIPE, stderr=PIPE, env=env) as process:
-        async with anyio.create_task_group() as drains:
-            for stream in (process.stdout, process.stderr):
-                if stream is not None:
-                    drains.start_soon(_drain, stream)
-            try:
-                with anyio.fail_after(_START_S):
-                    await _accepts(port)
-                yield
-            finally:
-                process.kill()
-                drains.cancel_scope.cancel()
+    process = await anyio.open_process(command, stdin=None, stdout=DEVNULL, stderr=DEVNULL, env=env)
+    async with process:
+        try:
+            with anyio.fail_after(_START_S):
+                await _accepts(port)
+            yield
+        finally:
+            _kill(process)
 
 
 def free_port() -> int:
@@ -97,6 +93,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _kill(process: anyio.abc.Process) -> None:
+    if process.returncode is None:
+        process.kill()
 
 
 async def _announced_port(process: anyio.abc.Process) -> int:
@@ -117,8 +118,3 @@ async def _accepts(port: int) -> None:
             continue
         await stream.aclose()
         return
-
-
-async def _drain(stream: anyio.abc.ByteReceiveStream) -> None:
-    async for _ in stream:
-        pass

@@ -116,7 +116,7 @@ class Conversation:
         """Receive changes of lists as long as the server tells them; returns where it does not."""
         pause_s = 1.0
         try:
-            while self._announces_changes() and await self._listen_once():
+            while await self._listen_once():
                 await anyio.sleep(pause_s)
                 pause_s = min(pause_s * 2, 60.0)
         except UpstreamError as error:
@@ -126,6 +126,8 @@ class Conversation:
         """Tell whether it is worth to listen again."""
         try:
             if self.peer.modern:
+                if not self._announces_changes():
+                    return False
                 reply = await self.ask("subscriptions/listen", {"notifications": _EVERY_LIST}, timeout_s=math.inf)
                 return reply.kind is ReplyKind.RESULT
             await self._wire.listen()

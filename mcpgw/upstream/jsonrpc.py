@@ -69,10 +69,10 @@ def decode(data: bytes) -> Message:
 
 
 def encode(message: Mapping[str, Json]) -> bytes:
-    """Write one message without a line break in it.
+    """Write one message without a line break in it. NaN does not get this far: inbound refuses it.
 
     Raises:
-        Malformed: a value is not JSON (NaN, a lone surrogate).
+        Malformed: a value is not JSON (a lone surrogate).
     """
     try:
         return orjson.dumps(message, default=_plain)

@@ -20,7 +20,7 @@ from mcpgw.upstream.jsonrpc import encode
 from mcpgw.upstream.sse import open_sse
 from mcpgw.upstream.stderr import Stderr
 from mcpgw.upstream.stdio import open_stdio
-from mcpgw.upstream.wire import Wire
+from mcpgw.upstream.wire import Wire, WireLost
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,6 @@ class Upstream:
             tasks.start_soon(conversation.listen)
             ttl_s = await self._read_lists(conversation)
             stderr.ready()
-            self._probe = True
             self._conversation = conversation
             await self._report(ServerState.READY, peer=conversation)
             tasks.start_soon(self._follow_lists, conversation, wire, ttl_s)
@@ -167,10 +166,14 @@ class Upstream:
                 return open_sse(self.name, self.config, self._limits, self._changed, tasks)
 
     async def _begin(self, conversation: Conversation) -> None:
-        """Negotiate. A server that dies of the question is asked the old way at the next try, and so on in turn."""
+        """Negotiate. A server that died of the modern question is asked the legacy way the next time, and so on in turn."""
         probe = self._probe and not isinstance(self.config, SseServer)  # the SSE transport is older than the question
-        self._probe = not self._probe
-        await conversation.begin(probe=probe)
+        self._probe = True
+        try:
+            await conversation.begin(probe=probe)
+        except WireLost as error:
+            self._probe = not (probe and error.sent)
+            raise
 
     async def _read_lists(self, conversation: Conversation) -> float:
         self._lists_changed = anyio.Event()

@@ -16,7 +16,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp_types import ToolAnnotations
 from pydantic import Field
 
-server = MCPServer("story", version="1.2.3")
+server = MCPServer("story", version="1.2.3", log_level="ERROR")
 
 
 @server.tool(annotations=ToolAnnotations(read_only_hint=True))
@@ -138,6 +138,7 @@ def legacy_only(app: Any) -> Any:
 def serve(app: Any) -> None:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    listener.listen()  # so that whoever reads the port can connect at once
     print(f"PORT {listener.getsockname()[1]}", flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
 

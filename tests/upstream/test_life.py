@@ -1,0 +1,190 @@
+"""A child's life: what it sees, how it ends, and that it never outlives the gateway."""
+
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from subprocess import PIPE
+
+import anyio
+import pytest
+
+from mcpgw.core.errors import UpstreamError
+from mcpgw.ports import ServerState
+from mcpgw.upstream import HttpServer, SseServer, StdioServer, UpstreamPool
+from mcpgw.upstream.config import confidential
+from mcpgw.upstream.stdio import INHERITED
+from tests.real_servers import ROOT, odd_server, story_server
+from tests.upstream.world import FINGERPRINT, QUICK, http, line_in, pool_of, python, sse, stdio, texts
+
+SECRET = "hunter2-correct-horse"
+
+
+async def test_a_child_sees_a_whitelist_of_the_environment_and_what_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("WANTED", "yes")
+    config = stdio(story_server(), env={"DB_URL": "sqlite:///x"}, inherit_env=("WANTED", "NOT_SET"))
+    async with pool_of(config) as world:
+        seen = json.loads(texts(await world.call("environment"))[0])
+    assert seen["DB_URL"] == "sqlite:///x"
+    assert seen["WANTED"] == "yes"
+    assert set(seen) - {"DB_URL", "WANTED", "LC_CTYPE"} <= set(INHERITED)  # CPython itself may set LC_CTYPE (PEP 538)
+
+
+async def test_secrets_stand_in_no_status_no_log_no_repr_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    code = "import os, sys; print('cannot log in with', os.environ['TOKEN'], sys.argv[1], file=sys.stderr); sys.exit(1)"
+    config = StdioServer(
+        fingerprint=FINGERPRINT,
+        command=sys.executable,
+        args=("-c", code, f"--key={SECRET}"),
+        env={"TOKEN": f"line1-{SECRET}\nline2-{SECRET}"},
+        confidential=(SECRET,),
+    )
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    url = f"http://user:{SECRET}@127.0.0.1:1/mcp?key={SECRET}"
+    servers = {"s": config, "h": http(url, headers), "e": sse(url, headers), "n": http(f"nonsense:{SECRET}")}
+    async with pool_of(servers, ready=False) as world:
+        told = [await world.until(ServerState.DOWN, name) for name in servers]
+        for name in servers:
+            with pytest.raises(UpstreamError) as caught:
+                await world.call("x", server=name)
+            assert SECRET not in str(caught.value)
+        assert "cannot log in with" in told[0].problem
+        assert SECRET not in repr(told) + repr(servers) + repr(world.pool.status()) + caplog.text
+
+
+async def test_a_child_that_cannot_start_says_why_in_the_admins_status() -> None:
+    servers = {
+        "missing": stdio(["no-such-program-anywhere"]),
+        "folder": stdio([sys.executable], cwd="/no/such/folder"),
+        "words": python("import sys; sys.exit('DB_URL is \\x1b[31mnot\\x07 set')"),
+    }
+    async with pool_of(servers, ready=False) as world:
+        problems = {name: (await world.until(ServerState.DOWN, name)).problem for name in servers}
+    assert "not installed or not on PATH" in problems["missing"]
+    assert "cannot start" in problems["folder"]
+    assert "exited with status 1" in problems["words"]
+    assert "DB_URL is  [31mnot  set" in problems["words"]
+
+
+async def test_a_child_ends_by_itself_when_its_input_closes(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    code = f"import sys; sys.stdin.read(); open({str(marker)!r}, 'w').write('ended by itself\\n')"
+    async with pool_of(python(code), ready=False):
+        await anyio.sleep(0.3)
+    await line_in(marker, "ended by itself")
+
+
+async def test_a_stubborn_child_and_its_children_are_killed(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    code = f"""
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+open({str(marker)!r}, "w").write(f"{{os.getpid()}}\\n{{child.pid}}\\nready\\n")
+time.sleep(60)
+"""
+    with anyio.fail_after(10):
+        async with pool_of(python(code), ready=False):
+            await line_in(marker, "ready")
+        for pid in map(int, marker.read_text().split()[:2]):
+            await gone(pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a parent-death signal")
+async def test_a_child_dies_with_a_gateway_that_was_killed(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    child = f"import os, time; open({str(marker)!r}, 'w').write(f'{{os.getpid()}}\\nready\\n'); time.sleep(60)"
+    gateway = f"""
+import anyio, sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests.upstream.world import pool_of, python
+async def main():
+    async with pool_of(python({child!r}), ready=False):
+        await anyio.sleep_forever()
+anyio.run(main)
+"""
+    async with await anyio.open_process([sys.executable, "-c", gateway], stdin=None, stdout=PIPE) as process:
+        await line_in(marker, "ready")
+        process.send_signal(signal.SIGKILL)
+    await gone(int(marker.read_text().split()[0]))
+
+
+async def test_only_what_changed_is_restarted(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    one, two = stdio(odd_server("--journal", str(marker))), stdio(odd_server())
+    async with pool_of({"kept": one, "changed": two, "removed": two}) as world:
+        statuses = len([status for status in world.told.statuses if status.name == "kept"])
+        world.pool.configure(
+            {"kept": stdio(odd_server("--journal", str(marker))), "changed": stdio(odd_server("--era", "2024"))}
+        )
+        assert [status.name for status in world.pool.status()] == ["changed", "kept"]
+        await world.until(ServerState.READY, "changed")
+        assert world.status("changed").protocol_version == "2024-11-05"
+        assert len([status for status in world.told.statuses if status.name == "kept"]) == statuses
+        with pytest.raises(UpstreamError, match="not configured") as caught:
+            await world.call("echo", server="removed")
+        assert caught.value.sent is False
+    assert marker.read_text().count('"initialize"') == 1
+
+
+async def test_a_call_under_way_may_finish_while_its_server_is_replaced(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    async with pool_of(stdio(story_server())) as world:
+        answers: list[str] = []
+
+        async def wait() -> None:
+            answers.extend(texts(await world.call("wait", {"marker": str(marker), "seconds": 0.3})))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await line_in(marker, "started")
+            world.pool.configure({"s": stdio(odd_server())})
+        assert answers == ["waited"]
+        await world.until(ServerState.READY)
+        assert texts(await world.call("echo", {"text": "new"})) == ["new"]
+
+
+async def test_a_permit_for_the_server_as_it_was_does_not_open_the_new_one() -> None:
+    async with pool_of(StdioServer(fingerprint="another", command=odd_server()[0], args=tuple(odd_server()[1:]))) as world:
+        with pytest.raises(UpstreamError, match="reconfigured") as caught:
+            await world.call("echo")
+        assert caught.value.sent is False
+
+
+async def test_a_pool_is_configured_only_while_it_is_entered() -> None:
+    async def nothing(*_: object) -> None: ...
+
+    pool = UpstreamPool(on_definitions=nothing, on_status=nothing, version="0", limits=QUICK)
+    with pytest.raises(RuntimeError):
+        pool.configure({})
+    assert pool.status() == []
+    assert pool.definitions("s") == {}
+
+
+def test_values_that_may_be_secret_stand_in_no_repr_of_the_configuration() -> None:
+    configs = (
+        StdioServer(fingerprint="f", command="c", args=(SECRET,), env={"A": SECRET}, confidential=(SECRET,)),
+        HttpServer(fingerprint="f", url=f"http://x/?{SECRET}", headers={"A": SECRET}),
+        SseServer(fingerprint="f", url=f"http://x/?{SECRET}", headers={"A": SECRET}),
+    )
+    assert SECRET not in repr(configs)
+    assert confidential(configs[0]) == (SECRET,)
+
+
+async def gone(pid: int) -> None:
+    """Wait until a process that is not our child has ended (a zombie that nobody reaps counts)."""
+    with anyio.fail_after(10):
+        while _lives(pid):  # noqa: ASYNC110  nothing tells when a foreign process ends
+            await anyio.sleep(0.02)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return sys.platform != "linux" or Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
