@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from mcpgw.app.convert import API_KEYS
@@ -82,7 +82,17 @@ def _store(settings: Settings) -> ApiKeys:
 
 
 def _table(records: Sequence[KeyRecord], now: float) -> Table:
-    table = Table("id", "subject", "kind", "groups", "acts for", "created", "state", box=None, header_style="bold")
+    table = Table(
+        Column("id", no_wrap=True, min_width=12),
+        "subject",
+        "kind",
+        "groups",
+        "acts for",
+        "created",
+        "state",
+        box=None,
+        header_style="bold",
+    )
     for record in records:
         row = (record.id, record.subject, record.kind.value, ", ".join(record.groups), record.acts_for, _day(record.created))
         table.add_row(*(Text(cell) for cell in (*row, _state(record, now))))  # Text: names are no markup
