@@ -36,7 +36,7 @@ def seconds(value: object) -> object:
 
 
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.:-]{0,62}$")]
 
 
 class Section(BaseModel):
@@ -49,7 +49,9 @@ class Listen(Section):
     """Where `mcpgw serve` listens, and what it accepts there."""
 
     host: str = "127.0.0.1"
+    """Address to listen on. Loopback: put TLS in front, or set `tls_certificate`, before you open it to a network."""
     port: int = Field(default=8080, ge=0, le=65535)
+    """Port to listen on; 0 lets the system choose."""
     public_url: str = ""
     """The URL under which clients reach the gateway, without a path: `https://mcp.bank.example`. Empty: as listened."""
     allowed_hosts: list[str] = []
@@ -57,7 +59,15 @@ class Listen(Section):
     allowed_origins: list[str] = []
     """`Origin` values of browsers that may call, beside the gateway's own."""
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
-    max_sessions: int = Field(default=10_000, ge=1)
+    """Longest request. A longer one is refused with 413."""
+    max_sessions: int = Field(default=1_000, ge=1)
+    """Open sessions of Streamable HTTP, and as many again of HTTP+SSE."""
+    trusted_proxies: list[str] = []
+    """Addresses or networks whose `X-Forwarded-For` is believed."""
+    tls_certificate: str = ""
+    """PEM file, relative to the folder, where the gateway itself terminates TLS."""
+    tls_key: str = ""
+    """PEM file of its key."""
     shutdown_grace: Seconds = 10.0
     """How long calls in flight may finish at shutdown, before they are cancelled and recorded."""
 
@@ -69,15 +79,22 @@ class Issuer(Section):
     """Exactly the `iss` of its tokens; discovery starts there."""
     audience: list[str] = Field(min_length=1)
     """One of these must be in `aud`: the gateway's own resource identifier."""
-    algorithms: list[str] = ["RS256", "PS256", "ES256", "EdDSA"]
+    algorithms: list[str] = ["RS256", "PS256", "ES256", "Ed25519"]
+    """Signature algorithms that are accepted; asymmetric ones alone can be named."""
     groups_claim: str = "groups"
     """Claim that lists groups; a dotted path reaches into objects (`realm_access.roles`)."""
     subject_claim: str = "sub"
-    leeway: Seconds = 60.0
+    """Claim that names the caller."""
+    leeway: Seconds = 30.0
+    """Tolerated difference of clocks."""
     claims: list[str] = []
     """Further claims that rules and role members may look at."""
-    types: list[str] = ["at+jwt", "JWT"]
-    """Accepted `typ` headers."""
+    types: list[str] = Field(default=["at+jwt", "jwt"], min_length=1)
+    """Accepted `typ` headers, compared without case; a token without one counts as `jwt`."""
+    accept_id_tokens: bool = False
+    """Only where an issuer has nothing else: an ID token tells who logged in, and permits nothing."""
+    jwks_url: str = ""
+    """Where the keys are, for an issuer without discovery."""
 
 
 class IdentitySettings(Section):
@@ -96,78 +113,124 @@ class Role(Section):
     members: list[str] = Field(min_length=1)
     """`user:alice`, `group:tellers`, `claim:dept=fraud`, `kind:agent` or `everyone`."""
     scopes: list[str] = Field(min_length=1)
+    """Names of `[scopes.NAME]`."""
 
 
 class Scope(Section):
-    """A selection of tools: what is given must all match."""
+    """A named selection of tools: every criterion that is given must hold, any entry of one is enough."""
 
     tools: list[str] = []
     """Globs over published names: `bank__lookup_*`."""
     tags: list[str] = []
+    """Tags that the catalog gives."""
     risk: list[Literal["low", "high"]] = []
+    """Risks that the catalog gives."""
     annotations: dict[str, bool] = {}
+    """Annotations that must have this value: `{ readOnlyHint = true }`."""
+    by_name: bool = False
+    """No criteria: the scope selects what the catalog assigns to its name (`scope = "…"`)."""
 
 
 class Sql(Section):
-    """A condition over an SQL argument. SQL that cannot be parsed matches."""
+    """A condition over an argument that holds SQL. In a deny or hold rule, SQL that cannot be understood matches."""
 
     argument: str
-    dialect: str = ""
+    """Name of the argument; dots lead into objects."""
+    dialect: str
+    """`sqlite`, `postgres`, `duckdb`, `mysql`, `tsql`, `oracle`, `snowflake`, …"""
     statements: list[str] = []
+    """Kinds of statement to find: `drop`, `delete`, `update`, …"""
     allow_only: list[str] = []
+    """Kinds of statement that are fine; any other matches."""
     tables: list[str] = []
+    """Globs over tables that are read or written."""
     write_tables: list[str] = []
+    """Globs over tables that are written."""
+    columns: list[str] = []
+    """Column names; `SELECT *` touches every column."""
+    functions: list[str] = []
+    """Globs over functions that are called."""
     without_where: bool = False
+    """An UPDATE or DELETE whose WHERE is missing or always true."""
 
 
 class Rule(Section):
-    """One rule. deny beats hold beats allow; within an effect the first match gives the reason."""
+    """One rule. deny beats hold beats allow; within an effect the first match gives the reason and the approvers."""
 
     id: Name
+    """Stands in decisions, records and answers."""
     effect: Literal["deny", "hold", "allow"]
+    """What happens where the rule matches."""
     reason: str = ""
     """A sentence for the caller."""
     tools: list[str] = ["*"]
+    """Globs over published names that the rule is about."""
     roles: list[str] = []
-    """Role names or members; empty means everybody."""
+    """Role names or members that it is about; empty means everybody."""
     when: str = ""
-    """A CEL expression over `identity`, `tool` and `args`."""
+    """A CEL expression over `identity`, `tool`, `args` and `now`; one that cannot be evaluated denies."""
     sql: Sql | None = None
+    """A condition over SQL in an argument."""
     approvers: list[str] = []
-    """For `hold`: `group:payments-leads`, `user:carol`."""
-    quorum: int = Field(default=1, ge=1, le=10)
+    """For `hold`: `group:payments-leads`, `user:carol`; empty means those of `[approval]`."""
+    quorum: int | None = Field(default=None, ge=1, le=10)
+    """For `hold`: how many must approve; empty means as in `[approval]`."""
     deadline: Seconds | None = None
+    """For `hold`: silence until then is a denial; empty means as in `[approval]`."""
     lifts_risk: bool = False
-    """For `allow`: the built-in hold on `risk = "high"` does not apply where this rule matches."""
+    """For `allow`: where it matches, `risk = "high"` alone does not hold the call."""
 
 
 class ApprovalSettings(Section):
     """The desk's defaults, and who decides on `risk = "high"` where no rule says so."""
 
     approvers: list[str] = []
+    """`group:NAME` or `user:NAME`; never the requester, and never an agent."""
     quorum: int = Field(default=1, ge=1, le=10)
+    """How many different people must approve."""
     deadline: Seconds = 3600.0
+    """Silence until then is a denial."""
     budget: Seconds = 4.0
     """How long a held call keeps an unknown client waiting before it is told to come back."""
     budgets: dict[str, Seconds] = {}
     """The same by `clientInfo.name`, for clients that are known to wait: `claude-code = "45s"`."""
 
 
+OperatorName = Literal["mask", "partial", "hash", "drop", "keep"]
+
+
+class RedactionProfile(Section):
+    """What happens to what is found, and what is masked whatever it looks like."""
+
+    default: OperatorName = "mask"
+    """`mask` writes `<US_SSN>`, `partial` keeps the last four, `hash` is keyed, `drop` removes, `keep` passes and counts."""
+    operators: dict[str, OperatorName] = {}
+    """By entity type: `PERSON = "partial"`."""
+    columns: list[str] = []
+    """Key and column names, compared without case."""
+    paths: list[str] = []
+    """JSON paths: `rows[*].ssn`, `**.email`."""
+
+
 class RedactionSettings(Section):
     """How personal data is found and masked, beside the columns and paths of the catalog."""
 
     model: str = "en_core_web_sm"
-    """A spaCy model package that is installed, or `none` for patterns alone."""
+    """A spaCy model package that is installed, or `none` for patterns, columns and paths alone."""
     language: str = "en"
+    """The model's language."""
     workers: int = Field(default=1, ge=1, le=64)
-    timeout: Seconds = 10.0
-    max_bytes: int = Field(default=20_000_000, ge=1024)
+    """Worker processes; each holds its own model, about 200 MB."""
+    timeout: Seconds = 5.0
+    """For one reply. Beyond it the reply is withheld."""
+    max_bytes: int = Field(default=4_000_000, ge=1024)
     """Larger replies are withheld."""
     blobs: Literal["withhold", "pass"] = "withhold"
     """Images, audio and binary resources, which no detector reads."""
-    score_threshold: float = Field(default=0.4, ge=0, le=1)
-    operators: dict[str, Literal["mask", "partial", "hash", "drop", "keep"]] = {}
-    """By entity type, `PERSON = "partial"`; all others are masked."""
+    score_threshold: float = Field(default=0.5, ge=0, le=1)
+    """Results of Presidio below it are ignored."""
+    profiles: dict[Name, RedactionProfile] = {}
+    """How a kind of tool is treated; `redaction.profile` in the catalog selects one, else `default` applies."""
 
 
 class LedgerSettings(Section):

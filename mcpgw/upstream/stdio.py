@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 import anyio
 
@@ -114,12 +115,9 @@ class _Child(asyncio.SubprocessProtocol):
         self.exited = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.SubprocessTransport):
-            raise TypeError("asyncio gave a transport that is not a subprocess's")
-        self._transport = transport
-        stdin = transport.get_pipe_transport(0)
-        if isinstance(stdin, asyncio.WriteTransport):
-            self._stdin = stdin
+        # Cast and not checked: uvloop's transports have the methods of asyncio's, but not its classes.
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+        self._stdin = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
 
     def write(self, line: bytes) -> bool:
         """Hand the line to the pipe; False if it is closed, so that not a byte of it left."""

@@ -1,0 +1,224 @@
+"""Settings in, the rooms' own values out. Rooms never see the settings."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mcpgw import __version__
+from mcpgw.catalog.entry import Entry, Transport
+from mcpgw.core.canonical import digest
+from mcpgw.core.errors import ConfigError
+from mcpgw.core.model import Risk, Target
+from mcpgw.identity import ApiKeys, Authenticators, Issuer, JwtIssuers, refuse_unless_loopback, unsafe_anonymous
+from mcpgw.inbound.config import LOOPBACK_HOSTS, WAITING_CLIENTS, InboundConfig, Nobody, PatienceTable
+from mcpgw.inbound.serving import ListenerConfig
+from mcpgw.policy import Defaults, Effect, Policy, Role, Rule, Scope, SqlCondition
+from mcpgw.redaction import Blobs, Operator, Profile, RedactionConfig, relaxed_output_schema
+from mcpgw.settings import RedactionProfile, Settings
+from mcpgw.settings import Rule as RuleSettings
+from mcpgw.upstream import HttpServer, ServerConfig, SseServer, StdioServer
+
+API_KEYS = "api_keys.json"
+DESK_KEY = "desk.key"
+REDACTION_KEY = "redaction.key"
+
+
+def config_hash(settings: Settings) -> str:
+    """Return the hash of everything that config.toml and the environment say."""
+    return digest(settings.model_dump(mode="json"))
+
+
+def authenticators(settings: Settings, *, method: str = "api_key") -> Authenticators:
+    """Return the one door for credentials. `method` is what identities behind API keys carry."""
+    issuers = [
+        Issuer(
+            url=issuer.issuer,
+            audiences=tuple(issuer.audience),
+            algorithms=tuple(issuer.algorithms),
+            token_types=tuple(issuer.types),
+            accept_id_tokens=issuer.accept_id_tokens,
+            leeway_s=int(issuer.leeway),
+            subject_claim=issuer.subject_claim,
+            groups_claim=issuer.groups_claim,
+            copied_claims=tuple(issuer.claims),
+            jwks_url=issuer.jwks_url,
+        )
+        for issuer in settings.identity.issuers
+    ]
+    return Authenticators(ApiKeys(settings.keys_dir / API_KEYS, method=method), JwtIssuers(issuers))
+
+
+def policy(settings: Settings) -> Policy:
+    """Return the policy of config.toml.
+
+    Raises:
+        ConfigError: an expression, a name or a combination in it is wrong.
+    """
+    return Policy.build(
+        roles=[
+            Role(name=name, members=tuple(role.members), scopes=tuple(role.scopes)) for name, role in settings.roles.items()
+        ],
+        scopes=[
+            Scope(
+                name=name,
+                tools=tuple(scope.tools),
+                tags=tuple(scope.tags),
+                risk=tuple(Risk(risk) for risk in scope.risk),
+                annotations=scope.annotations,
+                by_name=scope.by_name,
+            )
+            for name, scope in settings.scopes.items()
+        ],
+        rules=[_rule(rule) for rule in settings.rules],
+        defaults=Defaults(
+            approvers=tuple(settings.approval.approvers),
+            quorum=settings.approval.quorum,
+            deadline_s=settings.approval.deadline,
+        ),
+    )
+
+
+def _rule(rule: RuleSettings) -> Rule:
+    sql = None
+    if rule.sql:
+        sql = SqlCondition(
+            argument=rule.sql.argument,
+            dialect=rule.sql.dialect,
+            statements=tuple(rule.sql.statements),
+            allow_only=tuple(rule.sql.allow_only),
+            tables=tuple(rule.sql.tables),
+            write_tables=tuple(rule.sql.write_tables),
+            columns=tuple(rule.sql.columns),
+            functions=tuple(rule.sql.functions),
+            without_where=rule.sql.without_where,
+        )
+    return Rule(
+        id=rule.id,
+        effect=Effect(rule.effect),
+        reason=rule.reason,
+        tools=tuple(rule.tools),
+        roles=tuple(rule.roles),
+        when=rule.when,
+        sql=sql,
+        approvers=tuple(rule.approvers),
+        quorum=rule.quorum,
+        deadline_s=rule.deadline,
+        lifts_risk=rule.lifts_risk,
+    )
+
+
+def redaction(settings: Settings) -> RedactionConfig:
+    """Return the redactor's configuration; the key of the `hash` operator is read only where a profile uses it."""
+    section = settings.redaction
+    profiles = {"default": Profile(), **{name: _profile(profile) for name, profile in section.profiles.items()}}
+    hashes = any("hash" in {profile.default, *profile.operators.values()} for profile in section.profiles.values())
+    return RedactionConfig(
+        model=section.model,
+        language=section.language,
+        workers=section.workers,
+        timeout_s=section.timeout,
+        score_threshold=section.score_threshold,
+        profiles=profiles,
+        blobs=Blobs(section.blobs),
+        max_bytes=section.max_bytes,
+        hash_key=read_key(settings.keys_dir / REDACTION_KEY) if hashes else b"",
+    )
+
+
+def _profile(profile: RedactionProfile) -> Profile:
+    return Profile(
+        default=Operator(profile.default),
+        operators={entity: Operator(operator) for entity, operator in profile.operators.items()},
+        columns=tuple(profile.columns),
+        paths=tuple(profile.paths),
+    )
+
+
+def inbound(settings: Settings) -> InboundConfig:
+    """Return what the inbound room accepts.
+
+    Raises:
+        ConfigError: anonymous callers are allowed, and the listener is not on loopback.
+    """
+    anonymous = settings.identity.unsafe_allow_anonymous
+    if anonymous:
+        refuse_unless_loopback(settings.listen.host)
+    public = urlsplit(settings.public_url)
+    hosts = (*LOOPBACK_HOSTS, f"{public.hostname}:*", f"{public.hostname}", *settings.listen.allowed_hosts)
+    return InboundConfig(
+        version=__version__,
+        name=settings.name,
+        instructions=settings.instructions,
+        public_url=settings.public_url,
+        allowed_hosts=tuple(dict.fromkeys(hosts)),
+        allowed_origins=(f"{public.scheme}://{public.netloc}", *settings.listen.allowed_origins),
+        unsafe_allow_anonymous=unsafe_anonymous() if anonymous else Nobody(),
+        max_body_bytes=settings.listen.max_body_bytes,
+        max_sessions=settings.listen.max_sessions,
+        patience=PatienceTable(
+            unknown_s=settings.approval.budget,
+            by_client={**WAITING_CLIENTS, **{name.lower(): wait for name, wait in settings.approval.budgets.items()}},
+        ),
+    )
+
+
+def listener(settings: Settings) -> ListenerConfig:
+    """Return where `mcpgw serve` listens."""
+    return ListenerConfig(
+        host=settings.listen.host,
+        port=settings.listen.port,
+        grace_s=settings.listen.shutdown_grace,
+        trusted_proxies=tuple(settings.listen.trusted_proxies),
+        tls_certificate=_beside(settings, settings.listen.tls_certificate),
+        tls_key=_beside(settings, settings.listen.tls_key),
+    )
+
+
+def _beside(settings: Settings, name: str) -> str:
+    return str(settings.folder / name) if name else ""
+
+
+def server(entry: Entry, folder: Path, environ: Mapping[str, str]) -> ServerConfig:
+    """Return how to reach an upstream, with its secrets filled in.
+
+    Raises:
+        CatalogError: a reference cannot be resolved.
+    """
+    access = entry.resolve(folder, environ)
+    if access.transport is Transport.HTTP:
+        return HttpServer(fingerprint=entry.fingerprint, url=access.url, headers=access.headers)
+    if access.transport is Transport.SSE:
+        return SseServer(fingerprint=entry.fingerprint, url=access.url, headers=access.headers)
+    return StdioServer(
+        fingerprint=entry.fingerprint,
+        command=access.command,
+        args=access.args,
+        env=access.env,
+        cwd=str(access.cwd),
+        confidential=tuple(filled for filled, written in zip(access.args, entry.args, strict=True) if filled != written),
+    )
+
+
+def published(target: Target) -> dict[str, Any]:
+    """Return the definition that lists show: the upstream's, verbatim, but for what the gateway answers for itself.
+
+    That is the name, the annotations that an admin set, and `outputSchema` exactly where masking may change a value's type.
+    """
+    shown = {**target.definition, "name": target.name, "annotations": dict(target.annotations)}
+    if isinstance(shown.get("outputSchema"), Mapping):
+        shown["outputSchema"] = relaxed_output_schema(shown["outputSchema"])
+    return shown
+
+
+def read_key(path: Path) -> bytes:
+    """Read a binary key.
+
+    Raises:
+        ConfigError: it is missing or unreadable.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        hint = "`mcpgw init` makes the keys of a folder. A key that was lost cannot be made again: restore it."
+        raise ConfigError(f"the key cannot be read: {error.strerror}", where=str(path), hint=hint) from error

@@ -1,0 +1,274 @@
+"""One gateway process: every room made, every door connected, everything ended in order."""
+
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup
+
+from mcpgw import __version__
+from mcpgw.app import convert
+from mcpgw.app.live import LivePolicy
+from mcpgw.approval import Desk
+from mcpgw.catalog.problems import CatalogError
+from mcpgw.catalog.registry import Change, Registry
+from mcpgw.catalog.watch import watch
+from mcpgw.core.errors import GatewayError, LedgerUnavailable
+from mcpgw.core.model import Event, JsonObject
+from mcpgw.identity import protected_resource_metadata, www_authenticate
+from mcpgw.inbound.server import GatewayServer
+from mcpgw.ledger import Ledger, RecordContext, new_id
+from mcpgw.pipeline import Corridor
+from mcpgw.ports import Authenticator, Definitions, ServerState, ServerStatus
+from mcpgw.redaction import PresidioRedactor
+from mcpgw.settings import Settings, load
+from mcpgw.upstream import ServerConfig, UpstreamPool
+
+logger = logging.getLogger(__name__)
+
+_HEALTH_S = 2.0
+"""How often the ledger is asked for a durable write while the gateway serves HTTP: bounds how stale `/readyz` is."""
+_MODEL_RETRY_S = 15.0
+"""Pause between two attempts to load the language model."""
+_CONFIG_S = 1.0
+"""How often config.toml is looked at for changed roles, scopes and rules."""
+
+
+class Gateway:
+    """All rooms of one process. Use `open_gateway`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        ledger: Ledger,
+        registry: Registry,
+        redactor: PresidioRedactor,
+        authenticator: Authenticator,
+        tasks: TaskGroup,
+        hashes: "_Hashes",
+    ) -> None:
+        self.settings = settings
+        self._hashes = hashes
+        self.ledger = ledger
+        self.registry = registry
+        self.redactor = redactor
+        self.authenticator = authenticator
+        self.policy = LivePolicy(convert.policy(settings))
+        self.desk = Desk(ledger, ledger, convert.read_key(settings.keys_dir / convert.DESK_KEY))
+        self.pool = UpstreamPool(on_definitions=self._on_definitions, on_status=self._on_status, version=__version__)
+        self.corridor = Corridor(
+            catalog=registry,
+            policy=self.policy,
+            redactor=redactor,
+            desk=self.desk,
+            journal=ledger,
+            upstreams=self.pool,
+            new_id=new_id,
+        )
+        self.server = GatewayServer(
+            config=convert.inbound(settings),
+            corridor=self.corridor,
+            catalog=registry,
+            policy=self.policy,
+            authenticator=authenticator,
+            publish=convert.published,
+            challenge=self._challenge,
+            resource_metadata=self._resource_metadata,
+            ready=self._problems,
+        )
+        self._tasks = tasks
+        self._ledger_problem = ""
+        self._config_problem = ""
+        self._redactor_problem = "The language model is being loaded."
+        self._unresolved: dict[str, str] = {}
+        """Servers whose credentials cannot be resolved, and why: they are down, and the others are not touched."""
+
+    # --- readiness -------------------------------------------------------------------------------------------------------
+
+    def _problems(self) -> Mapping[str, str]:
+        redactor = "" if self.redactor.ready else self._redactor_problem
+        found = {
+            "ledger": self._ledger_problem,
+            "redactor": redactor,
+            "catalog": self.registry.problem,
+            "config": self._config_problem,
+        }
+        return {name: problem for name, problem in found.items() if problem}
+
+    def upstreams(self) -> list[ServerStatus]:
+        """Return what is known of every enabled server, also of those that could not be started."""
+        broken = [ServerStatus(name=name, state=ServerState.DOWN, problem=why) for name, why in self._unresolved.items()]
+        return sorted([*self.pool.status(), *broken], key=lambda status: status.name)
+
+    async def start_redactor(self) -> None:
+        """Load the language model; until it is there, every reply is withheld. Tried again, because it may be installed."""
+        while True:
+            try:
+                await self.redactor.start()
+                return
+            except GatewayError as error:
+                self._redactor_problem = " ".join(filter(None, (str(error), error.hint)))
+                logger.error("nothing can be redacted, so every call is refused: %s", self._redactor_problem)
+            await anyio.sleep(_MODEL_RETRY_S)
+
+    async def tend_health(self) -> None:
+        """Keep `/readyz` true to what the ledger can do, until cancelled."""
+        while True:
+            try:
+                await self.ledger.probe()
+                self._ledger_problem = ""
+            except GatewayError as error:
+                self._ledger_problem = str(error)
+            await anyio.sleep(_HEALTH_S)
+
+    # --- what clients without a token are told ---------------------------------------------------------------------------
+
+    def _challenge(self, error: str) -> str:
+        identity = self.settings.identity
+        url = f"{self.settings.public_url}/mcp"
+        code = "invalid_token" if error else ""
+        return www_authenticate(url, code, description=error, scopes=identity.scopes_supported, oauth=bool(identity.issuers))
+
+    def _resource_metadata(self) -> JsonObject:
+        identity = self.settings.identity
+        if not identity.issuers:
+            return {}
+        issuers = [issuer.issuer for issuer in identity.issuers]
+        return protected_resource_metadata(f"{self.settings.public_url}/mcp", issuers, identity.scopes_supported)
+
+    # --- upstreams and catalog -------------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Make the pool's servers what the catalog says. Touches no connection whose configuration is the same."""
+        configs: dict[str, ServerConfig] = {}
+        self._unresolved = {}
+        for name, entry in self.registry.servers.items():
+            try:
+                configs[name] = convert.server(entry, self.settings.folder, os.environ)
+            except CatalogError as error:
+                self._unresolved[name] = str(error)
+                logger.error("server %s is down: its credentials cannot be resolved:\n%s", name, error)
+        self.pool.configure(configs)
+
+    async def _on_definitions(self, server: str, definitions: Definitions) -> None:
+        self.registry.update_definitions(server, definitions)
+
+    async def _on_status(self, status: ServerStatus) -> None:
+        if status.state is not ServerState.READY:
+            self.registry.server_down(status.name)
+
+    def on_change(self, change: Change) -> None:
+        """Follow a swap of the catalog: connections, the record, and clients that must list again."""
+        if change.servers:
+            self.connect()
+        if change.is_material:
+            self._tasks.start_soon(self._record, Event(kind="catalog.changed", actor="admin", facts=change.facts))
+        if change.relisted:
+            self._tasks.start_soon(self.server.notify_list_changed)
+
+    async def _record(self, event: Event) -> None:
+        try:
+            await self.ledger.append(event)
+        except GatewayError as error:
+            logger.error("a %s event could not be recorded: %s", event.kind, error)
+
+    # --- policy ----------------------------------------------------------------------------------------------------------
+
+    async def watch_config(self) -> None:
+        """Put edited roles, scopes and rules into force without a restart, until cancelled; an invalid edit is refused."""
+        stamp = _stamp(self.settings.config_file)
+        while True:
+            await anyio.sleep(_CONFIG_S)
+            now = _stamp(self.settings.config_file)
+            if now != stamp and await self._reload_policy():
+                stamp = now
+
+    async def _reload_policy(self) -> bool:
+        """Return whether the file was dealt with; False asks to be called again."""
+        try:
+            settings = load(self.settings.folder)
+            policy = convert.policy(settings)
+        except GatewayError as error:
+            self._config_problem = f"config.toml is invalid; what was in force before stays: {error}"
+            logger.error("%s", self._config_problem)
+            return True
+        self._config_problem = ""
+        before = self.policy.policy_hash
+        if policy.policy_hash == before:
+            return True
+        facts = {"before": before, "after": policy.policy_hash, "config": convert.config_hash(settings)}
+        try:
+            await self.ledger.append(Event(kind="policy.activated", actor="admin", facts=facts))
+        except LedgerUnavailable as error:
+            logger.error("the new policy is not in force yet, because it cannot be recorded: %s", error)
+            return False
+        self._hashes.config = convert.config_hash(settings)
+        self.policy.activate(policy)
+        logger.info("policy %s is in force", policy.policy_hash[:12])
+        await self.server.notify_list_changed()
+        return True
+
+
+@dataclass(slots=True)
+class _Hashes:
+    """What every record names beside the catalog's hash; follows what is in force."""
+
+    config: str
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings, *, node: str, method: str = "api_key") -> AsyncIterator[Gateway]:
+    """Open every room and yield the gateway while its tasks run: upstreams, catalog and policy watches, the desk's sweeper.
+
+    `node` names the process for people (`serve`, `stdio`); `method` is what identities behind API keys carry.
+
+    Raises:
+        ConfigError: the folder is not valid; nothing was started.
+        LedgerUnavailable: the data folder cannot be written.
+    """
+    registry = Registry(settings.catalog_dir)
+    hashes = _Hashes(convert.config_hash(settings))
+
+    def context() -> RecordContext:
+        return RecordContext(version=__version__, config_hash=hashes.config, catalog_hash=registry.snapshot.hash)
+
+    convert.policy(settings)  # before anything is started or recorded
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        ledger = await stack.enter_async_context(
+            Ledger.open(settings.data_dir, settings.keys_dir, origin=settings.ledger.origin, context=context, node=node)
+        )
+        redactor = PresidioRedactor(convert.redaction(settings))
+        stack.push_async_callback(redactor.aclose)
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
+        gateway = Gateway(
+            settings,
+            ledger=ledger,
+            registry=registry,
+            redactor=redactor,
+            authenticator=convert.authenticators(settings, method=method),
+            tasks=tasks,
+            hashes=hashes,
+        )
+        await stack.enter_async_context(gateway.pool)
+        registry.on_change(gateway.on_change)
+        gateway.connect()
+        tasks.start_soon(gateway.start_redactor)
+        tasks.start_soon(watch, registry)
+        tasks.start_soon(gateway.watch_config)
+        tasks.start_soon(gateway.desk.run)
+        yield gateway

@@ -1,0 +1,191 @@
+"""`mcpgw check`: everything that would stop the gateway or its calls, found before it does, with what to do about each."""
+
+import json
+import os
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from mcpgw.app import convert
+from mcpgw.catalog.problems import CatalogError
+from mcpgw.catalog.publish import warnings
+from mcpgw.catalog.registry import Registry
+from mcpgw.cli.common import open_folder, open_ledger, probe
+from mcpgw.core.errors import GatewayError
+from mcpgw.core.model import TargetKind
+from mcpgw.redaction import PresidioRedactor
+from mcpgw.settings import Settings
+
+MANY_TOOLS = 40
+"""Cursor shows about this many tools in all; models choose worse among more."""
+TOO_MANY_TOOLS = 128
+"""VS Code and the OpenAI API refuse more."""
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    what: str
+    verdict: Verdict
+    detail: str
+    hint: str = ""
+
+
+def check(
+    folder: Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working folder.")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+) -> None:
+    """Validate configuration, catalog, credentials, upstreams, language model and store. Exit code 1 if anything fails."""
+    settings = open_folder(folder)
+    console = Console(highlight=False)
+    failed = False
+    for finding in findings(settings):
+        failed = failed or finding.verdict is Verdict.FAIL
+        if as_json:
+            print(json.dumps(asdict(finding)), flush=True)
+        else:
+            console.print(_line(finding), soft_wrap=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+_MARKS = {Verdict.OK: ("✓", "green"), Verdict.WARN: ("!", "yellow"), Verdict.FAIL: ("✗", "red")}
+
+
+def _line(finding: Finding) -> Text:
+    mark, colour = _MARKS[finding.verdict]
+    text = Text.assemble((f"{mark} ", colour), (f"{finding.what:<12} ", "bold"), finding.detail)
+    if finding.hint:
+        text.append(f"\n{'':15}→ {finding.hint}", style="dim")
+    return text
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """Yield every finding, cheap ones first. What depends on something that failed is left out."""
+    yield Finding("config", Verdict.OK, f"{settings.config_file} is valid.")
+    policy = yield from _policy(settings)
+    registry = yield from _catalog(settings)
+    yield from anyio.run(_collected, _store(settings))
+    yield from anyio.run(_collected, _model(settings))
+    if registry:
+        resolved = yield from _credentials(settings, registry)
+        yield from _upstreams(settings, registry, resolved)
+        if policy:
+            yield from _lists(settings, registry)
+
+
+def _policy(settings: Settings) -> Generator[Finding, None, bool]:
+    try:
+        built = convert.policy(settings)
+        convert.inbound(settings)
+        convert.authenticators(settings)
+    except GatewayError as error:
+        yield _failed("policy", error)
+        return False
+    if not settings.roles:
+        hint = "Give a role members and scopes in config.toml."
+        yield Finding("policy", Verdict.WARN, "No role is defined, so nobody may call anything.", hint)
+    else:
+        detail = f"{len(settings.roles)} roles, {len(settings.scopes)} scopes, {len(settings.rules)} rules ({built.policy_hash[:12]})."
+        yield Finding("policy", Verdict.OK, detail)
+    return True
+
+
+def _catalog(settings: Settings) -> Generator[Finding, None, Registry | None]:
+    try:
+        registry = Registry(settings.catalog_dir)
+    except GatewayError as error:
+        yield _failed("catalog", error)
+        return None
+    count = sum(len(targets) for targets in registry.snapshot.found.values())
+    verdict = Verdict.OK if registry.servers else Verdict.WARN
+    hint = "" if registry.servers else "Add a file to catalog/, or import a client's with `mcpgw init --import FILE`."
+    yield Finding("catalog", verdict, f"{len(registry.servers)} servers, {count} accepted definitions.", hint)
+    for problem in (*registry.snapshot.problems, *warnings(registry.snapshot)):
+        yield Finding("catalog", Verdict.WARN, f"{problem.where}: {problem.message}", problem.hint)
+    return registry
+
+
+async def _collected(source: AsyncIterator[Finding]) -> list[Finding]:
+    return [finding async for finding in source]
+
+
+async def _store(settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        convert.read_key(settings.keys_dir / convert.DESK_KEY)
+        async with open_ledger(settings) as ledger:
+            await ledger.probe()
+    except GatewayError as error:
+        yield _failed("ledger", error)
+        return
+    yield Finding("ledger", Verdict.OK, f"{settings.data_dir} can be written durably.")
+
+
+async def _model(settings: Settings) -> AsyncIterator[Finding]:
+    redactor: PresidioRedactor | None = None
+    try:
+        redactor = PresidioRedactor(convert.redaction(settings))
+        await redactor.start()
+        yield Finding("redaction", Verdict.OK, f"The model {settings.redaction.model!r} is loaded.")
+    except GatewayError as error:
+        yield _failed("redaction", error)
+    finally:
+        if redactor:
+            await redactor.aclose()
+
+
+def _credentials(settings: Settings, registry: Registry) -> Generator[Finding, None, list[str]]:
+    """Yield what is missing; return the servers that can be asked."""
+    resolved: list[str] = []
+    for name, entry in registry.servers.items():
+        try:
+            convert.server(entry, settings.folder, os.environ)
+            resolved.append(name)
+        except CatalogError as error:
+            for problem in error.problems:
+                yield Finding("credentials", Verdict.FAIL, f"{name}: {problem.where}: {problem.message}", problem.hint)
+    return resolved
+
+
+def _upstreams(settings: Settings, registry: Registry, servers: Sequence[str]) -> Iterator[Finding]:
+    for name, offered in sorted(probe(settings, servers).items() if servers else ()):
+        if isinstance(offered, str):
+            hint = "Its tools are refused until it answers; the others are not touched."
+            yield Finding("upstream", Verdict.FAIL, f"{name}: {offered}", hint)
+            continue
+        registry.update_definitions(name, offered)
+        held = sum(1 for item in registry.snapshot.held_back if item.server == name)
+        tools = len(offered.get(TargetKind.TOOL, ()))
+        if held:
+            hint = f"Read `mcpgw catalog diff {name}`, then `mcpgw catalog accept {name}`."
+            yield Finding("upstream", Verdict.WARN, f"{name}: {tools} tools; {held} definitions wait to be accepted.", hint)
+        else:
+            yield Finding("upstream", Verdict.OK, f"{name}: {tools} tools, all as accepted.")
+
+
+def _lists(settings: Settings, registry: Registry) -> Iterator[Finding]:
+    policy = convert.policy(settings)
+    tools = registry.targets(TargetKind.TOOL)
+    for role in settings.roles:
+        count = sum(1 for tool in tools if policy.role_offers(role, tool))
+        if count > TOO_MANY_TOOLS:
+            hint = "Narrow its scopes: VS Code and the OpenAI API refuse longer lists."
+            yield Finding("tools", Verdict.FAIL, f"The role {role} sees {count} tools; {TOO_MANY_TOOLS} is the limit.", hint)
+        elif count > MANY_TOOLS:
+            hint = "Narrow its scopes: some hosts show 40, and models choose worse among more."
+            yield Finding("tools", Verdict.WARN, f"The role {role} sees {count} tools.", hint)
+
+
+def _failed(what: str, error: GatewayError) -> Finding:
+    return Finding(what, Verdict.FAIL, str(error), error.hint)

@@ -1,0 +1,150 @@
+"""What several verbs need: the folder, its store, who is acting, and what upstreams offer."""
+
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from mcpgw import __version__
+from mcpgw.app import convert
+from mcpgw.approval import Desk
+from mcpgw.catalog.problems import CatalogError
+from mcpgw.catalog.registry import Registry
+from mcpgw.core.errors import AuthenticationError
+from mcpgw.core.model import Event, Identity, IdentityKind, Target, TargetKind
+from mcpgw.identity import stdio_identity
+from mcpgw.ledger import Ledger, RecordContext
+from mcpgw.policy import Policy
+from mcpgw.ports import Definitions, ServerState, ServerStatus
+from mcpgw.settings import Settings, load
+from mcpgw.upstream import UpstreamPool
+
+_PROBE_S = 30.0
+"""How long a server may take to say what it offers: a package runner may download first."""
+
+
+def open_folder(folder: Path) -> Settings:
+    """Read the settings of a working folder.
+
+    Raises:
+        ConfigError: it is none, or its config.toml is wrong.
+    """
+    return load(folder)
+
+
+def log_to_stderr(*, verbose: bool = False) -> None:
+    """Send the log of the process to stderr: standard output may carry a protocol, or what was asked for."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+def build_policy(settings: Settings) -> Policy:
+    """Return the policy of config.toml. Raises `ConfigError`."""
+    return convert.policy(settings)
+
+
+def load_targets(settings: Settings) -> Sequence[Target]:
+    """Return the tools as they were accepted, without asking any upstream. Raises `ConfigError`."""
+    registry = Registry(settings.catalog_dir)
+    return [*registry.snapshot.found[TargetKind.TOOL].values()]
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncIterator[Ledger]:
+    """Open the folder's ledger for a short command, beside whatever else has it open."""
+    catalog_hash = Registry(settings.catalog_dir).snapshot.hash
+    context = RecordContext(version=__version__, config_hash=convert.config_hash(settings), catalog_hash=catalog_hash)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with Ledger.open(
+        settings.data_dir, settings.keys_dir, origin=settings.ledger.origin, context=lambda: context, node="cli", announce=False
+    ) as ledger:
+        yield ledger
+
+
+def record_event(settings: Settings, event: Event) -> None:
+    """Make one event durable in the ledger.
+
+    Raises:
+        LedgerUnavailable: it is not; what it tells of must not happen.
+    """
+
+    async def record() -> None:
+        async with open_ledger(settings) as ledger:
+            await ledger.append(event)
+
+    anyio.run(record)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStore:
+    """What a person's command works on."""
+
+    settings: Settings
+    ledger: Ledger
+    desk: Desk
+
+
+@asynccontextmanager
+async def open_gateway_store(folder: Path) -> AsyncIterator[GatewayStore]:
+    """Open ledger and desk of a folder, beside a running gateway."""
+    settings = open_folder(folder)
+    async with open_ledger(settings) as ledger:
+        yield GatewayStore(settings, ledger, Desk(ledger, ledger, convert.read_key(settings.keys_dir / convert.DESK_KEY)))
+
+
+async def acting_identity(settings: Settings) -> Identity:
+    """Return the person at the keyboard, by the credential in the environment.
+
+    Raises:
+        AuthenticationError: no credential, a wrong one, or one that belongs to no person.
+    """
+    identity = await stdio_identity(os.environ, convert.authenticators(settings))
+    if identity.kind is not IdentityKind.HUMAN:
+        hint = "Make a key for a person: `mcpgw keys create --kind human --subject NAME --group GROUP`."
+        raise AuthenticationError(f"{identity.subject} is {identity.kind.value}, and only people decide.", hint=hint)
+    return identity
+
+
+def probe(settings: Settings, servers: Sequence[str]) -> dict[str, Definitions | str]:
+    """Ask the named servers of the catalog (all, if none is named) what they offer now; a text says why one did not answer."""
+    return anyio.run(_probe, settings, servers)
+
+
+async def _probe(settings: Settings, servers: Sequence[str]) -> dict[str, Definitions | str]:
+    entries = Registry(settings.catalog_dir).servers
+    asked = [name for name in entries if not servers or name in servers]
+    found: dict[str, Definitions | str] = {}
+    done = anyio.Event()
+
+    def answer(name: str, what: Definitions | str) -> None:
+        found.setdefault(name, what)
+        if len(found) == len(asked):
+            done.set()
+
+    async def on_definitions(name: str, definitions: Definitions) -> None:
+        answer(name, definitions)
+
+    async def on_status(status: ServerStatus) -> None:
+        if status.state is ServerState.DOWN:
+            answer(status.name, status.problem)
+
+    async with UpstreamPool(on_definitions=on_definitions, on_status=on_status, version=__version__) as pool:
+        configs = {}
+        for name in asked:
+            try:
+                configs[name] = convert.server(entries[name], settings.folder, os.environ)
+            except CatalogError as error:
+                answer(name, str(error))
+        pool.configure(configs)
+        with anyio.move_on_after(_PROBE_S):
+            if asked:
+                await done.wait()
+    return {name: found.get(name, f"It did not say what it offers within {_PROBE_S:.0f} s.") for name in asked}

@@ -1,0 +1,59 @@
+"""`mcpgw serve` and `mcpgw stdio`: the gateway itself."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+
+from mcpgw.app import convert
+from mcpgw.app.gateway import open_gateway
+from mcpgw.cli.common import log_to_stderr, open_folder
+from mcpgw.identity import stdio_identity
+from mcpgw.inbound.http import make_app
+from mcpgw.inbound.serving import GatewayListener, make_uvicorn
+from mcpgw.inbound.stdio import serve_stdio
+from mcpgw.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Folder = Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working folder.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, not only what is wrong.")]
+
+
+def serve(folder: Folder = Path(), verbose: Verbose = False) -> None:
+    """Run the gateway over HTTP: /mcp (Streamable HTTP), /sse (legacy), /healthz, /readyz."""
+    settings = open_folder(folder)
+    log_to_stderr(verbose=verbose)
+    anyio.run(_serve, settings, backend_options={"use_uvloop": sys.platform != "win32"})
+
+
+async def _serve(settings: Settings) -> None:
+    async with open_gateway(settings, node="serve") as gateway, anyio.create_task_group() as tasks:
+        tasks.start_soon(gateway.tend_health)
+        listener = make_uvicorn(gateway.server, make_app(gateway.server), convert.listener(settings))
+        tasks.start_soon(_announce, listener, settings)
+        await listener.serve()
+        tasks.cancel_scope.cancel()
+
+
+async def _announce(listener: GatewayListener, settings: Settings) -> None:
+    await listener.listening.wait()
+    print(f"mcpgw: serving http://{settings.listen.host}:{listener.port}/mcp", file=sys.stderr, flush=True)
+
+
+def stdio(folder: Folder = Path(), verbose: Verbose = False) -> None:
+    """Run the gateway over standard input and output, as the caller of the key in MCPGW_API_KEY."""
+    settings = open_folder(folder)
+    log_to_stderr(verbose=verbose)
+    anyio.run(_stdio, settings, backend_options={"use_uvloop": sys.platform != "win32"})
+
+
+async def _stdio(settings: Settings) -> None:
+    authenticator = convert.authenticators(settings, method="stdio_key")
+    await stdio_identity(os.environ, authenticator)  # a wrong key is told at once, before anything is started
+    async with open_gateway(settings, node="stdio", method="stdio_key") as gateway:
+        await serve_stdio(gateway.server, lambda: stdio_identity(os.environ, authenticator))
