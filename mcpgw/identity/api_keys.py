@@ -182,7 +182,7 @@ def _replace(path: Path, records: Mapping[str, KeyRecord]) -> None:
             _advance_mtime(path, file.fileno())
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException:  # whatever it was goes on its way; only the draft must not stay behind
         Path(temporary).unlink(missing_ok=True)
         raise
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
