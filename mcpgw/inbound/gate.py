@@ -84,7 +84,7 @@ class Gate:
         self._transport = transport
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A copy: trailers that arrive later are appended to the server's own list, and must not become headers.
+        # httptools keeps white space around values, and `Mcp-Name: x ` would then contradict `x` in the body.
         scope = {**scope, "headers": [(name, value.strip()) for name, value in scope["headers"]]}
         headers = Headers(scope=scope)
         principal = ""

@@ -99,6 +99,7 @@ class GatewayServer:
         When it returns, every call that was under way has an outcome in the ledger, and every standing stream is closed.
         """
         self._draining = True
+        busy = bool(self._in_flight.scopes or self._listening)
         with anyio.move_on_after(grace_s):
             await self._in_flight.drained()
         if self._in_flight.scopes:
@@ -108,7 +109,8 @@ class GatewayServer:
                 await self._in_flight.drained()
         for listening in list(self._listening):
             listening.close()
-        await anyio.sleep(_FLUSH_S)
+        if busy:
+            await anyio.sleep(_FLUSH_S)
         for stream in list(self.rim.standing):
             stream.cancel()
 

@@ -137,9 +137,12 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value)
-        if self._head_bytes > MAX_HEAD_BYTES:  # trailers count as well
+        if self._head_bytes > MAX_HEAD_BYTES:
             raise HeadTooLarge
-        super().on_header(name, value)
+        # httptools reports trailers here too, and uvicorn would append them to the headers: an Authorization in a trailer,
+        # which no proxy before us has looked at, would count (RFC 9110 section 6.5.1 forbids it). They are dropped.
+        if self._head_open:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._head_open = False

@@ -76,7 +76,7 @@ async def stdio_transport(server: GatewayServer, world: World, key: str) -> Asyn
         async def receive() -> None:
             async for line in lines:
                 message = mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-                with suppress(anyio.BrokenResourceError):
+                with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                     await to_client.send(SessionMessage(message))
 
         async def send() -> None:
@@ -88,8 +88,10 @@ async def stdio_transport(server: GatewayServer, world: World, key: str) -> Asyn
             tasks.start_soon(receive)
             tasks.start_soon(send)
             async with from_gateway, to_gateway:
-                yield from_gateway, to_gateway
-            writer.close()  # the gateway ends, so its end of the other pipe closes, so `receive` ends
+                try:
+                    yield from_gateway, to_gateway
+                finally:
+                    writer.close()  # the gateway ends, so its end of the other pipe closes, so `receive` ends
 
 
 @asynccontextmanager
@@ -110,12 +112,16 @@ async def piped(server: GatewayServer, world: World, key: str) -> AsyncIterator[
         async with anyio.create_task_group() as tasks:
 
             async def serve() -> None:
-                await serve_stdio(server, identify, Pipe(reader, answers), grace_s=2.0)
-                answers.close()
+                try:
+                    await serve_stdio(server, identify, Pipe(reader, answers), grace_s=0.5)
+                finally:
+                    answers.close()
 
             tasks.start_soon(serve)
-            yield writer, anyio.wrap_file(responses)
-            writer.close()
+            try:
+                yield writer, anyio.wrap_file(responses)
+            finally:
+                writer.close()
 
 
 @asynccontextmanager
@@ -125,18 +131,31 @@ async def connected(world: World, transport: str, mode: str, key: str = "alice-k
         yield connection
 
 
+@dataclass
+class Connect:
+    """Opens client connections to one gateway; over stdio one only, as in life."""
+
+    server: GatewayServer
+    world: World
+    transport: str
+    mode: str
+    url: str = ""
+
+    def __call__(self, key: str, **more: Any) -> Client:
+        match self.transport:
+            case "stdio":
+                streams = stdio_transport(self.server, self.world, key)
+            case "sse":
+                streams = sse_client(f"{self.url}/sse", headers=bearer(key))
+            case _:
+                streams = http_transport(f"{self.url}/mcp", key)
+        return Client(streams, mode=self.mode, cache=None, **more)
+
+
 @asynccontextmanager
-async def connections(world: World, transport: str, mode: str) -> AsyncIterator[Any]:
-    """Yield a way to open client connections for a key; over stdio one only, as in life."""
+async def connections(world: World, transport: str, mode: str) -> AsyncIterator[Connect]:
     if transport == "stdio":
-        server = world.server()
-        yield lambda key, **more: Client(stdio_transport(server, world, key), mode=mode, cache=None, **more)
+        yield Connect(world.server(), world, transport, mode)
         return
     async with listening(world) as live:
-
-        def connect(key: str, **more: Any) -> Client:
-            if transport == "sse":
-                return Client(sse_client(f"{live.url}/sse", headers=bearer(key)), mode=mode, cache=None, **more)
-            return Client(http_transport(f"{live.url}/mcp", key), mode=mode, cache=None, **more)
-
-        yield connect
+        yield Connect(live.server, world, transport, mode, live.url)
