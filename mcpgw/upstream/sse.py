@@ -116,10 +116,11 @@ class SseWire:
         """The endpoint gets our credential, so it must be of the stream's own origin (scheme, host and port)."""
         try:
             endpoint = self._url.join(URL(data.decode()))
+            foreign = endpoint.origin() != self._url.origin()
         except ValueError:
-            self.lose("named an endpoint that is no URL")
+            self.lose("named an endpoint that is no http or https URL")
             return
-        if endpoint.origin() != self._url.origin():
+        if foreign:
             self.lose("named an endpoint of another origin, which is not followed")
             return
         self._endpoint = endpoint
