@@ -8,7 +8,9 @@ from mcpgw.redaction.vocabulary import identifier, is_stop, words
 REACH = 60
 """Characters before a value in which a telling word must stand."""
 
-_BOUNDARY = re.compile(r"[\n;|]|[.!?]\s|>\s?,|\d,\s")
+_BOUNDARY = re.compile(
+    r"[\n;|]|(?<!\bno)(?<!\bnr)(?<!\bnum)(?<!\bnbr)(?<!\bacct)(?<!\blic)(?<!\btel)[.!?]\s|\d,\s", re.IGNORECASE
+)
 _FILLER = listed("""
     on file is was are the number no of in with my his her their our your ending as a an and or to for from at by new
     old current full provided given reads id tax called following new listed using has have had be it this that please

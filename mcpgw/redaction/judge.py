@@ -3,17 +3,15 @@
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from mcpgw.redaction import names, patterns
 from mcpgw.redaction.findings import Finding, resolve
 from mcpgw.redaction.linear import compiled
 from mcpgw.redaction.lists import listed
+from mcpgw.redaction.memory import remember
 from mcpgw.redaction.nodes import Unit
-from mcpgw.redaction.vocabulary import BARE, HARMLESS, UNKNOWN, Certainty, Meaning, meaning
-
-_K = TypeVar("_K")
-_V = TypeVar("_V")
+from mcpgw.redaction.vocabulary import BARE, HARMLESS, Certainty, Meaning, meaning
 
 KEY_DETECTOR = "key@1"
 SAME_DETECTOR = "same-value@1"
@@ -47,7 +45,6 @@ _NOTHING = listed("""
 """) | {"not available", "not provided", "not applicable", "on file", "not on file", "not set"}
 _LETTER = re.compile(r"[^\W\d_]")
 _DATE = re.compile(r"\d.*\d")
-_CACHED = 20_000
 _CACHED_LENGTH = 200
 """Characters of a text that is worth remembering; longer ones rarely come twice."""
 
@@ -86,7 +83,7 @@ class Judge:
         if known is None:
             known = _judge_cell(unit)
             if len(unit.text) <= _CACHED_LENGTH:
-                _remember(self._cells, key, known)
+                remember(self._cells, key, known)
         unit.findings = list(known[0])
         return known[1]
 
@@ -94,7 +91,7 @@ class Judge:
         texts = list(dict.fromkeys(unit.plain.text.strip() for unit in units))
         fresh = [text for text in texts if text not in self._people]
         for text, person in zip(fresh, self._namer.are_people(fresh), strict=True):
-            _remember(self._people, text, person)
+            remember(self._people, text, person)
         columns: dict[str, list[Unit]] = {}
         for unit in units:
             columns.setdefault(column_of(unit.path), []).append(unit)
@@ -124,18 +121,12 @@ class Judge:
             unit.findings.extend(found)
         for text, found in read.items():
             if len(text) <= _CACHED_LENGTH:
-                _remember(self._prose, text, found)
+                remember(self._prose, text, found)
 
 
 def column_of(path: str) -> str:
     """Return the path inside its document, so that a result's text and its `structuredContent` are one column."""
     return path.rsplit(":", 1)[-1].removeprefix("structuredContent").removeprefix(".")
-
-
-def _remember(cache: OrderedDict[_K, _V], key: _K, value: _V) -> None:
-    if len(cache) >= _CACHED:
-        cache.popitem(last=False)
-    cache[key] = value
 
 
 def worth_reading(text: str) -> bool:
@@ -161,16 +152,15 @@ def _judge_cell(unit: Unit) -> tuple[tuple[Finding, ...], bool]:
         verdict = _fits(told, stripped, unit)
         if verdict:
             return (whole,), False
-    found = tuple(patterns.scan(text, bare=told is BARE and not unit.number))
-    if unit.number or found:
-        return found, False
-    found = tuple(_pairs_in(text))
+    if unit.number:
+        return tuple(patterns.scan(text)), False
+    found = (*_pairs_in(text), *patterns.scan(text, bare=told is BARE))
     if found:
         return found, False
     ask = names.person_shaped(stripped) and not names.company(stripped)
     if told.entity == "PERSON" and ask and unit.personal:
         return (whole._replace(score=0.9),), False
-    return (), ask and (told is BARE or told is UNKNOWN or told.entity == "PERSON")
+    return (), ask and told is not HARMLESS
 
 
 def _fits(told: Meaning, text: str, unit: Unit) -> bool:
@@ -235,6 +225,7 @@ def _judge_prose(text: str, told: Meaning) -> list[Finding]:
     found.extend(patterns.scan(text))
     found.extend(_labels(text))
     found.extend(names.cued(text))
+    found.extend(names.speakers(text))
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from mcpgw.redaction.findings import Finding
 from mcpgw.redaction.linear import compiled
 from mcpgw.redaction.lists import listed
+from mcpgw.redaction.vocabulary import covers
 
 DETECTOR = "names@1"
 
@@ -35,6 +36,11 @@ _CUES = compiled(
     r")\b:?[ \t]+(?:is[ \t]+)?)"
     rf"(?P<cued>{_FULL})",
 )
+
+_SPEAKERS = compiled(
+    rf"(?m)^(?:\[[^\]\n]+\][ \t]*|[0-9][0-9:. /-]+(?:[AaPp][Mm])?[ \t]*(?:-[ \t]*)?)(?P<speaker>{_FULL})[ \t]*:[ \t]"
+)
+"""`[10:02] Jane Doe: …`, a line of a transcript."""
 
 _PAIRS = compiled(rf"{_FULL}")
 
@@ -101,12 +107,27 @@ def cued(text: str) -> Iterator[Finding]:
             yield Finding(start, end, "PERSON", DETECTOR, 0.9 if group == "titled" else 0.8)
 
 
+def speakers(text: str) -> Iterator[Finding]:
+    """Yield the names of those who speak in a transcript."""
+    for match in _SPEAKERS.finditer(text):
+        start, end = match.span(1)
+        if person_shaped(text[start:end]):
+            yield Finding(start, end, "PERSON", DETECTOR, 0.8)
+
+
 def pairs(text: str) -> Iterator[tuple[int, int]]:
     """Yield runs of two and more capitalised words, without words that names don't have: candidates, not findings."""
     for match in _PAIRS.finditer(text):
         start, end = trim(text, *match.span())
-        if " " in text[start:end]:
+        candidate = text[start:end]
+        if " " not in candidate or candidate.isupper() or _CAMEL.search(candidate) or covers(candidate):
+            continue
+        if not (text[end : end + 1] == ":" and text[:start].rstrip(" \t*>-")[-1:] in ("", "\n")):
             yield start, end
+
+
+_CAMEL = re.compile(r"(?<!\bMc)(?<!\bMac)(?<!\bDe)(?<!\bLa)(?<!\bDi)(?<=[a-z])[A-Z]")
+"""A capital inside a word: a name of software, if it is not a Scottish or French one."""
 
 
 _TOKEN = re.compile(r"\S+")

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from mcpgw.redaction.disguise import View, view
 from mcpgw.redaction.findings import Finding
+from mcpgw.redaction.patterns import PLACEHOLDER
 from mcpgw.redaction.vocabulary import BARE, Meaning
 
 
@@ -92,6 +93,19 @@ class CsvQuoted:
     def render(self) -> str | None:
         new = self.node.render()
         return None if new is None else '"' + new.replace('"', '""') + '"'
+
+
+class Escaped:
+    """A stretch between tags: what masking writes must not look like a tag."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def render(self) -> str | None:
+        new = self.node.render()
+        return None if new is None else PLACEHOLDER.sub(lambda mark: f"&lt;{mark.group()[1:-1]}&gt;", new)
 
 
 class Blob:

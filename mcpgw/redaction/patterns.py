@@ -52,7 +52,7 @@ _GROUPS = {
     ),
     "login_url": r"\b[a-zA-Z][a-zA-Z0-9+.-]+://[^\s:/@\"'<>]*:[^\s@\"'<>]+@[^\s\"'<>,;]+",
     "bearer": r"(?i:\b(?:bearer|basic|token)[ ]+)(?P<bearer_value>[A-Za-z0-9._~+/-]{16,}=*)",
-    "email": rf"[0-9{_LETTER}][0-9{_LETTER}._%+'-]*[ ]?@[ ]?(?:[0-9{_LETTER}][0-9{_LETTER}-]*\.)+[{_LETTER}][0-9{_LETTER}-]+",
+    "email": rf"[0-9{_LETTER}][0-9{_LETTER}._%+'-]*(?:[ ]?@[ ]?|[ ]?[\[(][ ]?(?i:at)[ ]?[\])][ ]?)(?:[0-9{_LETTER}][0-9{_LETTER}-]*(?:\.|[ ]?[\[(][ ]?(?i:dot)[ ]?[\])][ ]?))+[{_LETTER}][0-9{_LETTER}-]+",
     "uuid": r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b",
     "timestamp": r"\b(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?",
     "mac": r"\b(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}\b",
@@ -86,7 +86,7 @@ _GROUPS = {
 }
 SCANNER = compiled("|".join(f"(?P<{name}>{pattern})" for name, pattern in _GROUPS.items()))
 _INDEX = SCANNER.groupindex
-_WORTH = re.compile(r"[0-9@]|-----BEGIN|(?i:bearer|basic|token) ")
+_WORTH = re.compile(r"[0-9@\[(]|-----BEGIN|(?i:bearer|basic|token) ")
 """Every pattern needs one of these; most words of most results have none."""
 _DIGITS = re.compile(r"\d")
 _NEXT_DIGIT = re.compile(r"[.,]\d")
@@ -101,12 +101,10 @@ def scan(text: str, bare: bool = False) -> Iterator[Finding]:
         return
     for match in SCANNER.finditer(text):
         group = match.lastgroup
-        if group == "bearer_value":
-            group = "bearer"
         rule = _RULES.get(group)
         if rule is None:
             continue
-        start, end = match.span(_INDEX[group])
+        start, end = match.span(_INDEX["bearer_value" if group == "bearer" else group])
         finding = rule(text[start:end], text, start, end, bare)
         if finding is not None:
             yield finding

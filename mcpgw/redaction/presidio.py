@@ -5,6 +5,7 @@ Importing this module is cheap; building a `PresidioNamer` imports Presidio and 
 
 import importlib.util
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
@@ -13,13 +14,18 @@ from mcpgw.core.errors import ConfigError
 from mcpgw.redaction import names
 from mcpgw.redaction.config import MODEL_DISTRIBUTIONS
 from mcpgw.redaction.findings import Finding
+from mcpgw.redaction.memory import remember
 
 _UNUSED_PIPES = ["tagger", "parser", "attribute_ruler", "lemmatizer", "senter"]
 """Parts of a model that recognising names does not need; without them it is about three times as fast."""
 _FRAMES = ("{}", "I met {} and John Smith yesterday.")
 """A bare value says little to a model that was trained on sentences, so it is also asked about one."""
+_ENDINGS = (("s", ""), ("es", ""), ("ies", "y"), ("ed", ""), ("ed", "e"), ("ied", "y"), ("ing", ""), ("ing", "e"), ("ly", ""), ("er", ""), ("er", "e"),
+            ("est", ""))  # fmt: skip
 _BATCH = 64
-_OTHER = frozenset({"ORG", "GPE", "LOC", "FAC", "PRODUCT", "EVENT", "WORK_OF_ART", "LAW", "NORP", "LANGUAGE"})
+_OTHER = frozenset(
+    {"ORG", "ORGANIZATION", "GPE", "LOCATION", "LOC", "FAC", "PRODUCT", "EVENT", "WORK_OF_ART", "LAW", "NORP", "LANGUAGE"}
+)
 _PERSON = frozenset({"PERSON", "PER"})
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -66,12 +72,18 @@ class PresidioNamer:
         self._language = language
         self._threshold = score_threshold
         self._version = metadata.version("presidio-analyzer")
+        self._votes: OrderedDict[str, int] = OrderedDict()
         self._ordinary = _ordinary_words(package)
 
     def people(self, texts: Sequence[str]) -> list[list[Finding]]:
         """Return the findings in each prose text."""
-        batch = self._nlp_engine.process_batch(list(texts), self._language, batch_size=_BATCH)
-        return [self._findings(text, artifacts) for text, artifacts in batch]
+        found: list[list[Finding]] = []
+        others: list[list[tuple[int, int]]] = []
+        for text, artifacts in self._nlp_engine.process_batch(list(texts), self._language, batch_size=_BATCH):
+            found.append(self._findings(text, artifacts))
+            others.append([(e.start_char, e.end_char) for e in artifacts.tokens.ents if e.label_ in _OTHER])
+        self._overlooked(texts, others, found)
+        return found
 
     def _findings(self, text: str, artifacts: Any) -> list[Finding]:
         results = self._analyzer.analyze(text, self._language, nlp_artifacts=artifacts, score_threshold=self._threshold)
@@ -85,16 +97,24 @@ class PresidioNamer:
                     continue
             entity = {"PHONE_NUMBER": "PHONE"}.get(result.entity_type, result.entity_type)
             found.append(Finding(start, end, entity, f"presidio.{name}@{self._version}", result.score / 2))
-        taken = [(f.start, f.end) for f in found]
-        taken += [
-            (e.start_char, e.end_char)
-            for e in artifacts.tokens.ents
-            if e.label_ in _OTHER or e.label_ in ("ORGANIZATION", "LOCATION")
-        ]
-        for start, end in names.pairs(text):
-            if not any(a < end and start < b for a, b in taken) and self._uncommon(text[start:end]):
-                found.append(Finding(start, end, "PERSON", names.DETECTOR, 0.4))
         return found
+
+    def _overlooked(self, texts: Sequence[str], others: list[list[tuple[int, int]]], found: list[list[Finding]]) -> None:
+        """Ask about each capitalised pair by itself where the model saw nobody in its sentence, or saw an organisation."""
+        candidates: list[tuple[int, int, int, int]] = []
+        for index, text in enumerate(texts):
+            people = [(f.start, f.end) for f in found[index]]
+            for start, end in names.pairs(text):
+                if not names.company(text[start:end]) and not any(a < end and start < b for a, b in people):
+                    needed = 3 if any(a < end and start < b for a, b in others[index]) else 2
+                    candidates.append((index, start, end, needed))
+        fresh = list({texts[index][start:end]: None for index, start, end, _ in candidates})
+        fresh = [value for value in fresh if value not in self._votes]
+        for value, votes in zip(fresh, self._count(fresh), strict=True):
+            remember(self._votes, value, votes)
+        for index, start, end, needed in candidates:
+            if self._votes.get(texts[index][start:end], 0) >= needed:
+                found[index].append(Finding(start, end, "PERSON", "ner-value@1", 0.4))
 
     def _is_name(self, value: str) -> bool:
         if not value or not value[0].isupper() or any(map(str.isdigit, value)) or names.company(value):
@@ -103,12 +123,23 @@ class PresidioNamer:
 
     def _uncommon(self, value: str) -> bool:
         """Tell whether a word of it is in no dictionary of English: most surnames are not."""
-        return any(len(word) > 2 and word.lower() not in self._ordinary for word in _WORD.findall(value)) and not names.company(
-            value
-        )
+        return any(len(word) > 2 and not self._common(word.lower()) for word in _WORD.findall(value))
+
+    def _common(self, word: str) -> bool:
+        """Tell whether a word, or what it is an inflection of, is in the dictionary."""
+        if word in self._ordinary:
+            return True
+        stems = {
+            word[: -len(ending)] + new for ending, new in _ENDINGS if word.endswith(ending) and len(word) > len(ending) + 2
+        }
+        return not stems.isdisjoint(self._ordinary)
 
     def are_people(self, values: Sequence[str]) -> list[bool]:
         """Tell of each whole value whether it is a person's name: two of three signs must agree."""
+        return [votes >= 2 for votes in self._count(values)]
+
+    def _count(self, values: Sequence[str]) -> list[int]:
+        """Return how many of three signs say that a value is a person's name."""
         votes = [int(self._uncommon(value)) for value in values]
         for frame in _FRAMES:
             at = frame.index("{")
@@ -117,7 +148,7 @@ class PresidioNamer:
                 votes[index] += any(
                     e.label_ in _PERSON and e.start_char < at + len(value) and e.end_char > at for e in doc.ents
                 )
-        return [vote >= 2 for vote in votes]
+        return votes
 
 
 def _nlp_engine(package: str, language: str) -> Any:

@@ -26,7 +26,8 @@ class Table:
 
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
-_RULE = re.compile(r"\s*\|?\s*:?-{2,}:?\s*(?:[|+]\s*:?-{2,}:?\s*)*\|?\s*$")
+_BORDER = re.compile(r"[ \t]*\+-[-+]+\+[ \t\r]*$")
+_RULE = re.compile(r"\s*[|+]?\s*:?-{2,}:?\s*(?:[|+]\s*:?-{2,}:?\s*)*[|+]?\s*$")
 _PIPED = re.compile(r"[^|]*")
 _CSV_CELL = {
     delimiter: re.compile(rf'[ \t]*"(?:[^"]|"")*"[ \t]*(?={re.escape(delimiter)}|$)|[^{re.escape(delimiter)}\n]*')
@@ -45,6 +46,9 @@ def tables(text: str) -> list[Table]:
     found: list[Table] = []
     index = 0
     while index < len(lines) - 1:
+        if _BORDER.match(text, *lines[index]) is not None:
+            index += 1  # the upper border of a table drawn like MySQL's
+            continue
         table, taken = _ruled(text, lines, index)
         if table is None:
             table, taken = _delimited(text, lines, index)

@@ -89,7 +89,7 @@ _THINGS = listed("""
     division office unit
 """)
 _STOP = listed("""
-    status type kind flag count verified valid validated at created updated modified version level score rating tier
+    q quarter status type kind flag count verified valid validated at created updated modified version level score rating tier
     amount balance currency country format length hash sha sha1 sha256 md5 digest checksum uuid guid source method
     provider brand network scheme expiry expiration expires exp issued issuer opened closed closing limit fee rate
     total sum avg min max percent pct ratio category class confirmed consent preference preferred enabled disabled
@@ -104,7 +104,7 @@ _STOP = listed("""
 _BARE_WORDS = listed("""
     col column field fld attr attribute value val var variable data datum item text txt key info misc arg param prop
     property entry element cell content payload body string str obj object record rec row result output out input x y
-    z a b c d e f g h k m n p q r s t u v w i j l o
+    z a b c d e f g h k m n p r s t u v w i j l o
 """)
 _PARTS = listed("""
     part segment piece first last prefix suffix area group serial bin head tail middle mid start end
@@ -223,7 +223,7 @@ def _identifier(has: frozenset[str], last: str) -> Meaning | None:
         return Meaning("CARD_SECURITY")
     if "pan" in has or ("card" in has and "name" not in has and _is_card(has, last)):
         return Meaning("CREDIT_CARD")
-    if "account" in has:
+    if "account" in has and "name" not in has and last not in _PERSON_ROLES:
         return _account(has, last)
     return None
 
@@ -231,6 +231,24 @@ def _identifier(has: frozenset[str], last: str) -> Meaning | None:
 def identifier(window: tuple[str, ...]) -> Meaning | None:
     """Return what the last word of a few words of prose names, together with those before it."""
     return _identifier(frozenset(window), window[-1])
+
+
+_FREE = listed("""
+    memo note notes comment comments description details detail narrative remark remarks message reason text body subject summary
+    content title msg purpose explanation instruction instructions transcript log output error prompt question answer terms
+    abstract feedback history line lines address snippet excerpt query sql command
+""")
+
+
+@lru_cache(maxsize=4096)
+def free_text(name: str) -> bool:
+    """Tell whether a key's values are written by people, and so may hold anything."""
+    return any(word in _FREE for word in words(name))
+
+
+def covers(name: str) -> bool:
+    """Tell whether every word of a capitalised phrase is one of the vocabulary: `Acct Holder` is a label and nobody's name."""
+    return all(word in _VOCABULARY for word in words(name))
 
 
 def is_stop(word: str) -> bool:
@@ -287,7 +305,7 @@ def _secret(has: frozenset[str], last: str) -> Meaning | None:
 def _contact(has: frozenset[str], last: str) -> Meaning | None:
     if "email" in has:
         return Meaning("EMAIL")
-    if "phone" in has:
+    if "phone" in has or (last == "number" and "contact" in has):
         return Meaning("PHONE")
     if "ip" in has and last in {"ip", "address"}:
         return Meaning("IP_ADDRESS")

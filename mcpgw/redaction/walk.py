@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mcpgw.core.errors import RedactionError
-from mcpgw.redaction import tables
+from mcpgw.redaction import markup, split, sql, tables
 from mcpgw.redaction.lists import listed
-from mcpgw.redaction.nodes import Blob, CsvQuoted, Node, Quoted, Spliced, Unit
+from mcpgw.redaction.nodes import Blob, CsvQuoted, Escaped, Node, Quoted, Spliced, Unit
 from mcpgw.redaction.paths import Rules
-from mcpgw.redaction.vocabulary import BARE, HARMLESS, UNKNOWN, Certainty, Meaning, meaning, words
+from mcpgw.redaction.vocabulary import BARE, HARMLESS, UNKNOWN, Certainty, Meaning, free_text, meaning, words
 
 _SCALAR = re.compile(r'"(?:[^"\\]|\\.)*"(\s*:)?|-?(?:\d[\d.eE+-]*|Infinity)|true|false|null|NaN')
 _OPENING = re.compile(r"[\[{]\s*[\"\[{\]}\-0-9tfn]")
@@ -30,7 +30,8 @@ _ENCODED = re.compile(r"(?:[A-Za-z0-9+/_-]{4}){4,}[A-Za-z0-9+/_-]{0,3}={0,2}")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){10,}")
 _PARAGRAPH = re.compile(r"\n[ \t\r]*\n")
 _NAMING = ("name", "key", "field", "label", "column", "attribute", "property", "parameter")
-_VALUED = ("value", "val", "content", "text", "data", "answer")
+_KINDS = ("type", "kind", "idtype", "id_type", "documenttype", "document_type", "attributetype", "system")
+_VALUED = ("value", "val", "content", "text", "data", "answer", "number", "no", "id", "idnumber", "id_number", "values")
 _LONGEST = 4000
 """Characters of prose that are judged in one piece."""
 _ATTEMPTS = 64
@@ -111,9 +112,12 @@ class Taker:
             m.entity in _PERSONAL and m.certainty is Certainty.SURE and value not in (None, "")
             for (_, m), (_, value) in zip(keyed, pairs, strict=True)
         )
-        for (key, told), (_, value) in zip(keyed, pairs, strict=True):
+        cut = split.pieces([value for _, value in pairs]) if len(pairs) > 1 else {}
+        for index, ((key, told), (_, value)) in enumerate(zip(keyed, pairs, strict=True)):
             if key in named:
                 told = self._meaning(named[key], place)
+            if index in cut and told.entity in ("", "?", "*") and told is not HARMLESS:
+                told = Meaning(cut[index])
             rows = header if header and _is_rows(value, len(header)) else ()
             if value.__class__ is bool or value is None:
                 yield value, None
@@ -136,8 +140,10 @@ class Taker:
                 yield name, None
             yield from self._rows(items[1:], tuple(items[0]), place, depth + 1, first=1)
             return
+        cut = split.pieces(items) if len(items) > 1 else {}
         for index, item in enumerate(items):
-            here = Place(place.key, place.meaning, path, (*place.steps, f"[{index}]"), place.personal)
+            told = Meaning(cut[index]) if index in cut and place.meaning in (BARE, UNKNOWN) else place.meaning
+            here = Place(place.key, told, path, (*place.steps, f"[{index}]"), place.personal)
             yield from self.json(item, here, depth + 1)
 
     def _rows(
@@ -156,11 +162,7 @@ class Taker:
         told = meaning(key)
         if (place.key and told.entity in ("", "?", "*")) or told.certainty is Certainty.MAYBE:
             outer = place.meaning
-            if (
-                outer.entity == "ADDRESS"
-                and told is not BARE
-                and not set(words(key)) & {"country", "type", "id", "verified", "status"}
-            ):
+            if outer.entity == "ADDRESS" and told is UNKNOWN:
                 return outer
             if place.key and place.key.casefold() not in _CONTAINERS:
                 both = meaning(f"{place.key} {key}")
@@ -197,7 +199,7 @@ class Taker:
             node = self._composite(text, place, depth, blobs)
             if node is not None:
                 return node
-        prose = not sure and (text.count(" ") > 2 or "\n" in text)
+        prose = not sure and (text.count(" ") > 2 or "\n" in text) and (place.meaning is not HARMLESS or free_text(place.key))
         if len(text) > _LONGEST:
             return self._pieces(text, 0, len(text), place)
         return self._unit(text, place, prose=prose)
@@ -207,7 +209,7 @@ class Taker:
         if blob is not None:
             return blob
         parts = list(self._documents(text, place, depth))
-        if not parts and "\n" not in text:
+        if not parts and "\n" not in text and not markup.MARKED_UP.search(text) and not sql.INSERT.search(text):
             return None
         if parts and len(parts) == 1 and not text[: parts[0][0]].strip() and not text[parts[0][1] :].strip():
             return Spliced(text, parts)
@@ -257,8 +259,13 @@ class Taker:
         return Spliced(text, parts)
 
     def _gap(self, text: str, start: int, end: int, place: Place) -> Iterator[tuple[int, int, Node]]:
+        if markup.MARKED_UP.search(text, start, end):
+            yield from self._markup(text, start, end, place)
+            return
         position = start
-        for table in tables.tables(text[start:end]):
+        for table in sorted([*tables.tables(text[start:end]), *sql.inserts(text[start:end])], key=lambda table: table.start):
+            if start + table.start < position:
+                continue
             yield from self._prose(text, position, start + table.start, place)
             yield from self._table(text, start, table, place)
             position = start + table.end
@@ -283,6 +290,22 @@ class Taker:
                     wrapped = self.string(text[start:end], here, 1)
                 if wrapped is not None:
                     yield start, end, wrapped
+
+    def _markup(self, text: str, offset: int, end: int, place: Place) -> Iterator[tuple[int, int, Node]]:
+        found = list(markup.stretches(text[offset:end]))
+        meanings = {stretch.key: meaning(stretch.key) if stretch.key else BARE for stretch in found}
+        personal = any(m.entity in _PERSONAL and m.certainty is Certainty.SURE for m in meanings.values())
+        for stretch in found:
+            start, stop = offset + stretch.start, offset + stretch.end
+            while text[start].isspace():
+                start += 1
+            while text[stop - 1].isspace():
+                stop -= 1
+            path = f"{place.path}:{_safe(stretch.key)}" if stretch.key else place.path
+            here = Place(stretch.key or place.key, meanings[stretch.key], path, (stretch.key,), personal)
+            node = self.string(text[start:stop], here, 1)
+            if node is not None:
+                yield start, stop, Escaped(node)
 
     def _prose(self, text: str, start: int, end: int, place: Place) -> Iterator[tuple[int, int, Node]]:
         position = start
@@ -431,12 +454,14 @@ def _column_name(name: Any) -> str:
 
 def _named_value(pairs: list[tuple[str, Any]]) -> dict[str, str]:
     """Return, for `{"field": "ssn", "value": "123…"}`, that `value` is to be read as `ssn`."""
-    if len(pairs) > 6:
+    if len(pairs) > 8:
         return {}
-    names = [value for key, value in pairs if key.casefold() in _NAMING and isinstance(value, str)]
-    if len(names) != 1:
+    names = [value for key, value in pairs if key.casefold() in _NAMING and isinstance(value, str) and len(value) <= 60]
+    kinds = [value for key, value in pairs if key.casefold() in _KINDS and isinstance(value, str) and len(value) <= 60]
+    told = [name for name in (*names, *kinds) if meaning(name).entity not in ("", "?", "*")] or names
+    if not told:
         return {}
-    return {key: names[0] for key, _ in pairs if key.casefold() in _VALUED}
+    return {key: told[0] for key, _ in pairs if key.casefold() in _VALUED and told[0] not in ("", key)}
 
 
 __all__ = ["BARE", "UNKNOWN", "Place", "Taker"]
