@@ -1,0 +1,274 @@
+"""Approvals as the desk sees them: every transition, every conflict, and the races between callers and processes."""
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import apsw
+import pytest
+from ledger_parts import HOUR_NS, Open, failed, opened, outcome, reply, settled, shown, spend, vote
+
+from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
+from mcpgw.core.model import Entry, Joined, Replay, Ruling, SettledAs, Verdict
+from mcpgw.ledger import Ledger, Query
+from mcpgw.ports import ApprovalState
+
+S = ApprovalState
+RULING = Ruling(rule_ids=("r1",), reason="because", policy_hash="ee" * 32)
+
+
+async def state(ledger: Ledger, approval_id: str = "a") -> ApprovalState:
+    (approval,) = await ledger.approval(approval_id)
+    return approval.state
+
+
+async def reach(ledger: Ledger, wanted: ApprovalState) -> None:
+    """Take the approval `a` into a state by the shortest way."""
+    await ledger.append(opened("a"))
+    if wanted is S.PENDING:
+        return
+    if wanted in (S.DENIED, S.EXPIRED):
+        await ledger.append(settled("a", SettledAs(wanted.value)))
+        return
+    await ledger.append(settled("a"))
+    if wanted is S.APPROVED:
+        return
+    intent = await ledger.append(spend("a"))
+    if wanted is S.DONE:
+        await ledger.append(outcome(intent))
+    if wanted is S.FAILED:
+        await ledger.append(outcome(intent, failed()))
+
+
+MOVES: dict[str, Callable[[], Entry]] = {
+    "vote": lambda: vote("a"),
+    "approve": lambda: settled("a"),
+    "deny": lambda: settled("a", SettledAs.DENIED),
+    "expire": lambda: settled("a", SettledAs.EXPIRED),
+    "spend": lambda: spend("a"),
+    "spend other facts": lambda: spend("a", digest="d2" * 32),
+    "open again": lambda: opened("a", key="another"),
+    "open the identical call": lambda: opened("b"),
+}
+ALLOWED: dict[tuple[ApprovalState, str], ApprovalState] = {
+    (S.PENDING, "vote"): S.PENDING,
+    (S.PENDING, "approve"): S.APPROVED,
+    (S.PENDING, "deny"): S.DENIED,
+    (S.PENDING, "expire"): S.EXPIRED,
+    (S.APPROVED, "spend"): S.SPENT,
+    (S.DENIED, "open the identical call"): S.DENIED,
+    (S.EXPIRED, "open the identical call"): S.EXPIRED,
+}
+STATES = (S.PENDING, S.APPROVED, S.SPENT, S.DONE, S.FAILED, S.DENIED, S.EXPIRED)
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("start", STATES)
+async def test_only_the_moves_of_the_table_are_made(start: ApprovalState, move: str, ledger: Ledger) -> None:
+    await reach(ledger, start)
+    size = len(await ledger.search(Query()))
+    if (start, move) in ALLOWED:
+        await ledger.append(MOVES[move]())
+        assert await state(ledger) is ALLOWED[start, move]
+        return
+    with pytest.raises(ApprovalConflict):
+        await ledger.append(MOVES[move]())
+    assert await state(ledger) is start
+    assert len(await ledger.search(Query())) == size, "a conflict must not leave a record"
+
+
+@pytest.mark.parametrize(
+    ("start", "move", "then"),
+    [
+        (S.PENDING, "vote", None),
+        (S.PENDING, "approve", None),
+        (S.PENDING, "deny", S.DENIED),
+        (S.PENDING, "expire", S.EXPIRED),
+        (S.APPROVED, "spend", None),
+        (S.APPROVED, "expire", S.EXPIRED),
+        (S.APPROVED, "open the identical call", S.APPROVED),
+    ],
+)
+async def test_after_the_deadline_nothing_is_approved_or_spent(
+    start: ApprovalState, move: str, then: ApprovalState | None, ledger: Ledger
+) -> None:
+    deadline_ns = time.time_ns() + (500_000_000 if start is S.APPROVED else 30_000_000)  # long enough to approve in
+    await ledger.append(opened("a", deadline_ns=deadline_ns))
+    if start is S.APPROVED:
+        await ledger.append(settled("a"))
+    await anyio.sleep((deadline_ns - time.time_ns()) / 1e9 + 0.001)
+    if then is None:
+        with pytest.raises(ApprovalConflict, match="deadline"):
+            await ledger.append(MOVES[move]())
+        assert await state(ledger) is start
+    else:
+        await ledger.append(MOVES[move]())
+        assert await state(ledger) is then
+    assert {a.id for a in await ledger.live("key")} <= {"b"}
+
+
+async def test_what_does_not_exist_cannot_be_voted_on_settled_or_spent(ledger: Ledger) -> None:
+    for entry in (vote("x"), settled("x"), spend("x")):
+        with pytest.raises(ApprovalConflict, match="no approval x"):
+            await ledger.append(entry)
+    assert await ledger.approval("x") == ()
+
+
+async def test_an_approval_is_read_back_with_all_its_facts(ledger: Ledger) -> None:
+    entry = opened("a", deadline_ns=time.time_ns() + HOUR_NS)
+    sealed = await ledger.append(entry)
+    await ledger.append(vote("a", "bob", Verdict.APPROVE, "looks right"))
+    (approval,) = await ledger.approval("a")
+    assert (approval.digest, approval.request_key, approval.deadline_ns) == (entry.digest, entry.request_key, entry.deadline_ns)
+    assert (approval.facts, approval.exact, approval.opened_ns) == (entry.facts, entry.exact, sealed.time_ns)
+    assert (approval.requester, approval.call_id) == ("https://idp.example#alice", entry.shown.call.id)
+    assert (approval.approvers, approval.quorum, approval.rule_ids) == (("group:managers",), 1, ("r1",))
+    (cast,) = approval.votes
+    assert (cast.voter, cast.verdict, cast.comment) == ("https://idp.example#bob", "approve", "looks right")
+    assert approval.done == ()
+
+
+@pytest.mark.parametrize("end", [S.DENIED, S.EXPIRED, S.SPENT])
+async def test_the_exact_arguments_are_overwritten_once_nobody_may_need_them(
+    end: ApprovalState, ledger: Ledger, folder: Path
+) -> None:
+    await reach(ledger, end)
+    (approval,) = await ledger.approval("a")
+    assert approval.exact == b""
+    with closing(apsw.Connection(str(folder / "data" / "ledger.db"))) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    assert opened("a").exact not in (folder / "data" / "ledger.db").read_bytes()
+
+
+@pytest.mark.parametrize("is_error", [False, True])
+async def test_a_done_approval_gives_the_recorded_reply_again(is_error: bool, ledger: Ledger) -> None:
+    await reach(ledger, S.APPROVED)
+    intent = await ledger.append(spend("a"))
+    given = reply("the result", is_error=is_error)
+    await ledger.append(outcome(intent, given))
+    (approval,) = await ledger.live("key")
+    (done,) = approval.done
+    assert (approval.state, done.approval_id, done.call_id) == (S.DONE, "a", intent.entry.shown.call.id)
+    assert (done.reply.kind, done.reply.payload, done.reply.manifest) == (given.kind, given.payload, given.manifest)
+    assert (done.reply.raw.digest, done.reply.raw.size, done.reply.raw.salt) == (given.raw.digest, given.raw.size, b"")
+    replay = await ledger.append(Replay(shown=shown(), done=done, ruling=RULING))
+    (record,) = await ledger.search(Query(after_seq=replay.seq - 1))
+    assert (record.index["kind"], record.index["outcome"]) == ("call.outcome", "tool_error" if is_error else "completed")
+
+
+async def test_an_outcome_is_recorded_even_if_its_approval_says_otherwise(ledger: Ledger) -> None:
+    await reach(ledger, S.APPROVED)
+    intent = await ledger.append(spend("a"))
+    await ledger.append(outcome(intent))
+    await ledger.append(outcome(intent, failed()))  # a second outcome of the same call changes no state
+    assert await state(ledger) is S.DONE
+
+
+async def test_a_call_whose_process_died_leaves_its_approval_indeterminate_until_an_outcome_says_more(
+    open_ledger: Open,
+) -> None:
+    async with open_ledger() as ledger:
+        await reach(ledger, S.APPROVED)
+        intent = await ledger.append(spend("a"))
+    async with open_ledger() as ledger:
+        assert await state(ledger) is S.INDETERMINATE
+        await ledger.append(outcome(intent))
+        assert await state(ledger) is S.DONE
+
+
+async def test_of_many_who_spend_at_once_one_wins(open_ledger: Open) -> None:
+    async with open_ledger() as one, open_ledger() as other:
+        await reach(one, S.APPROVED)
+        assert await raced([lambda where=where: where.append(spend("a")) for where in (one, other) * 10]) == 1
+        assert len(await one.search(Query(kind="call.intent"))) == 1
+
+
+async def test_of_many_who_settle_at_once_one_wins(open_ledger: Open) -> None:
+    async with open_ledger() as one, open_ledger() as other:
+        await reach(one, S.PENDING)
+        states = (SettledAs.APPROVED, SettledAs.DENIED, SettledAs.EXPIRED)
+        entries = [settled("a", state) for state in states]
+        assert await raced([lambda w=where, e=entry: w.append(e) for where in (one, other) for entry in entries]) == 1
+
+
+async def test_of_many_identical_calls_that_open_at_once_one_opens(open_ledger: Open) -> None:
+    async with open_ledger() as one, open_ledger() as other:
+        names = [(one, f"a{number}") for number in range(10)] + [(other, f"b{number}") for number in range(10)]
+        assert await raced([lambda w=where, n=name: w.append(opened(n)) for where, name in names]) == 1
+        assert len(await other.live("key")) == 1
+
+
+async def raced(moves: list[Callable[[], Awaitable[object]]]) -> int:
+    """Start all moves at once; return how many won. The others must have met a conflict."""
+    won = 0
+
+    async def run(move: Callable[[], Awaitable[object]]) -> None:
+        nonlocal won
+        try:
+            await move()
+        except ApprovalConflict:
+            return
+        won += 1
+
+    async with anyio.create_task_group() as tasks:
+        for move in moves:
+            tasks.start_soon(run, move)
+    return won
+
+
+async def test_approvals_are_listed_by_state_the_newest_first(ledger: Ledger) -> None:
+    for name in "abc":
+        await ledger.append(opened(name, key=name))
+    await ledger.append(settled("b"))
+    assert [approval.id for approval in await ledger.approvals()] == ["c", "b", "a"]
+    assert [approval.id for approval in await ledger.approvals([S.PENDING])] == ["c", "a"]
+    assert [approval.id for approval in await ledger.approvals([S.PENDING, S.APPROVED], limit=2)] == ["c", "b"]
+    await ledger.append(Joined(shown=shown(), approval_id="a", ruling=RULING))
+    assert [record.index["kind"] for record in await ledger.search(Query(approval_id="a"))] == ["call.held", "call.held"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["in this process", "through another connection"])
+async def test_a_waiter_learns_of_a_change_at_once(elsewhere: bool, open_ledger: Open) -> None:
+    async with open_ledger() as one, open_ledger() as other:
+        await reach(one, S.PENDING)
+        assert await state(one) is S.PENDING
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(one.changed, 60.0)
+                tasks.start_soon(one.changed, 60.0)
+                await anyio.wait_all_tasks_blocked()
+                await (other if elsewhere else one).append(settled("a"))
+
+
+async def test_a_change_between_reading_and_waiting_is_not_missed(open_ledger: Open) -> None:
+    async with open_ledger() as one, open_ledger() as other:
+        await reach(one, S.PENDING)
+        assert await state(one) is S.PENDING
+        await other.append(settled("a"))
+        with anyio.fail_after(5):
+            await one.changed(60.0)
+
+
+async def test_waiting_ends_with_its_timeout(ledger: Ledger) -> None:
+    with anyio.fail_after(5):
+        await ledger.changed(0.01)
+        await ledger.changed(0.0)
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE payloads SET salt = randomblob(32) WHERE slot = 'facts'", "was altered"),
+        ("DELETE FROM payloads WHERE slot = 'facts'", "is missing"),
+    ],
+)
+async def test_facts_that_were_changed_behind_the_gateway_are_not_shown(
+    statement: str, says: str, ledger: Ledger, folder: Path
+) -> None:
+    await reach(ledger, S.PENDING)
+    with closing(apsw.Connection(str(folder / "data" / "ledger.db"))) as db:
+        db.execute(statement)
+    with pytest.raises(LedgerUnavailable, match=says):
+        await ledger.approval("a")
