@@ -19,8 +19,8 @@ _RUNNERS = ("npx", "uvx")
 """Commands that fetch a package by name: the first argument that is no option, or the value of --package or --from."""
 _NO_PACKAGE = ("--python", "--with", "--index-url", "-c", "--call", "--registry")
 """Options of theirs whose value is something else."""
-_FLAG_NAME = re.compile(r"--?([A-Za-z][A-Za-z-]{0,30})(?:=|\Z)")
-"""An option's name, to name its secret's file by; what stands behind the equals sign may be a secret itself."""
+_OPTION = re.compile(r"--?([A-Za-z][A-Za-z-]{0,30})")
+"""An option's name, to name its secret's file by. It must end there: what follows may be a secret itself."""
 _TAIL = """
 # Rules for everything this server offers, and for single tools. Every key: docs/catalog.md
 # [defaults]
@@ -123,8 +123,8 @@ class _Mover:
         return self._move("url", url, lambda text: secret_shape(text, is_address=True))
 
     def argument(self, args: Sequence[str], position: int) -> str:
-        flags = (_FLAG_NAME.match(arg) for arg in (args[position], args[position - 1] if position else ""))
-        name = next((flag[1] for flag in flags if flag), f"arg{position}")
+        option = _OPTION.fullmatch(args[position].partition("=")[0]) or (position and _OPTION.fullmatch(args[position - 1]))
+        name = option[1] if option else f"arg{position}"
         flagged = flagged_secret(args, position)
         return self._move(name, args[position], lambda text: flagged or secret_shape(text))
 

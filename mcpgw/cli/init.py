@@ -4,7 +4,9 @@ import getpass
 import os
 import re
 import secrets
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -52,15 +54,20 @@ def init(
     made = initialise(folder, imports or [], origin=origin, force=force, make_keys=make_keys, create_api_key=create_first_key)
     for line in made.lines:
         print(line)
-    for line in _detected(made, list(well_known(Path.home(), Path.cwd()))):
+    for line in _detected(folder, made, list(well_known(Path.home(), Path.cwd()))):
         print(line)
     settings = open_folder(folder)
-    command = shutil.which("mcpgw") or "mcpgw"  # desktop clients do not have the shell's PATH
-    for paste in pastes(folder, f"{settings.public_url}/mcp", made.api_key or "YOUR_API_KEY", command):
+    for paste in pastes(folder, f"{settings.public_url}/mcp", made.api_key or "YOUR_API_KEY", _own_command()):
         print(f"\n--- {paste.title} ---\n{paste.text}")
     for line in _next_steps(folder, made):
         print(line)
     raise typer.Exit(1 if made.failures else 0)
+
+
+def _own_command() -> str:
+    """The command that this process was started by, in full: desktop clients do not have the shell's PATH."""
+    found = shutil.which(sys.argv[0]) if Path(sys.argv[0]).name == "mcpgw" else shutil.which("mcpgw")
+    return str(Path(found).absolute()) if found else "mcpgw"
 
 
 # --- the folder ----------------------------------------------------------------------------------------------------------
@@ -190,14 +197,14 @@ def _adopt(folder: Path, drafted: Draft, made: Made, *, force: bool) -> None:
 def _keep_secrets(folder: Path, drafted: Draft, made: Made, *, force: bool) -> bool:
     """Write the secrets that left the client's file, each readable by this user alone. False where one is in the way."""
     for file, value in drafted.secrets.items():
-        path = folder / "secrets" / file
+        path, content = folder / "secrets" / file, f"{value}\n".encode()
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        if path.exists() and not force and path.read_bytes() != value.encode():
+        if path.exists() and not force and path.read_bytes() != content:
             made.fail(
                 f"{drafted.name} was not imported: secrets/{file} is there with another content; remove it or use --force"
             )
             return False
-        _write_private(path, value.encode())
+        _write_private(path, content)
         made.say("made", f"secrets/{file}, moved out of the client's file")
     return True
 
@@ -249,7 +256,7 @@ def create_first_key(folder: Path) -> str:
 # --- words ---------------------------------------------------------------------------------------------------------------
 
 
-def _detected(made: Made, existing: Sequence[ClientFile]) -> Iterator[str]:
+def _detected(folder: Path, made: Made, existing: Sequence[ClientFile]) -> Iterator[str]:
     """Mention configurations of clients that hold servers and were not imported; nothing of them is taken unasked."""
     for client in existing:
         if client.path.resolve() in made.read:
@@ -259,11 +266,12 @@ def _detected(made: Made, existing: Sequence[ClientFile]) -> Iterator[str]:
         except (OSError, UnicodeDecodeError, CatalogError):
             continue  # it is only mentioned, so an unreadable one is nobody's problem here
         if count:
-            yield f"{'found':<9} {client.client} has {count} servers: mcpgw init --import '{client.path}'"
+            command = shlex.join(["mcpgw", "init", str(folder), "--import", str(client.path)])
+            yield f"{'found':<9} {client.client} has {count} servers: {command}"
 
 
 def _next_steps(folder: Path, made: Made) -> Iterator[str]:
-    at = f" -C {folder}" if folder != Path() else ""
+    at = f" -C {shlex.quote(str(folder))}" if folder != Path() else ""
     yield "\nNext:"
     if made.imported:
         yield f"  mcpgw catalog diff{at}      what the imported servers offer"

@@ -301,14 +301,14 @@ def test_secrets_behind_options_and_several_in_one_value_move_out() -> None:
         "--api-key",
         "${file:secrets/x.api-key}",
         "--token=${file:secrets/x.token}",
-        "${file:secrets/x.token.3} ${file:secrets/x.token.2}",
+        "${file:secrets/x.arg3.2} ${file:secrets/x.arg3}",
         "x",
     ]
     assert drafted.secrets == {
         "x.api-key": "one",
         "x.token": "two",
-        "x.token.2": "sk-abcdefghijklmnop5678",
-        "x.token.3": "sk-abcdefghijklmnop1234",
+        "x.arg3": "sk-abcdefghijklmnop5678",
+        "x.arg3.2": "sk-abcdefghijklmnop1234",
     }
 
 
