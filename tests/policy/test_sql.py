@@ -77,6 +77,7 @@ def test_what_stands_in_a_text(dialect: str, text: str, kinds: str) -> None:
         ("tsql", "SELECT 1 DELETE FROM t", "delete"),  # two statements to SQL Server, an alias to the parser
         ("tsql", "BEGIN DROP TABLE x END", "drop"),
         ("tsql", "IF 1 = 1 DROP TABLE x", "unknown"),
+        ("tsql", "IF 1 = 1 ALTER ROLE x ADD MEMBER y", "unknown"),
         ("tsql", "EXEC('DROP TABLE x')", "execute"),
         ("postgres", "DO $$ BEGIN DROP TABLE x; END $$", "do"),
         ("postgres", "CALL p()", "call"),
