@@ -15,52 +15,8 @@ from mcpgw.core.model import Refusal, RefusalCode
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.http import ROUTES, Access
 from tests.inbound.doors import World, identity, target
+from tests.inbound.raw import ACCEPT, call, modern, post, routing
 from tests.inbound.wire import MODERN, Live, bearer, listening
-
-ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
-ENVELOPE = {
-    "io.modelcontextprotocol/protocolVersion": MODERN,
-    "io.modelcontextprotocol/clientCapabilities": {},
-    "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "0"},
-}
-
-
-def modern(method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**(params or {}), "_meta": ENVELOPE}}
-
-
-def routing(method: str, name: str = "") -> dict[str, str]:
-    headers = {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}
-    return {**headers, "Mcp-Name": name} if name else headers
-
-
-def call(name: str, arguments: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
-    return modern("tools/call", {"name": name, "arguments": arguments or {}}), routing("tools/call", name)
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
-async def live(world: World) -> AsyncIterator[Live]:
-    async with listening(world) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-async def http(live: Live) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(live.url, timeout=aiohttp.ClientTimeout(total=10)) as session:
-        yield session
-
-
-async def post(http: aiohttp.ClientSession, body: Any, headers: dict[str, str] | None = None, path: str = "/mcp") -> Any:
-    """POST as alice; return status, JSON body and headers."""
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    async with http.post(path, data=data, headers={**ACCEPT, **bearer("alice-key"), **(headers or {})}) as response:
-        text = await response.text()
-        return response.status, json.loads(text) if text.startswith("{") else text, response.headers
 
 
 async def test_every_route_of_the_app_is_in_the_table_and_asks_for_an_identity_unless_it_is_public(
@@ -85,9 +41,7 @@ async def test_every_route_of_the_app_is_in_the_table_and_asks_for_an_identity_u
                     assert response.status in (200, 404), (method, door.path)
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/mcp/", "/mcp/x", "/sse/", "/messages", "/docs", "/openapi.json", "/admin", "/%6dcp/"]
-)
+@pytest.mark.parametrize("path", ["/", "/mcp/", "/mcp/x", "/sse/", "/messages", "/docs", "/openapi.json", "/admin", "/%6dcp/"])
 async def test_what_is_not_in_the_table_does_not_exist(http: aiohttp.ClientSession, path: str) -> None:
     async with http.get(path, headers=bearer("alice-key")) as response:
         assert response.status == 404

@@ -1,0 +1,121 @@
+"""A session belongs to the identity that opened it; for anybody else it does not exist."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import aiohttp
+import anyio
+import pytest
+
+from mcpgw.inbound.config import InboundConfig
+from tests.inbound.doors import World, identity
+from tests.inbound.raw import ACCEPT, INITIALIZE, legacy, modern, post, routing
+from tests.inbound.wire import bearer, listening
+
+
+async def open_session(http: aiohttp.ClientSession, key: str = "alice-key") -> dict[str, str]:
+    status, answer, headers = await post(http, INITIALIZE, key=key)
+    assert status == 200 and answer["result"]["protocolVersion"] == "2025-11-25"
+    session = {"Mcp-Session-Id": headers["Mcp-Session-Id"], "MCP-Protocol-Version": "2025-11-25"}
+    assert (await post(http, legacy("notifications/initialized", request_id=None), session, key=key))[0] == 202
+    return session
+
+
+async def test_another_identity_finds_no_such_session(world: World, http: aiohttp.ClientSession) -> None:
+    session = await open_session(http)
+    nobodys = {**session, "Mcp-Session-Id": "0" * 32}
+    ask = legacy("tools/call", {"name": "bank__echo"})
+    stolen = await post(http, ask, session, key="bob-key")
+    unknown = await post(http, ask, nobodys, key="bob-key")
+    assert stolen[:2] == unknown[:2]
+    assert stolen[0] == 404
+    assert [entry.principal for entry in world.rejections()] == ["test#bob"] * 2
+    for method in ("GET", "DELETE"):
+        async with http.request(method, "/mcp", headers={**ACCEPT, **bearer("bob-key"), **session}) as response:
+            assert response.status == 404
+    assert (await post(http, ask, session))[1]["result"]["content"][0]["text"] == "{}"
+    assert [call.identity.subject for call in world.upstreams.calls] == ["alice"]
+
+
+async def test_the_same_person_through_another_agent_is_another_owner(world: World, http: aiohttp.ClientSession) -> None:
+    session = await open_session(http)
+    world.keys.keys["agent-key"] = replace(identity("alice"), actors=("agent-7",))
+    assert (await post(http, legacy("tools/list"), session, key="agent-key"))[0] == 404
+
+
+async def test_a_session_id_is_recorded_as_its_hash(world: World, http: aiohttp.ClientSession) -> None:
+    session = await open_session(http)
+    await post(http, legacy("tools/call", {"name": "bank__echo"}), session)
+    [call] = world.upstreams.calls
+    assert len(call.origin.session) == 16
+    assert session["Mcp-Session-Id"] not in repr(world.journal.entries)
+
+
+async def test_before_the_handshake_nothing_is_answered(world: World, http: aiohttp.ClientSession) -> None:
+    _, _, headers = await post(http, legacy("tools/list"))
+    assert "Mcp-Session-Id" not in headers or world.upstreams.calls == []
+    status, answer, _ = await post(http, legacy("tools/list"), {"MCP-Protocol-Version": "2025-11-25"})
+    assert status == 400 and "error" in answer
+
+
+async def test_the_number_of_sessions_is_bounded() -> None:
+    world = World(config=InboundConfig(version="1", max_sessions=2))
+    async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
+        for _ in range(2):
+            await open_session(http)
+        assert (await post(http, INITIALIZE))[0] == 503
+
+
+async def test_subscriptions_are_bounded(world: World) -> None:
+    world = World(config=InboundConfig(version="1", max_sessions=1))
+    async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
+        ask = modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+        headers = {**ACCEPT, **bearer("alice-key"), **routing("subscriptions/listen")}
+        async with http.post("/mcp", json=ask, headers=headers) as first:
+            assert first.status == 200
+            await first.content.readline()
+            _, answer, _ = await post(http, ask, routing("subscriptions/listen"))
+            assert answer["error"]["message"] == "Too many open subscriptions"
+
+
+@asynccontextmanager
+async def sse(http: aiohttp.ClientSession, key: str) -> AsyncIterator[tuple[str, aiohttp.StreamReader]]:
+    """Open a legacy SSE stream; yield the path to post to, and the stream."""
+    async with http.get("/sse", headers={**bearer(key), "Accept": "text/event-stream"}) as response:
+        assert response.status == 200
+        yield json.loads(f'"{await event(response.content)}"'), response.content
+
+
+async def event(stream: aiohttp.StreamReader) -> str:
+    while True:
+        line = (await stream.readline()).decode().strip()
+        if line.startswith("data: "):
+            return line.removeprefix("data: ")
+
+
+async def test_an_sse_session_belongs_to_whoever_opened_its_stream(world: World, http: aiohttp.ClientSession) -> None:
+    with anyio.fail_after(10):
+        async with sse(http, "alice-key") as (path, stream):
+            assert (await post(http, INITIALIZE, path=path, key="bob-key"))[0] == 404
+            assert (await post(http, INITIALIZE, path=path))[0] == 202
+            assert json.loads(await event(stream))["result"]["serverInfo"]["name"] == "mcpgw"
+            assert (await post(http, legacy("notifications/initialized", request_id=None), path=path))[0] == 202
+            ask = legacy("tools/call", {"name": "bank__echo"})
+            assert (await post(http, ask, path=path, key="bob-key"))[0] == 404
+            assert (await post(http, ask, path=path))[0] == 202
+            assert "result" in json.loads(await event(stream))
+    assert [(call.identity.subject, call.origin.transport) for call in world.upstreams.calls] == [("alice", "sse")]
+
+
+async def test_a_standing_stream_ends_when_its_credential_is_revoked() -> None:
+    world = World(config=InboundConfig(version="1", recheck_s=0.05))
+    async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
+        with anyio.fail_after(10):
+            async with sse(http, "alice-key") as (_, stream):
+                del world.keys.keys["alice-key"]
+                with pytest.raises(aiohttp.ClientPayloadError):
+                    while await stream.readline():
+                        pass
+                    raise aiohttp.ClientPayloadError("ended in order")
