@@ -140,6 +140,7 @@ def test_names_tell_secrets_by_their_last_word(name: str, tells: bool) -> None:
         ("-----BEGIN RSA PRIVATE KEY-----\nAAAA", "private key"),
         ("Bearer abcdef123", "login header"),
         ("redis://:hunter2@cache/0", "address with a password"),
+        ("https://u:sk-abcdefghijklmnop1234@h/", "known kind"),
         ("9f86d081884c7d659a2feaa0c55ad015", "looks random"),
         ("q8Zr1Xw0bT5vKp2LmN7sYd4H", "looks random"),
         ("mcp-server-time-production-2", ""),

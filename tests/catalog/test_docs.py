@@ -1,0 +1,45 @@
+"""docs/catalog.md lists every key there is, and none that is not; its examples load."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from mcpgw.catalog import keys
+from mcpgw.catalog.keys import Kind
+from mcpgw.catalog.load import read_entry
+
+PAGE = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text()
+TABLES: dict[str, Mapping[str, Kind]] = {
+    "## Keys of a file": keys.SERVER,
+    "### A server that the gateway starts (`stdio`)": keys.STDIO,
+    "### A server that the gateway calls (`http`, `sse`)": keys.REMOTE,
+    "## Rules: `[defaults]` and `[tools.NAME]`": keys.TOOL,
+    "### `redaction`": keys.REDACTION,
+    "### `annotations`": keys.ANNOTATIONS,
+}
+
+
+def section(heading: str) -> str:
+    return re.split(r"^#+ ", PAGE.partition(f"{heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+@pytest.mark.parametrize(("heading", "table"), TABLES.items(), ids=[*TABLES])
+def test_every_key_is_documented_and_every_documented_key_exists(heading: str, table: Mapping[str, Kind]) -> None:
+    assert set(re.findall(r"^\| `(\w+)` \|", section(heading), re.MULTILINE)) == set(table)
+
+
+def test_the_keys_that_defaults_lack_stand_in_a_table_of_their_own() -> None:
+    common, _, only_tools = section("## Rules: `[defaults]` and `[tools.NAME]`").partition("Only in `[tools.NAME]`:")
+
+    assert set(re.findall(r"^\| `(\w+)` \|", common, re.MULTILINE)) == set(keys.DEFAULTS)
+    assert set(re.findall(r"^\| `(\w+)` \|", only_tools, re.MULTILINE)) == set(keys.TOOL) - set(keys.DEFAULTS)
+
+
+def test_the_examples_load() -> None:
+    (example,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+    entry = read_entry("catalog/bank.toml", "bank", example)
+
+    assert entry.tools["transfer"].masking.columns == ("ssn", "iban")
