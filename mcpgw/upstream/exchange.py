@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 _NOTICE_BACKLOG = 1_000
 """Notices of one call that may wait for a slow client; later ones are dropped, because progress is not worth memory."""
 
+_ABANDONED = 1_000
+
 
 class Exchange:
     """One request under way: notices in order, then exactly one outcome; the first counts."""
@@ -73,7 +75,8 @@ class Correlator:
         """Sends a message that nobody waits for; must not block."""
         self._on_list_changed = on_list_changed
         self._open: dict[int, Exchange] = {}
-        self._abandoned: set[int] = set()
+        self._abandoned: deque[int] = deque(maxlen=_ABANDONED)
+        """Ids that may still be answered, though nobody waits any more."""
         self._lost_because = ""
         self._lost = anyio.Event()
 
@@ -89,7 +92,7 @@ class Correlator:
         self._open.pop(exchange.ask.id, None)
         if exchange.settled or not exchange.sent:
             return
-        self._abandoned.add(exchange.ask.id)
+        self._abandoned.append(exchange.ask.id)
         if exchange.ask.cancellable and not self._lost_because:
             params = {"requestId": exchange.ask.id, "reason": "The caller is gone or its time is over."}
             self._post({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
@@ -129,7 +132,7 @@ class Correlator:
         if exchange is not None:
             exchange.settle(message.reply)
         elif message.id in self._abandoned:
-            self._abandoned.discard(message.id)
+            self._abandoned.remove(message.id)
         else:
             logger.warning("upstream %s: dropped a second or unasked response", self._name)
 

@@ -23,6 +23,8 @@ SIDE_POST_S = 10.0
 """For messages that nobody waits for: cancellations, and answers to the server's questions."""
 RESUMPTIONS = 3
 """How often in a row an answer stream is taken up again without bringing anything new."""
+FORGOT = "forgot the gateway's session"
+"""HTTP 404 by the specification; many servers in TypeScript answer 400, with an error that names no request."""
 TROUBLES = 3
 """Exchanges that broke below HTTP in a row, after which the server counts as down and is negotiated anew."""
 
@@ -101,25 +103,41 @@ class HttpWire:
         session_id = "" if ask.method == "initialize" else self._session_id
         headers = self._headers(session_id) | dict(ask.headers)
         with self._mapped_errors():
-            async with self._client.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
-                if response.status == 404 and session_id:
-                    raise SessionExpired(self._says("forgot the gateway's session (HTTP 404)"), session_id)
-                reply = await self._read(ask, response)
-                if ask.method == "initialize":
-                    self._session_id = response.headers.get("Mcp-Session-Id", "")
+            response = await self._client.post(self._url, data=body, headers=headers, allow_redirects=False)
+            whole = False
+            try:
+                reply = await self._read(ask, response, session_id)
+                whole = True
+            finally:
+                self._let_go(response, whole=whole)
+        if ask.method == "initialize":
+            self._session_id = response.headers.get("Mcp-Session-Id", "")
         self._troubles = 0
         return reply
 
-    async def _read(self, ask: Ask, response: aiohttp.ClientResponse) -> RawReply:
+    def _let_go(self, response: aiohttp.ClientResponse, *, whole: bool) -> None:
+        """Give the connection back; an event stream ends only just after its answer, which should not cost a connection."""
+        if not whole:
+            response.close()
+        elif response.content.at_eof() or self._lost_because:
+            response.release()
+        else:
+            self._tasks.start_soon(_see_end, response)
+
+    async def _read(self, ask: Ask, response: aiohttp.ClientResponse, session_id: str) -> RawReply:
+        if session_id and response.status == 404:
+            raise SessionExpired(self._says(FORGOT), session_id)
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise UpstreamError(self._says("sent a compressed answer that was not asked for"), sent=True)
         if response.status == 200 and response.content_type == "text/event-stream":
             return await self._read_stream(ask, response)
         if response.content_type == "application/json" and response.status != 202:
-            return await self._read_json(ask, response)
+            return await self._read_json(ask, response, session_id)
+        if session_id and response.status == 400:
+            raise SessionExpired(self._says(FORGOT), session_id)
         raise UpstreamError(self._says(refusal(response.status)), sent=True)
 
-    async def _read_json(self, ask: Ask, response: aiohttp.ClientResponse) -> RawReply:
+    async def _read_json(self, ask: Ask, response: aiohttp.ClientResponse, session_id: str) -> RawReply:
         try:
             message = decode(await self._body(response))
         except Malformed as problem:
@@ -128,6 +146,8 @@ class HttpWire:
         match message:
             case Response(id=ask.id, reply=reply):
                 return reply
+            case Stray() if session_id and response.status == 400:
+                raise SessionExpired(self._says(FORGOT), session_id)
             case Stray(reply=reply) if not response.ok:  # an error raised before the request's id was read
                 return reply
             case _:
@@ -202,9 +222,13 @@ class HttpWire:
 
     async def listen(self) -> None:
         pause_s = 1.0
+        offered = False
         while not self._lost_because:
+            began = anyio.current_time()
             try:
-                status = await self._listen_once()
+                if not await self._listen_once(offered):
+                    return
+                offered = True
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 self.lose(unreachable(error))
                 return
@@ -212,25 +236,24 @@ class HttpWire:
                 raise
             except (aiohttp.ClientError, OSError, UpstreamError) as error:
                 logger.info("upstream %s: its notification stream broke off (%s)", self._name, type(error).__name__)
-                status = 0
-            if status in (400, 404, 405, 501):  # section "Listening for Messages": 405 where it offers no such stream
-                return
-            pause_s = 1.0 if status == 200 else min(pause_s * 2, 60.0)
+            pause_s = 1.0 if anyio.current_time() - began > 60.0 else min(pause_s * 2, 60.0)
             await anyio.sleep(pause_s)
 
-    async def _listen_once(self) -> int:
+    async def _listen_once(self, offered: bool) -> bool:
+        """Read the stream to its end; False where the server offers none. `offered`: it did before."""
         session_id = self._session_id
         headers = self._headers(session_id) | {"Accept": "text/event-stream"}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect_s, sock_read=self._limits.stream_idle_s)
         async with self._client.get(self._url, headers=headers, allow_redirects=False, timeout=timeout) as response:
-            if response.status == 404 and session_id:
-                raise SessionExpired(self._says("forgot the gateway's session (HTTP 404)"), session_id)
-            if response.status == 200 and response.content_type == "text/event-stream":
-                parser = SseParser(self._limits.reply_bytes)
-                async for chunk in response.content.iter_any():
-                    for message in self._parsed(parser, chunk):
-                        self._unrelated(message)
-            return response.status
+            if response.status in (400, 404) and session_id and offered:
+                raise SessionExpired(self._says(FORGOT), session_id)
+            if response.status != 200 or response.content_type != "text/event-stream":
+                return offered and response.status >= 500  # a proxy's trouble passes
+            parser = SseParser(self._limits.reply_bytes)
+            async for chunk in response.content.iter_any():
+                for message in self._parsed(parser, chunk):
+                    self._unrelated(message)
+            return True
 
     async def end_session(self) -> None:
         """Tell a legacy server that its session is over; it may refuse."""
@@ -241,7 +264,8 @@ class HttpWire:
                 pass
 
     def _aside(self, message: dict[str, Json]) -> None:
-        self._tasks.start_soon(self._post_aside, message)
+        if not self._lost_because:  # else there is no task left to do it
+            self._tasks.start_soon(self._post_aside, message)
 
     async def _post_aside(self, message: Mapping[str, Json]) -> None:
         """Post a message that has no answer. That it got lost is for the log: nobody waits for it."""
@@ -290,6 +314,21 @@ class HttpWire:
 
     def _says(self, what: str) -> str:
         return f"The upstream server {self._name!r} {what}."
+
+
+async def _see_end(response: aiohttp.ClientResponse) -> None:
+    """Read what is left of an answered stream, if it ends soon, so that its connection can be used again."""
+    size = 0
+    try:
+        with anyio.move_on_after(1.0):
+            async for chunk in response.content.iter_any():
+                size += len(chunk)
+                if size > 65_536:
+                    break
+    except aiohttp.ClientError:
+        pass  # the answer is here already
+    finally:
+        response.release()  # closes the connection unless the stream has ended
 
 
 @asynccontextmanager

@@ -29,6 +29,8 @@ OnStatus = Callable[[ServerStatus], Awaitable[None]]
 
 _SHORTEST_REFRESH_S = 30.0
 """A server that says its lists keep for less is not asked more often."""
+_CALM_S = 0.5
+"""Between two readings of the lists, however often the server says that they changed."""
 _UNREADABLE = 3
 """Attempts to read the lists again that failed in a row, after which an idle server counts as down."""
 
@@ -193,6 +195,7 @@ class Upstream:
             try:
                 ttl_s = await self._read_lists(conversation)
                 failures = 0
+                await anyio.sleep(_CALM_S)
             except GatewayError as error:
                 failures += 1
                 logger.warning("upstream %s: its lists could not be read again: %s", self.name, error)

@@ -148,6 +148,7 @@ class SseWire:
             exchange.settle(UpstreamError(f"The upstream server {self._name!r} {problem}.", sent=sent))
 
     def _aside(self, message: dict[str, Json]) -> None:
+        """Called by the correlator, which does not once the wire is lost."""
         self._tasks.start_soon(self._post, self._encoded(message), None)
 
     def _encoded(self, message: Mapping[str, Json]) -> bytes:

@@ -203,14 +203,19 @@ def environment(config: StdioServer) -> dict[str, str]:
 def _command(name: str, config: StdioServer, env: Mapping[str, str]) -> list[str]:
     """Return the command line, wrapped on Linux so that the kernel ends the child with the gateway.
 
+    A command with a slash is relative to `cwd`; one without is looked for on the child's PATH.
+
     Raises:
         UpstreamError: there is no such program.
     """
-    program = shutil.which(config.command, path=env.get("PATH", os.defpath))
-    if program is None and not (Path(config.cwd) / config.command).is_file():
+    if os.sep in config.command:
+        program = shutil.which(Path(config.cwd, config.command).absolute())
+    else:
+        program = shutil.which(config.command, path=env.get("PATH", os.defpath))
+    if program is None:
         message = f"The upstream server {name!r} cannot be started: its command is not installed or not on PATH."
         raise UpstreamError(message, sent=False, hint=f"Install {config.command!r}, or correct `command` in the catalog.")
-    command = [program or config.command, *config.args]
+    command = [program, *config.args]
     if sys.platform != "linux" or not sys.executable:
         return command
     return [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *command]

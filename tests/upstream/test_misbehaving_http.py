@@ -178,6 +178,40 @@ async def test_a_forgotten_session_is_begun_anew_once_and_what_was_not_processed
         assert len(server.asked("tools/call")) == 1 + 5 + 5
 
 
+async def test_a_server_that_answers_400_for_a_forgotten_session_is_understood_too() -> None:
+    """As servers on the TypeScript SDK do after a restart."""
+
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> None:
+        if request.headers["mcp-session-id"] != server.session:
+            error = {"code": -32000, "message": "Bad Request: No valid session ID provided"}
+            write(writer, "400 Bad Request", json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode())
+        else:
+            reply(request, writer, {"content": [{"type": "text", "text": server.session}]})
+
+    async with serving(RawHttp(handler, session="one")) as server, pool_of(http(server.url)) as world:
+        server.session = "two"
+        assert texts(await world.call("t")) == ["two"]
+        assert len(server.asked("initialize")) == 2
+
+
+async def test_an_answer_on_an_event_stream_does_not_cost_its_connection() -> None:
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> None:
+        ports.add(writer.get_extra_info("peername")[1])
+        body = event({"jsonrpc": "2.0", "id": request.body["id"], "result": {"content": []}})
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(f"{len(body):x}\r\n".encode() + body + b"\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.write(b"0\r\n\r\n")
+
+    ports: set[int] = set()
+    async with serving(RawHttp(handler, modern=True)) as server, pool_of(http(server.url)) as world:
+        for _ in range(3):
+            await world.call("t")
+            await anyio.sleep(0.1)
+    assert len(ports) == 1
+
+
 async def test_a_session_that_is_forgotten_again_and_again_is_an_error_and_not_a_loop() -> None:
     async def handler(_: Request, writer: asyncio.StreamWriter) -> None:
         write(writer, "404 Not Found", b"")
