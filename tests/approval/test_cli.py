@@ -1,0 +1,214 @@
+"""`mcpgw approvals` in a real folder: real keys, the real ledger, the person at the keyboard."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anyio
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from mcpgw.app import convert
+from mcpgw.approval import NotEntitled
+from mcpgw.cli.approvals import approvals, as_table, span
+from mcpgw.cli.common import open_folder, open_gateway_store, record_event
+from mcpgw.cli.init import initialise, make_keys
+from mcpgw.core.errors import ApprovalConflict, AuthenticationError
+from mcpgw.core.model import IdentityKind, Patience, Waiting
+from mcpgw.identity.administration import create_key
+from mcpgw.identity.api_keys import ApiKeys
+from mcpgw.identity.key_record import new_key
+from mcpgw.ports import Approval, ApprovalState
+from tests.approval.world import ALICE, ARGUMENTS, HOLD, Witness, World
+
+GROUP = "payments-leads"
+
+
+@dataclass
+class Folder:
+    """A working folder, the keys of its people, and one held call."""
+
+    path: Path
+    keys: dict[str, str]
+    approval_id: str = ""
+
+    def run(self, *words: str, by: str = "bob", answer: str = "") -> Result:
+        env = {"MCPGW_API_KEY": self.keys[by], "COLUMNS": "200"}
+        return CliRunner().invoke(approvals, [*words, "-C", str(self.path)], env=env, input=answer)
+
+    def approval(self) -> Approval:
+        async def read() -> Approval:
+            async with open_gateway_store(self.path) as store:
+                return (await store.ledger.approval(self.approval_id))[0]
+
+        return anyio.run(read)
+
+    def hold(self, arguments: dict[str, object]) -> None:
+        async def settle() -> None:
+            async with open_gateway_store(self.path) as store:
+                shown = World().call(replace(ALICE, actors=("agent-7",)), arguments=arguments)
+                answer = await store.desk.settle(shown, HOLD, Patience(budget_s=0.0), Witness())
+                assert isinstance(answer, Waiting)
+                self.approval_id = answer.approval_id
+
+        anyio.run(settle)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    initialise(tmp_path, [], origin="bank.example/mcpgw", force=False, make_keys=make_keys, create_api_key=lambda _: "")
+    settings = open_folder(tmp_path)
+    store = ApiKeys(settings.keys_dir / convert.API_KEYS)
+    keys = {}
+    people = [
+        ("bob", IdentityKind.HUMAN, GROUP),
+        ("mallory", IdentityKind.HUMAN, "marketing"),
+        ("bot", IdentityKind.AGENT, GROUP),
+    ]
+    for subject, kind, group in [*people, ("alice", IdentityKind.HUMAN, GROUP)]:
+        made = new_key(subject=subject, kind=kind, groups=(group,), expires=0, now=int(time.time()))
+        create_key(store, made, lambda event: record_event(settings, event))
+        keys[subject] = made.text
+    folder = Folder(tmp_path, keys)
+    folder.hold(dict(ARGUMENTS))
+    return folder
+
+
+def test_an_approver_sees_the_list_looks_and_approves(folder: Folder) -> None:
+    listed = folder.run("list")
+    assert listed.exit_code == 0
+    assert folder.approval_id in listed.stdout
+    assert "bank__transfer" in listed.stdout
+    assert "big-transfer" in listed.stdout
+    assert "in 59m" in listed.stdout
+
+    approved = folder.run("approve", folder.approval_id, "-m", "rang the customer", answer="y\n")
+    assert approved.exit_code == 0, approved.output
+    assert '"to": "DE89 3704 0044 0532 0130 00"' in approved.stdout
+    assert "through agent-7" in approved.stdout
+    assert "it is approved, 1 of 1 approved." in approved.stdout
+    approval = folder.approval()
+    assert approval.state is ApprovalState.APPROVED
+    assert [(vote.verdict, vote.comment) for vote in approval.votes] == [("approve", "rang the customer")]
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", ""])
+def test_nothing_is_approved_without_a_yes(folder: Folder, answer: str) -> None:
+    assert folder.run("approve", folder.approval_id, answer=answer).exit_code == 1
+    assert folder.approval().votes == ()
+
+
+def test_with_yes_nobody_is_asked_and_the_arguments_are_printed_all_the_same(folder: Folder) -> None:
+    done = folder.run("approve", folder.approval_id, "--yes")
+    assert done.exit_code == 0
+    assert '"amount": 12500' in done.stdout
+    assert folder.approval().state is ApprovalState.APPROVED
+
+
+def test_a_denial_needs_no_look(folder: Folder) -> None:
+    done = folder.run("deny", folder.approval_id, "--comment", "wrong account")
+    assert done.exit_code == 0
+    assert "it is denied" in done.stdout
+    assert "DE89" not in done.stdout
+    assert folder.run("list").stdout.strip().startswith("id")
+    assert folder.approval_id not in folder.run("list").stdout
+    shown = folder.run("show", folder.approval_id).stdout
+    assert "the exact ones are erased" in shown
+    assert "deny (wrong account)" in shown
+    assert folder.approval_id in folder.run("list", "--all").stdout
+
+
+@pytest.mark.parametrize(("who", "error"), [("alice", NotEntitled), ("mallory", NotEntitled), ("bot", AuthenticationError)])
+@pytest.mark.parametrize("verb", ["approve", "deny"])
+def test_the_cli_is_no_side_door(folder: Folder, who: str, error: type[Exception], verb: str) -> None:
+    """Alice asked for the call; her key is of another issuer than her login was, which does not make her another person."""
+    done = folder.run(verb, folder.approval_id, *(["--yes"] if verb == "approve" else []), by=who)
+    assert isinstance(done.exception, error)
+    assert folder.approval().votes == ()
+
+
+def test_a_stranger_sees_nothing(folder: Folder) -> None:
+    assert folder.approval_id not in folder.run("list", "--all", by="mallory").stdout
+    shown = folder.run("show", folder.approval_id, by="mallory")
+    assert isinstance(shown.exception, NotEntitled)
+    assert "DE89" not in shown.output
+
+
+def test_a_second_verdict_is_refused(folder: Folder) -> None:
+    folder.run("deny", folder.approval_id)
+    assert isinstance(folder.run("deny", folder.approval_id).exception, ApprovalConflict)
+
+
+def test_programs_get_json(folder: Folder) -> None:
+    (line,) = folder.run("list", "--json").stdout.splitlines()
+    listed = json.loads(line)
+    assert listed["id"] == folder.approval_id
+    assert listed["clean_arguments"]["to"] == "<IBAN>"
+    assert (listed["state"], listed["quorum"], listed["votes"], listed["actors"]) == ("pending", 1, [], ["agent-7"])
+    shown = json.loads(folder.run("show", folder.approval_id, "--json").stdout)
+    assert shown["arguments"] == ARGUMENTS
+    assert shown["exact"] is True
+    assert len(shown["shown"]) == 64
+
+
+def test_what_deceives_is_shown_escaped_and_markup_is_not_obeyed(folder: Folder) -> None:
+    folder.hold({"to": "p\u0430ypal", "memo": "[red]x[/red] :warning: \u202e\x1b[2J"})
+    shown = folder.run("show", folder.approval_id).stdout
+    assert '"memo": "[red]x[/red] :warning: \\u202e\\u001b[2J"' in shown
+    assert '"to": "p\\u0430ypal"' in shown
+    assert "U+0430 CYRILLIC SMALL LETTER A, once" in shown
+    assert all(char.isprintable() or char == "\n" for char in shown)
+
+
+def test_a_comment_that_is_too_long_is_refused_before_anything_is_shown(folder: Folder) -> None:
+    done = folder.run("approve", folder.approval_id, "--yes", "-m", "x" * 2_001)
+    assert done.exit_code == 2
+    assert "DE89" not in done.output
+
+
+def test_a_key_in_a_file_outweighs_the_environment(folder: Folder) -> None:
+    key_file = folder.path / "bob.key"
+    key_file.write_text(folder.keys["bob"])
+    command = [
+        sys.executable,
+        "-m",
+        "mcpgw",
+        "approvals",
+        "list",
+        "--json",
+        "--key-file",
+        str(key_file),
+        "-C",
+        str(folder.path),
+    ]
+    env = {**os.environ, "MCPGW_API_KEY": folder.keys["mallory"]}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["id"] == folder.approval_id
+    without = subprocess.run(
+        [*command[:5], "-C", str(folder.path)], capture_output=True, text=True, env=env | {"MCPGW_API_KEY": ""}
+    )
+    assert without.returncode == 1
+    assert "MCPGW_API_KEY is not set" in without.stderr
+
+
+def test_a_row_of_an_overdue_approval_says_so(folder: Folder) -> None:
+    approval = folder.approval()
+    console = Console(width=200, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(as_table([approval], approval.deadline_ns))
+    assert "passed" in capture.get()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "0s"), (0, "0s"), (59, "59s"), (60, "1m"), (3_599, "59m"), (3_600, "1h 00m"), (7_500, "2h 05m"), (100_000, "1d 3h")],
+)
+def test_lengths_of_time_are_for_people(seconds: int, text: str) -> None:
+    assert span(seconds * 1_000_000_000) == text
