@@ -11,7 +11,7 @@ from mcpgw.redaction.linear import compiled
 from mcpgw.redaction.lists import listed
 from mcpgw.redaction.memory import remember
 from mcpgw.redaction.nodes import Unit
-from mcpgw.redaction.vocabulary import BARE, HARMLESS, Certainty, Meaning, meaning
+from mcpgw.redaction.vocabulary import BARE, HARMLESS, Certainty, Meaning, covers, meaning
 
 KEY_DETECTOR = "key@1"
 SAME_DETECTOR = "same-value@1"
@@ -24,8 +24,8 @@ class Namer(Protocol):
         """Return the findings in each prose text."""
         ...
 
-    def are_people(self, values: Sequence[str]) -> list[bool]:
-        """Tell of each whole value whether it is a person's name."""
+    def votes(self, values: Sequence[str]) -> list[int]:
+        """Return for each whole value how much speaks for a person's name, on the scale of `POSSIBLE` to `CERTAIN`."""
         ...
 
 
@@ -35,9 +35,16 @@ class NoModel:
     def people(self, texts: Sequence[str]) -> list[list[Finding]]:
         return [[] for _ in texts]
 
-    def are_people(self, values: Sequence[str]) -> list[bool]:
-        return [False for _ in values]
+    def votes(self, values: Sequence[str]) -> list[int]:
+        return [0 for _ in values]
 
+
+POSSIBLE, LIKELY, PROBABLE, CERTAIN = 2, 3, 4, 7
+"""How much must speak for a name: one sign, a rare word, two signs, all three."""
+
+PERSONAL = frozenset({"PERSON", "US_SSN", "US_ITIN", "DATE_OF_BIRTH", "EMAIL", "PHONE", "ADDRESS", "PASSPORT", "DRIVER_LICENSE", "NATIONAL_ID",
+                      "CREDIT_CARD", "BANK_ACCOUNT", "IBAN"})  # fmt: skip
+"""Entities whose presence in a record makes an undecided name in it a person's."""
 
 _NOTHING = listed("""
     n/a na none null nil unknown - -- --- ? yes no true false y n not available not provided not applicable tbd
@@ -55,7 +62,6 @@ class Judge:
     def __init__(self, namer: Namer) -> None:
         self._namer = namer
         self._cells: OrderedDict[tuple[str, str, Certainty, bool, bool], tuple[tuple[Finding, ...], bool]] = OrderedDict()
-        self._people: OrderedDict[str, bool] = OrderedDict()
         self._prose: OrderedDict[str, tuple[Finding, ...]] = OrderedDict()
 
     def decide(self, units: Sequence[Unit]) -> None:
@@ -69,7 +75,7 @@ class Judge:
                 prose.append(unit)
             elif self._cell(unit):
                 asked.append(unit)
-        self._ask(asked)
+        self._ask(asked, units)
         self._read(prose)
         _spread(units)
         for unit in units:
@@ -87,24 +93,24 @@ class Judge:
         unit.findings = list(known[0])
         return known[1]
 
-    def _ask(self, units: Sequence[Unit]) -> None:
-        texts = list(dict.fromkeys(unit.plain.text.strip() for unit in units))
-        fresh = [text for text in texts if text not in self._people]
-        for text, person in zip(fresh, self._namer.are_people(fresh), strict=True):
-            remember(self._people, text, person)
-        columns: dict[str, list[Unit]] = {}
-        for unit in units:
-            columns.setdefault(column_of(unit.path), []).append(unit)
+    def _ask(self, asked: Sequence[Unit], units: Sequence[Unit]) -> None:
+        """Decide the values that look like names under keys that don't say: by the model, the record and the column."""
+        if not asked:
+            return
+        personal = {unit.record for unit in units if any(finding.entity in PERSONAL for finding in unit.findings)}
+        votes = self._namer.votes([unit.plain.text.strip() for unit in asked])
+        columns: dict[str, list[tuple[Unit, bool]]] = {}
+        for unit, given in zip(asked, votes, strict=True):
+            needed = LIKELY if unit.record in personal else PROBABLE
+            if unit.record not in personal and not names.person_shaped(unit.plain.text.strip()):
+                needed = CERTAIN
+            columns.setdefault(column_of(unit.path), []).append((unit, given >= needed))
         for column in columns.values():
-            people = [self._people.get(unit.plain.text.strip(), False) for unit in column]
-            most = sum(people) * 2 > len(people) and len(people) > 2
-            for unit, person in zip(column, people, strict=True):
+            most = sum(person for _, person in column) * 2 > len(column) > 2
+            for unit, person in column:
                 if person or most:
-                    unit.findings.append(
-                        Finding(
-                            0, len(unit.plain.text), "PERSON", names.DETECTOR if most and not person else "ner-value@1", 0.7
-                        )
-                    )
+                    detector = "ner-value@1" if person else "ner-column@1"
+                    unit.findings.append(Finding(0, len(unit.plain.text), "PERSON", detector, 0.7))
 
     def _read(self, units: Sequence[Unit]) -> None:
         fresh: list[str] = []
@@ -157,7 +163,7 @@ def _judge_cell(unit: Unit) -> tuple[tuple[Finding, ...], bool]:
     found = (*_pairs_in(text), *patterns.scan(text, bare=told is BARE))
     if found:
         return found, False
-    ask = names.person_shaped(stripped) and not names.company(stripped)
+    ask = names.person_shaped(stripped, strict=False) and not names.company(stripped) and not covers(stripped)
     if told.entity == "PERSON" and ask and unit.personal:
         return (whole._replace(score=0.9),), False
     return (), ask and told is not HARMLESS
@@ -170,7 +176,7 @@ def _fits(told: Meaning, text: str, unit: Unit) -> bool:
     match told.entity:
         case "PERSON":
             if not sure:
-                return unit.personal and not unit.number and names.person_shaped(text) and not names.company(text)
+                return unit.personal and not unit.number and names.person_shaped(text, strict=False) and not names.company(text)
             return not unit.number and names.name_possible(text) and not names.company(text)
         case "EMAIL":
             return "@" in text

@@ -79,11 +79,15 @@ def company(value: str) -> bool:
     return any(word.strip(".,").lower() in _COMPANY for word in value.split())
 
 
-def person_shaped(value: str) -> bool:
-    """Tell whether a whole value has the shape of a full name and none of the words that names don't have."""
+def person_shaped(value: str, *, strict: bool = True) -> bool:
+    """Tell whether a whole value has the shape of a full name.
+
+    `strict`: and none of the words that names don't have; else one word that is none of them is enough (`April Moore`).
+    """
     if len(value) > 64 or " " not in value or _SHAPE.fullmatch(value) is None:
         return False
-    return not any(word.strip(".,'’").lower() in _NOT_NAMES for word in value.split())
+    known = [word.strip(".,'’").lower() in _NOT_NAMES for word in value.split()]
+    return not any(known) if strict else not all(known)
 
 
 def is_ordinary(word: str) -> bool:
@@ -122,8 +126,28 @@ def pairs(text: str) -> Iterator[tuple[int, int]]:
         candidate = text[start:end]
         if " " not in candidate or candidate.isupper() or _CAMEL.search(candidate) or covers(candidate):
             continue
-        if not (text[end : end + 1] == ":" and text[:start].rstrip(" \t*>-")[-1:] in ("", "\n")):
+        if not is_label(text, start, end):
             yield start, end
+
+
+def is_label(text: str, start: int, end: int) -> bool:
+    """Tell whether a stretch is a line's label: `Mailing Addr: …`, and not someone."""
+    return text[end : end + 1] == ":" and text[:start].rstrip(" \t*>-")[-1:] in ("", "\n")
+
+
+_TAKES_PERSON = re.compile(
+    r"\b(?:by|from|to|with|for|and|that|whether|after|met|verified|add|call|dear|hi|cc|named?|customer|client|Mr|Mrs|Ms|Dr)[:.]?\s+\Z",
+    re.IGNORECASE,
+)
+_DONE_BY_PERSON = re.compile(
+    r"(?:,? (?:who|born|presented|call(?:s|ed)|confirm(?:s|ed)|visit(?:s|ed)|sa(?:id|ys)|ask(?:s|ed)|request(?:s|ed)|want(?:s|ed)|sign(?:s|ed)|open(?:s|ed)"
+    r"|report(?:s|ed)|submit(?:s|ted)|appli(?:es|ed)|moved|lives|wrote|agreed|stated|paid|sent|received|deposited|withdrew|disputes|disputed)\b|'s\b| ?\(|, \d\d,)"
+)
+
+
+def said_of_person(text: str, start: int, end: int) -> bool:
+    """Tell whether the words beside a capitalised pair are those that stand beside people."""
+    return _TAKES_PERSON.search(text[max(0, start - 16) : start]) is not None or _DONE_BY_PERSON.match(text, end) is not None
 
 
 _CAMEL = re.compile(r"(?<!\bMc)(?<!\bMac)(?<!\bDe)(?<!\bLa)(?<!\bDi)(?<=[a-z])[A-Z]")
@@ -135,6 +159,8 @@ _TOKEN = re.compile(r"\S+")
 
 def trim(text: str, start: int, end: int) -> tuple[int, int]:
     """Cut words that names don't have off both ends; at such a word in the middle, keep what stands before it."""
+    newline = text.find("\n", start, end)
+    end = end if newline < 0 else newline
     kept: list[tuple[int, int]] = []
     for token in _TOKEN.finditer(text, start, end):
         word = token.group().strip(".,'’").lower()

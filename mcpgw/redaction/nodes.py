@@ -22,7 +22,20 @@ class Node(Protocol):
 class Unit:
     """One string or number under judgement, with all that is known of where it stands."""
 
-    __slots__ = ("findings", "forced", "key", "masked", "meaning", "number", "path", "personal", "plain", "prose", "text")
+    __slots__ = (
+        "findings",
+        "forced",
+        "key",
+        "masked",
+        "meaning",
+        "number",
+        "path",
+        "personal",
+        "plain",
+        "prose",
+        "record",
+        "text",
+    )
 
     def __init__(
         self, text: str, *, key: str, path: str, meaning: Meaning = BARE, prose: bool = False, number: bool = False
@@ -35,6 +48,8 @@ class Unit:
         self.number = number
         self.personal = False
         """Its record holds other personal data, so that a name here is a person's."""
+        self.record = 0
+        """Number of the object or row that it is part of; 0 where it is part of none."""
         self.forced = ""
         """The detector that masks it whatever it is: a column or path rule."""
         self.plain: View = view(text)

@@ -14,6 +14,7 @@ from mcpgw.core.errors import ConfigError
 from mcpgw.redaction import names
 from mcpgw.redaction.config import MODEL_DISTRIBUTIONS
 from mcpgw.redaction.findings import Finding
+from mcpgw.redaction.judge import CERTAIN, POSSIBLE, PROBABLE
 from mcpgw.redaction.memory import remember
 
 _UNUSED_PIPES = ["tagger", "parser", "attribute_ruler", "lemmatizer", "senter"]
@@ -22,6 +23,8 @@ _FRAMES = ("{}", "I met {} and John Smith yesterday.")
 """A bare value says little to a model that was trained on sentences, so it is also asked about one."""
 _ENDINGS = (("s", ""), ("es", ""), ("ies", "y"), ("ed", ""), ("ed", "e"), ("ied", "y"), ("ing", ""), ("ing", "e"), ("ly", ""), ("er", ""), ("er", "e"),
             ("est", ""))  # fmt: skip
+_RARE, _FRAMED = 3, 2
+"""Weight of a word that no dictionary has, and of each frame in which the model sees a person."""
 _BATCH = 64
 _OTHER = frozenset(
     {"ORG", "ORGANIZATION", "GPE", "LOCATION", "LOC", "FAC", "PRODUCT", "EVENT", "WORK_OF_ART", "LAW", "NORP", "LANGUAGE"}
@@ -93,7 +96,7 @@ class PresidioNamer:
             name = (result.recognition_metadata or {}).get("recognizer_name", "Recognizer")
             if result.entity_type == "PERSON":
                 start, end = names.trim(text, start, end)
-                if not self._is_name(text[start:end]):
+                if not self._is_name(text[start:end]) or names.is_label(text, start, end):
                     continue
             entity = {"PHONE_NUMBER": "PHONE"}.get(result.entity_type, result.entity_type)
             found.append(Finding(start, end, entity, f"presidio.{name}@{self._version}", result.score / 2))
@@ -106,14 +109,13 @@ class PresidioNamer:
             people = [(f.start, f.end) for f in found[index]]
             for start, end in names.pairs(text):
                 if not names.company(text[start:end]) and not any(a < end and start < b for a, b in people):
-                    needed = 3 if any(a < end and start < b for a, b in others[index]) else 2
+                    doubted = any(a < end and start < b for a, b in others[index])
+                    beside = names.said_of_person(text, start, end)
+                    needed = (PROBABLE if beside else CERTAIN) if doubted else (POSSIBLE if beside else PROBABLE)
                     candidates.append((index, start, end, needed))
-        fresh = list({texts[index][start:end]: None for index, start, end, _ in candidates})
-        fresh = [value for value in fresh if value not in self._votes]
-        for value, votes in zip(fresh, self._count(fresh), strict=True):
-            remember(self._votes, value, votes)
-        for index, start, end, needed in candidates:
-            if self._votes.get(texts[index][start:end], 0) >= needed:
+        votes = self.votes([texts[index][start:end] for index, start, end, _ in candidates])
+        for (index, start, end, needed), given in zip(candidates, votes, strict=True):
+            if given >= needed:
                 found[index].append(Finding(start, end, "PERSON", "ner-value@1", 0.4))
 
     def _is_name(self, value: str) -> bool:
@@ -134,20 +136,23 @@ class PresidioNamer:
         }
         return not stems.isdisjoint(self._ordinary)
 
-    def are_people(self, values: Sequence[str]) -> list[bool]:
-        """Tell of each whole value whether it is a person's name: two of three signs must agree."""
-        return [votes >= 2 for votes in self._count(values)]
+    def votes(self, values: Sequence[str]) -> list[int]:
+        """Return for each value how much speaks for a person's name, as `judge` weighs it."""
+        fresh = [value for value in dict.fromkeys(values) if value not in self._votes]
+        counted = dict(zip(fresh, self._count(fresh), strict=True))
+        answer = [counted[value] if value in counted else self._votes[value] for value in values]
+        for value, votes in counted.items():
+            remember(self._votes, value, votes)
+        return answer
 
     def _count(self, values: Sequence[str]) -> list[int]:
-        """Return how many of three signs say that a value is a person's name."""
-        votes = [int(self._uncommon(value)) for value in values]
+        votes = [_RARE * self._uncommon(value) for value in values]
         for frame in _FRAMES:
             at = frame.index("{")
             docs = self._nlp.pipe([frame.format(value) for value in values], batch_size=_BATCH)
             for index, (doc, value) in enumerate(zip(docs, values, strict=True)):
-                votes[index] += any(
-                    e.label_ in _PERSON and e.start_char < at + len(value) and e.end_char > at for e in doc.ents
-                )
+                end = at + len(value)
+                votes[index] += _FRAMED * any(e.label_ in _PERSON and e.start_char < end and e.end_char > at for e in doc.ents)
         return votes
 
 

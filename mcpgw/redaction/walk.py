@@ -13,6 +13,7 @@ from typing import Any
 
 from mcpgw.core.errors import RedactionError
 from mcpgw.redaction import markup, split, sql, tables
+from mcpgw.redaction.judge import PERSONAL
 from mcpgw.redaction.lists import listed
 from mcpgw.redaction.nodes import Blob, CsvQuoted, Escaped, Node, Quoted, Spliced, Unit
 from mcpgw.redaction.paths import Rules
@@ -40,10 +41,6 @@ _BLOB_LIMIT = 200_000
 """Characters of an encoded blob that is decoded. A longer one passes as what it is: binary data."""
 _BLOB_DEPTH = 3
 
-_PERSONAL = frozenset({"PERSON", "US_SSN", "US_ITIN", "DATE_OF_BIRTH", "EMAIL", "PHONE", "ADDRESS", "PASSPORT", "DRIVER_LICENSE", "NATIONAL_ID",
-                       "CREDIT_CARD", "BANK_ACCOUNT", "IBAN"})  # fmt: skip
-"""Entities whose presence in a record makes an undecided name in it a person's."""
-
 
 class Pairs:
     """A JSON object as it was written: a key may come twice."""
@@ -60,9 +57,9 @@ _DECODER = json.JSONDecoder(object_pairs_hook=Pairs)
 class Place:
     """Where a value stands: its key, what the key means, and the way to it."""
 
-    __slots__ = ("key", "meaning", "path", "personal", "steps")
+    __slots__ = ("key", "meaning", "path", "personal", "record", "steps")
 
-    def __init__(self, key: str, meaning: Meaning, path: str, steps: tuple[str, ...], personal: bool) -> None:
+    def __init__(self, key: str, meaning: Meaning, path: str, steps: tuple[str, ...], personal: bool, record: int = 0) -> None:
         self.key = key
         self.meaning = meaning
         self.path = path
@@ -70,6 +67,8 @@ class Place:
         self.steps = steps
         """The exact way from the root of the innermost document, for path rules."""
         self.personal = personal
+        self.record = record
+        """Number of the object or row that it is part of."""
 
 
 class Taker:
@@ -79,6 +78,7 @@ class Taker:
         self._rules = rules
         self._max_depth = max_depth
         self.units: list[Unit] = []
+        self._records = 0
 
     # --- JSON -----------------------------------------------------------------------------------------------------------
 
@@ -109,9 +109,10 @@ class Taker:
         named = _named_value(pairs)
         keyed = [(key, self._meaning(key, place)) for key, _ in pairs]
         personal = any(
-            m.entity in _PERSONAL and m.certainty is Certainty.SURE and value not in (None, "")
+            m.entity in PERSONAL and m.certainty is Certainty.SURE and value not in (None, "")
             for (_, m), (_, value) in zip(keyed, pairs, strict=True)
         )
+        record = self._record()
         cut = split.pieces([value for _, value in pairs]) if len(pairs) > 1 else {}
         for index, ((key, told), (_, value)) in enumerate(zip(keyed, pairs, strict=True)):
             if key in named:
@@ -122,7 +123,7 @@ class Taker:
             if value.__class__ is bool or value is None:
                 yield value, None
                 continue
-            here = Place(named.get(key, key), told, _join(place.path, key), (*place.steps, key), personal)
+            here = Place(named.get(key, key), told, _join(place.path, key), (*place.steps, key), personal, record)
             if rows:
                 yield from self._rows(value, rows, here, depth + 1)
             else:
@@ -143,7 +144,7 @@ class Taker:
         cut = split.pieces(items) if len(items) > 1 else {}
         for index, item in enumerate(items):
             told = Meaning(cut[index]) if index in cut and place.meaning in (BARE, UNKNOWN) else place.meaning
-            here = Place(place.key, told, path, (*place.steps, f"[{index}]"), place.personal)
+            here = Place(place.key, told, path, (*place.steps, f"[{index}]"), place.personal, place.record)
             yield from self.json(item, here, depth + 1)
 
     def _rows(
@@ -151,11 +152,16 @@ class Taker:
     ) -> Iterator[tuple[Any, Node | None]]:
         """Rows of values under a header that stands elsewhere: what SQL tools return."""
         meanings = [meaning(name) for name in header]
-        personal = any(m.entity in _PERSONAL and m.certainty is Certainty.SURE for m in meanings)
+        personal = any(m.entity in PERSONAL and m.certainty is Certainty.SURE for m in meanings)
         for index, row in enumerate(rows, first):
+            record = self._record()
             for name, told, value in zip(header, meanings, row, strict=True):
-                here = Place(name, told, f"{place.path}[*].{_safe(name)}", (*place.steps, f"[{index}]", name), personal)
+                here = Place(name, told, f"{place.path}[*].{_safe(name)}", (*place.steps, f"[{index}]", name), personal, record)
                 yield from self.json(value, here, depth + 1)
+
+    def _record(self) -> int:
+        self._records += 1
+        return self._records
 
     def _meaning(self, key: str, place: Place) -> Meaning:
         """A key by itself, or with the key of the object that it stands in: `{"name": {"first": …}}`."""
@@ -182,6 +188,7 @@ class Taker:
         unit = Unit(text, key=place.key, path=place.path, meaning=place.meaning, prose=prose, number=number)
         unit.forced = forced
         unit.personal = place.personal
+        unit.record = place.record
         self.units.append(unit)
         return unit
 
@@ -199,7 +206,11 @@ class Taker:
             node = self._composite(text, place, depth, blobs)
             if node is not None:
                 return node
-        prose = not sure and (text.count(" ") > 2 or "\n" in text) and (place.meaning is not HARMLESS or free_text(place.key))
+        prose = (
+            not sure
+            and (text.count(" ") + text.count("%20") > 2 or "\n" in text)
+            and (place.meaning is not HARMLESS or free_text(place.key))
+        )
         if len(text) > _LONGEST:
             return self._pieces(text, 0, len(text), place)
         return self._unit(text, place, prose=prose)
@@ -273,15 +284,16 @@ class Taker:
 
     def _table(self, text: str, offset: int, table: tables.Table, place: Place) -> Iterator[tuple[int, int, Node]]:
         meanings = [meaning(name) for name in table.header]
-        personal = any(m.entity in _PERSONAL and m.certainty is Certainty.SURE for m in meanings)
+        personal = any(m.entity in PERSONAL and m.certainty is Certainty.SURE for m in meanings)
         bare = Place("", BARE, "", (), personal)
         for index, row in enumerate(table.rows):
+            record = self._record()
             for column, cell in enumerate(row):
                 if cell.end <= cell.start:
                     continue
                 name = table.header[column] if column < len(table.header) else ""
                 told = meanings[column] if name else bare.meaning
-                here = Place(name, told, f"{place.path}:[*].{_safe(name)}", (f"[{index}]", name), personal)
+                here = Place(name, told, f"{place.path}:[*].{_safe(name)}", (f"[{index}]", name), personal, record)
                 start, end = offset + cell.start, offset + cell.end
                 if cell.quoted:
                     node = self.string(text[start + 1 : end - 1].replace('""', '"'), here, 1)
@@ -294,7 +306,8 @@ class Taker:
     def _markup(self, text: str, offset: int, end: int, place: Place) -> Iterator[tuple[int, int, Node]]:
         found = list(markup.stretches(text[offset:end]))
         meanings = {stretch.key: meaning(stretch.key) if stretch.key else BARE for stretch in found}
-        personal = any(m.entity in _PERSONAL and m.certainty is Certainty.SURE for m in meanings.values())
+        personal = any(m.entity in PERSONAL and m.certainty is Certainty.SURE for m in meanings.values())
+        record = self._record()
         for stretch in found:
             start, stop = offset + stretch.start, offset + stretch.end
             while text[start].isspace():
@@ -302,7 +315,7 @@ class Taker:
             while text[stop - 1].isspace():
                 stop -= 1
             path = f"{place.path}:{_safe(stretch.key)}" if stretch.key else place.path
-            here = Place(stretch.key or place.key, meanings[stretch.key], path, (stretch.key,), personal)
+            here = Place(stretch.key or place.key, meanings[stretch.key], path, (stretch.key,), personal, record)
             node = self.string(text[start:stop], here, 1)
             if node is not None:
                 yield start, stop, Escaped(node)
