@@ -17,6 +17,8 @@ from mcpgw.ports import Definitions
 
 _ALIKE = 0.8
 """Share of words that a removed and an added definition have in common from which it is told as a probable rename."""
+_MAX_MATCHED_LINES = 5_000
+"""Lines of one field above which both versions are shown whole: matching takes quadratic time, and hiding is no choice."""
 _WORD = re.compile(r"\w+")
 
 
@@ -80,7 +82,11 @@ def diff(
     wanted = servers or sorted(
         {name for name, entry in entries.items() if entry.enabled} | (lock.servers.keys() - entries.keys())
     )
-    return tuple(_drift(name, entries, lock, offered.get(name, "it was not asked")) for name in wanted)
+    return tuple(_drift(name, entries, lock, offered.get(name, _unasked(entries, name))) for name in wanted)
+
+
+def _unasked(entries: Mapping[str, Entry], server: str) -> str:
+    return "it is disabled in the catalog" if server in entries and not entries[server].enabled else "it was not asked"
 
 
 def _drift(server: str, entries: Mapping[str, Entry], lock: Lock, offered: Definitions | str) -> Drift:
@@ -179,6 +185,10 @@ def _field_diff(before: JsonObject, after: JsonObject) -> Iterator[str]:
 
 
 def _changed_lines(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+    if len(old) + len(new) > _MAX_MATCHED_LINES:
+        yield from (f"- {line}" for line in old)
+        yield from (f"+ {line}" for line in new)
+        return
     lines = difflib.unified_diff(old, new, lineterm="", n=2)
     for line in list(lines)[2:]:  # the first two name files
         yield "  …" if line.startswith("@@") else f"{line[0]} {line[1:]}"

@@ -174,7 +174,19 @@ def test_servers_that_cannot_be_asked_left_or_are_unknown_are_told() -> None:
     assert drifts["shy"].problem == "it was not asked"
     assert drifts["old"].is_gone and not drifts["old"].is_clean
     assert diff(entries, lock, {}, ["nobody"])[0].problem == "no such server"
+    assert diff(entries, lock, {}, ["off"])[0].problem == "it is disabled in the catalog"
     assert forget(lock, ["old"]) == Lock()
+
+
+def test_a_field_of_very_many_lines_is_shown_whole_and_in_time() -> None:
+    lines = [f"line {n % 7}" for n in range(20_000)]
+    lock = accept(BANK, Lock(), {"bank": tools(tool("x", "\n".join(lines)))})
+    began = time.monotonic()
+
+    (drift,) = diff(BANK, lock, {"bank": tools(tool("x", "\n".join(reversed(lines))))})
+
+    assert len(drift.changed[0].lines) == 1 + 2 * len(lines)
+    assert time.monotonic() - began < 5
 
 
 # --- acceptance ----------------------------------------------------------------------------------------------------------
