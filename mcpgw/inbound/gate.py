@@ -71,8 +71,8 @@ class Rim:
     challenge: Challenge
     config: InboundConfig
     is_draining: Callable[[], bool]
-    standing: set[anyio.CancelScope] = field(default_factory=set)
-    """Streams without an end of their own; a shutdown cancels them once the calls are done."""
+    standing: set[anyio.Event] = field(default_factory=set)
+    """Streams without an end of their own; setting its event ends one."""
 
 
 class Gate:
@@ -113,7 +113,7 @@ class Gate:
 
         watched = _Watched(send, note)
         if standing:
-            await self._standing(credential, scope, receive, watched.send)
+            await self._standing(credential, scope, receive, watched)
         else:
             await self._app(scope, receive, watched.send)
 
@@ -172,28 +172,33 @@ class Gate:
         scope["user"] = AuthenticatedUser(owner)
         return trail
 
-    async def _standing(self, credential: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a stream that stands open for as long as its credential is good."""
+    async def _standing(self, credential: str, scope: Scope, receive: Receive, watched: "_Watched") -> None:
+        """Serve a stream that stands open until its client leaves, its credential is revoked, or the gateway drains.
 
-        async def until_revoked(stream: anyio.CancelScope) -> None:
+        The kernel is told of all three alike, as a disconnect: then it puts its own streams in order.
+        """
+        closing = anyio.Event()
+
+        async def until_revoked() -> None:
             while True:
                 await anyio.sleep(self._rim.config.recheck_s)
                 try:
                     await self._rim.authenticator.authenticate(credential)
                 except AuthenticationError as error:
-                    logger.info("a standing stream was closed: %s", error)
-                    stream.cancel()
+                    logger.info("a standing stream is closed: %s", error)
+                    closing.set()
                     return
 
-        async with anyio.create_task_group() as tasks:
-            if credential:
-                tasks.start_soon(until_revoked, tasks.cancel_scope)
-            self._rim.standing.add(tasks.cancel_scope)
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                self._rim.standing.discard(tasks.cancel_scope)
-            tasks.cancel_scope.cancel()
+        self._rim.standing.add(closing)
+        try:
+            async with anyio.create_task_group() as tasks:
+                if credential:
+                    tasks.start_soon(until_revoked)
+                await self._app(scope, _until(closing, receive), watched.send)
+                tasks.cancel_scope.cancel()
+        finally:
+            self._rim.standing.discard(closing)
+        await watched.finish()
 
     async def _record(self, scope: Scope, headers: Headers, code: RefusalCode, reason: str, principal: str) -> None:
         client = scope.get("client")
@@ -266,6 +271,26 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
+def _until(closing: anyio.Event, receive: Receive) -> Receive:
+    """A `receive` that reports a disconnect as soon as `closing` is set."""
+
+    async def receive_or_closing() -> Message:
+        message: Message = {"type": "http.disconnect"}
+        async with anyio.create_task_group() as race:
+
+            async def real() -> None:
+                nonlocal message
+                message = await receive()
+                race.cancel_scope.cancel()
+
+            race.start_soon(real)
+            await closing.wait()
+            race.cancel_scope.cancel()
+        return message
+
+    return receive_or_closing
+
+
 def _session_id(scope: Scope, headers: Headers) -> str:
     """Streamable HTTP names the session in a header, HTTP+SSE in the query."""
     query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
@@ -286,6 +311,7 @@ class _Watched:
         self._send = send
         self._note = note
         self._held: list[Message] = []
+        self._open = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] in _RECORDED_STATUS:
@@ -297,7 +323,13 @@ class _Watched:
             if code != _METHOD_NOT_FOUND:  # probing for a method is how clients find out what a server can do
                 await self._note(f"Refused by the protocol layer: HTTP {start['status']}, JSON-RPC {code}.")
             await self._send(start)
+        self._open = message["type"] == "http.response.start" or message.get("more_body", False)
         await self._send(message)
+
+    async def finish(self) -> None:
+        """Complete an answer that was begun, where the kernel ended a stream without a last word."""
+        if self._open:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _rpc_code(body: bytes) -> int:

@@ -111,8 +111,8 @@ class GatewayServer:
             listening.close()
         if busy:
             await anyio.sleep(_FLUSH_S)
-        for stream in list(self.rim.standing):
-            stream.cancel()
+        for closing in list(self.rim.standing):
+            closing.set()
 
     async def serve_message(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Answer one message of any transport and era. The SDK's middleware protocol, which is provisional.

@@ -5,7 +5,7 @@ import logging
 import socket
 import sys
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import uvicorn
 from sse_starlette.sse import AppStatus
@@ -18,8 +18,6 @@ logger = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES: Final = 65_536
 """Request line and headers together. A JWT with many groups takes 16 KB; httptools itself has no limit."""
-HEAD_TIMEOUT_S: Final = 20.0
-"""From the first byte (or the connection) to the end of the head: a client that dribbles must not hold a connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +105,9 @@ class BoundedHttp(HttpToolsProtocol):
     uvicorn bounds heads only with its slower parser (`h11_max_incomplete_event_size`), and their duration with neither.
     """
 
+    head_timeout_s: ClassVar[float] = 20.0
+    """From the connection, or the first byte, to the end of the head: who dribbles must not hold a connection."""
+
     _head_bytes = 0
     _head_open = True
     _head_timer: asyncio.TimerHandle | None = None
@@ -156,7 +157,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _start_timer(self) -> None:
         self._stop_timer()
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+        self._head_timer = self.loop.call_later(self.head_timeout_s, self._give_up)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

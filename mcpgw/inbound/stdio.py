@@ -21,7 +21,7 @@ import mcp_types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.server.runner import serve_dual_era_loop
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
-from mcp_types.jsonrpc import INVALID_REQUEST, ErrorData, JSONRPCError
+from mcp_types.jsonrpc import INVALID_REQUEST, ErrorData, JSONRPCError, JSONRPCResponse
 
 from mcpgw.core.errors import AuthenticationError
 from mcpgw.core.model import Identity, Origin, RefusalCode, Refused
@@ -58,15 +58,45 @@ async def serve_stdio(server: GatewayServer, identify: Identify, pipe: Pipe | No
         return
     to_kernel, from_rim = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     to_client, from_kernel = anyio.create_memory_object_stream[SessionMessage](0)
-    rim = _StdioRim(server, identify, to_kernel, to_client.clone())
+    owed = _Owed()
+    rim = _StdioRim(server, identify, to_kernel, to_client.clone(), owed)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_write, pipe.writer, from_kernel)
+        tasks.start_soon(_write, pipe.writer, from_kernel, owed)
         tasks.start_soon(rim.read, pipe.reader, grace_s)
         kernel = server.kernel
         await serve_dual_era_loop(
             kernel, from_rim, to_client, lifespan_state={}, init_options=kernel.create_initialization_options()
         )
         tasks.cancel_scope.cancel()
+
+
+class _Owed:
+    """The requests that still wait for their answer to be written, so that the end of stdin loses none."""
+
+    def __init__(self) -> None:
+        self._ids: set[str | int] = set()
+        self._settled = anyio.Event()
+
+    def asked(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"method": "notifications/cancelled", "params": {"requestId": str() | int() as request_id}}:
+                self.answered(request_id)  # a cancelled request is never answered
+            case {"method": "subscriptions/listen"}:
+                pass  # its answer is the end of the subscription
+            case {"method": str(), "id": str() | int() as request_id}:
+                self._ids.add(request_id)
+            case _:
+                pass
+
+    def answered(self, request_id: str | int | None) -> None:
+        self._ids -= {request_id}
+        if not self._ids:
+            self._settled.set()
+            self._settled = anyio.Event()
+
+    async def nothing(self) -> None:
+        while self._ids:
+            await self._settled.wait()
 
 
 class _StdioRim:
@@ -78,7 +108,9 @@ class _StdioRim:
         identify: Identify,
         to_kernel: MemoryObjectSendStream[SessionMessage | Exception],
         to_client: MemoryObjectSendStream[SessionMessage],
+        owed: _Owed,
     ) -> None:
+        self._owed = owed
         self._server = server
         self._identify = identify
         self._to_kernel = to_kernel
@@ -90,7 +122,9 @@ class _StdioRim:
             async with _lines(reader, limit) as lines:
                 async for line in lines:
                     await self._take(line)
-            await self._server.drain(grace_s)
+            with anyio.move_on_after(grace_s):
+                await self._owed.nothing()
+            await self._server.drain(0)
 
     async def _take(self, line: bytes) -> None:
         if not line.strip():
@@ -108,6 +142,7 @@ class _StdioRim:
             return
         metadata = ServerMessageMetadata(request_context=Caller(identity=identity, transport="stdio"))
         parsed = mcp_types.jsonrpc_message_adapter.validate_python(message, by_name=False)
+        self._owed.asked(message)
         await self._to_kernel.send(SessionMessage(parsed, metadata))
 
     async def _refuse(self, code: RefusalCode, reason: str, rpc: int, request_id: str | int | None) -> None:
@@ -148,7 +183,7 @@ def _skip_rest(reader: BinaryIO, line: bytes) -> None:
         line = reader.readline(65_536)
 
 
-async def _write(writer: BinaryIO, messages: MemoryObjectReceiveStream[SessionMessage]) -> None:
+async def _write(writer: BinaryIO, messages: MemoryObjectReceiveStream[SessionMessage], owed: _Owed) -> None:
     def put(line: bytes) -> None:
         writer.write(line)
         writer.flush()
@@ -161,6 +196,8 @@ async def _write(writer: BinaryIO, messages: MemoryObjectReceiveStream[SessionMe
             except (OSError, ValueError):
                 logger.info("the client closed its end; its calls are cancelled")
                 return
+            if isinstance(message.message, JSONRPCResponse | JSONRPCError):
+                owed.answered(message.message.id)
 
 
 @contextmanager

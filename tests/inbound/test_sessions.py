@@ -81,11 +81,11 @@ async def test_subscriptions_are_bounded(world: World) -> None:
 
 
 @asynccontextmanager
-async def sse(http: aiohttp.ClientSession, key: str) -> AsyncIterator[tuple[str, aiohttp.StreamReader]]:
+async def sse(http: aiohttp.ClientSession, key: str, url: str = "") -> AsyncIterator[tuple[str, aiohttp.StreamReader]]:
     """Open a legacy SSE stream; yield the path to post to, and the stream."""
-    async with http.get("/sse", headers={**bearer(key), "Accept": "text/event-stream"}) as response:
+    async with http.get(f"{url}/sse", headers={**bearer(key), "Accept": "text/event-stream"}) as response:
         assert response.status == 200
-        yield json.loads(f'"{await event(response.content)}"'), response.content
+        yield await event(response.content), response.content
 
 
 async def event(stream: aiohttp.StreamReader) -> str:

@@ -1,0 +1,211 @@
+"""What each answer of the corridor looks like to a client, by both eras; over HTTP where the wire matters, else directly."""
+
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from mcpgw.core.model import (
+    Answer,
+    Failed,
+    FailureCode,
+    Held,
+    RawJson,
+    RawReply,
+    RefusalCode,
+    Refused,
+    ReplyKind,
+    Target,
+    UnknownTarget,
+)
+from mcpgw.inbound.answers import to_result
+from tests.inbound.doors import World, target
+from tests.inbound.raw import call, legacy, post
+from tests.inbound.test_sessions import open_session
+
+ECHO = target("bank__echo")
+
+
+def answered(answer: Answer, of: Target | UnknownTarget = ECHO, url: str = "") -> dict[str, Any]:
+    return to_result(answer, of, public_url=url)
+
+
+@pytest.mark.parametrize("code", [RefusalCode.DENIED, RefusalCode.NOT_APPROVED])
+def test_a_refusal_by_policy_or_people_is_a_result_that_the_model_can_read(code: RefusalCode) -> None:
+    refused = Refused(code=code, reason="No transfers on Sundays.", rule_ids=("r1", "r2"), approval_id="apr_9")
+    assert answered(refused) == {
+        "content": [{"type": "text", "text": "No transfers on Sundays."}],
+        "isError": True,
+        "_meta": {"mcpgw/refused": {"rules": ["r1", "r2"], "approval": "apr_9"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "rpc"),
+    [
+        (RefusalCode.UNKNOWN, -32602),
+        (RefusalCode.MALFORMED, -32602),
+        (RefusalCode.UNAUTHENTICATED, -32602),
+        (RefusalCode.UNAVAILABLE, -32603),
+    ],
+)
+def test_other_refusals_are_protocol_errors_without_data(code: RefusalCode, rpc: int) -> None:
+    with pytest.raises(MCPError) as caught:
+        answered(Refused(code=code, reason="why", rule_ids=("secret-rule",)))
+    assert (caught.value.code, caught.value.message, caught.value.data) == (rpc, "why", None)
+
+
+@pytest.mark.parametrize("reached", [True, False])
+@pytest.mark.parametrize("code", list(FailureCode))
+def test_every_failure_says_whether_an_effect_is_possible(code: FailureCode, reached: bool) -> None:
+    try:
+        text = answered(Failed(code=code, reason="It broke.", reached=reached))["content"][0]["text"]
+    except MCPError as error:
+        assert code in (FailureCode.INTERNAL, FailureCode.UNRECORDED)
+        text = error.message
+    assert text == ("It broke. It may have had an effect." if reached else "It broke. It had no effect.")
+
+
+def test_a_held_call_names_its_page_where_there_is_one() -> None:
+    held = Held(approval_id="apr_1", deadline_ns=1_800_000_000_999_999_999, reason="")
+    result = answered(held, url="https://gw.example")
+    url = "https://gw.example/approvals/apr_1"
+    assert result["_meta"]["mcpgw/approval"] == {"id": "apr_1", "deadline": "2027-01-15T08:00:00+00:00", "url": url}
+    assert result["content"][0]["text"].splitlines() == [
+        "Held for approval apr_1, not executed. Call again with identical arguments once approved.",
+        "Without a decision by 2027-01-15T08:00:00+00:00 it is denied.",
+        f"It waits at {url}",
+    ]
+
+
+async def both_eras(http: aiohttp.ClientSession, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    body, routed = call(name)
+    _, modern, _ = await post(http, body, routed)
+    _, old, _ = await post(http, legacy("tools/call", {"name": name}), await open_session(http))
+    return modern, old
+
+
+def offer(world: World, reply: dict[str, Any] | RawReply, **more: Any) -> str:
+    world.catalog.tools["bank__it"] = target("bank__it", **more)
+    world.upstreams.replies["it"] = reply
+    return "bank__it"
+
+
+async def test_a_result_passes_whole_and_carries_the_gateways_stamp(world: World, http: aiohttp.ClientSession) -> None:
+    upstream = {
+        "content": [{"type": "text", "text": "ü", "annotations": None, "x": [None]}, {"type": "x-new", "y": 1}],
+        "structuredContent": {"a": None},
+        "x-unknown": {"z": None},
+        "_meta": {"vendor/x": 1, "io.modelcontextprotocol/serverInfo": {"name": "upstream", "version": "9"}},
+        "resultType": "complete",
+        "ttlMs": 5,
+    }
+    modern, old = await both_eras(http, offer(world, upstream))
+    for answer in (modern, old):
+        for key in ("content", "structuredContent", "x-unknown"):
+            assert answer["result"][key] == upstream[key]
+        assert answer["result"]["_meta"]["vendor/x"] == 1
+    assert modern["result"]["resultType"] == "complete"
+    assert modern["result"]["_meta"]["io.modelcontextprotocol/serverInfo"] == {"name": "mcpgw", "version": "1.2.3"}
+    assert modern["result"]["_meta"]["mcpgw/call"] == {"id": "call_1"}
+    assert old["result"].keys() == {"content", "structuredContent", "x-unknown", "_meta"}
+    assert old["result"]["_meta"] == {"vendor/x": 1, "mcpgw/call": {"id": "call_2"}}
+
+
+@pytest.mark.parametrize("structured", [[1, 2], "text", 5, None])
+async def test_structured_content_that_is_no_object_is_wrapped_for_legacy_clients_alone(
+    world: World, http: aiohttp.ClientSession, structured: Any
+) -> None:
+    modern, old = await both_eras(http, offer(world, {"content": [], "structuredContent": structured}))
+    assert modern["result"]["structuredContent"] == structured
+    assert old["result"]["structuredContent"] == {"result": structured}
+
+
+async def test_an_error_of_the_upstream_is_an_error_of_the_same_code(world: World, http: aiohttp.ClientSession) -> None:
+    error = RawReply(kind=ReplyKind.ERROR, payload=RawJson({"code": -32042, "message": "Look here", "data": {"u": [None]}}))
+    for answer in await both_eras(http, offer(world, error)):
+        assert answer["error"] == {"code": -32042, "message": "Look here", "data": {"u": [None]}}
+
+
+@pytest.mark.parametrize("payload", [{}, {"code": "5", "message": 7}, {"code": True}])
+async def test_an_error_without_sense_is_an_internal_one(
+    world: World, http: aiohttp.ClientSession, payload: dict[str, Any]
+) -> None:
+    for answer in await both_eras(http, offer(world, RawReply(kind=ReplyKind.ERROR, payload=RawJson(payload)))):
+        assert answer["error"] == {"code": -32603, "message": "The server answered with an error that says nothing."}
+
+
+async def test_a_result_without_content_gets_an_empty_one(world: World, http: aiohttp.ClientSession) -> None:
+    for answer in await both_eras(http, offer(world, {"content": None})):
+        assert answer["result"]["content"] == []
+
+
+async def test_a_question_of_the_upstream_is_not_passed_on_as_a_result(world: World, http: aiohttp.ClientSession) -> None:
+    question = {"resultType": "input_required", "inputRequests": {"a": {}}, "requestState": "raw"}
+    for answer in await both_eras(http, offer(world, question)):
+        assert answer["result"]["isError"] is True
+        assert "raw" not in json.dumps(answer)
+
+
+BIG = {
+    "content": [
+        {"type": "text", "text": "ü" * 900},
+        {"type": "image", "data": "A" * 100},
+        {"type": "text", "text": "end" * 400},
+    ]
+}
+
+
+async def test_a_result_beyond_the_limit_is_an_error_that_says_so(world: World, http: aiohttp.ClientSession) -> None:
+    for answer in await both_eras(http, offer(world, BIG, max_result_bytes=2000)):
+        assert answer["result"]["isError"] is True
+        assert "the limit of this tool is 2000" in answer["result"]["content"][0]["text"]
+        assert len(json.dumps(answer)) < 600
+
+
+async def test_or_it_is_cut_and_says_so(world: World, http: aiohttp.ClientSession) -> None:
+    for answer in await both_eras(http, offer(world, BIG, max_result_bytes=2000, truncate=True)):
+        first, second, notice = answer["result"]["content"]
+        assert first == {"type": "text", "text": "ü" * 900}
+        assert second == {"type": "text", "text": ("end" * 400)[:200]}
+        assert notice["text"].startswith("[Cut by the gateway: the result was 32")
+        assert "isError" not in answer["result"]
+
+
+async def test_a_cut_inside_a_character_leaves_no_broken_one(world: World, http: aiohttp.ClientSession) -> None:
+    for answer in await both_eras(http, offer(world, BIG, max_result_bytes=1001, truncate=True)):
+        assert answer["result"]["content"][0]["text"] == "ü" * 500
+
+
+async def test_a_result_with_an_output_schema_is_never_cut(world: World, http: aiohttp.ClientSession) -> None:
+    definition = {"name": "bank__it", "inputSchema": {"type": "object"}, "outputSchema": {"type": "object"}}
+    name = offer(world, BIG)
+    world.catalog.tools[name] = target(name, definition, max_result_bytes=2000, truncate=True)
+    for answer in await both_eras(http, name):
+        assert answer["result"]["isError"] is True
+
+
+async def test_a_result_that_is_no_json_text_is_withheld(world: World, http: aiohttp.ClientSession) -> None:
+    for bad in ("\ud800", float("nan")):
+        for answer in await both_eras(http, offer(world, {"content": [{"type": "text", "text": bad}]})):
+            assert answer["result"]["content"][0]["text"].endswith("not valid JSON text and is withheld.")
+
+
+async def test_what_belongs_to_this_hop_is_not_forwarded(world: World, http: aiohttp.ClientSession) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    meta = {"progressToken": 5, "traceparent": trace, "claudecode/toolUseId": "t1", "mcpgw/spoof": True}
+    body, routed = call("bank__echo", {"a": 1}, **meta)
+    await post(http, body, routed)
+    [received] = world.upstreams.calls
+    assert received.meta == {"traceparent": trace, "claudecode/toolUseId": "t1"}
+    assert received.origin.traceparent == trace
+    assert (received.origin.request_id, received.origin.client, received.origin.address) == ("1", "raw/0", "127.0.0.1")
+
+
+@pytest.mark.parametrize("traceparent", ["nonsense", 7, "x" * 5000])
+async def test_a_traceparent_that_is_none_is_not_recorded(world: World, http: aiohttp.ClientSession, traceparent: Any) -> None:
+    body, routed = call("bank__echo", traceparent=traceparent)
+    await post(http, body, routed)
+    assert all(received.origin.traceparent == "" for received in world.upstreams.calls)

@@ -1,0 +1,134 @@
+"""The end of a listener: calls finish, or are ended with a record; nothing new begins."""
+
+import asyncio
+
+import aiohttp
+import anyio
+import pytest
+
+from mcpgw.core.model import FailureCode, Intent
+from mcpgw.inbound.config import InboundConfig
+from mcpgw.inbound.serving import BoundedHttp
+from tests.inbound.doors import World
+from tests.inbound.raw import ACCEPT, INITIALIZE, call, legacy, post
+from tests.inbound.test_sessions import event, open_session, sse
+from tests.inbound.wire import MODERN, Live, bearer, connections, listening
+
+
+async def draining(live: Live) -> None:
+    while not live.server.problems():  # noqa: ASYNC110  the listener looks at its flag every 0.1 s and tells nobody
+        await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_a_shutdown_lets_calls_under_way_finish(era: str) -> None:
+    world = World()
+    answers = []
+    with anyio.fail_after(10):
+        async with aiohttp.ClientSession() as outer, listening(world) as live, anyio.create_task_group() as tasks:
+            async with aiohttp.ClientSession(live.url) as http:
+                session = await open_session(http) if era == "legacy" else {}
+                url = f"{live.url}/mcp"
+
+            async def ask() -> None:
+                body, routed = (legacy("tools/call", {"name": "bank__wait"}), session) if session else call("bank__wait")
+                answers.append(await post(outer, body, routed, path=url))
+
+            tasks.start_soon(ask)
+            await world.upstreams.started.wait()
+            live.listener.should_exit = True
+            await draining(live)
+            world.upstreams.release.set()
+    [(status, answer, _)] = answers
+    assert status == 200 and answer["result"]["content"][0]["text"] == "{}"
+
+
+async def test_over_sse_as_well(world: World) -> None:
+    with anyio.fail_after(10):
+        async with aiohttp.ClientSession() as outer, listening(world) as live:  # noqa: SIM117  the stream ends first
+            async with sse(outer, "alice-key", live.url) as (path, stream):
+                for message in (INITIALIZE, legacy("notifications/initialized", request_id=None)):
+                    await post(outer, message, path=live.url + path)
+                await event(stream)
+                await post(outer, legacy("tools/call", {"name": "bank__wait"}), path=live.url + path)
+                await world.upstreams.started.wait()
+                live.listener.should_exit = True
+                await draining(live)
+                world.upstreams.release.set()
+                assert '"result"' in await event(stream)
+
+
+async def test_a_call_that_does_not_finish_in_time_is_ended_with_a_record_and_an_answer(world: World) -> None:
+    answers = []
+    with anyio.fail_after(10):
+        async with (
+            aiohttp.ClientSession() as outer,
+            listening(world, grace_s=0.1) as live,
+            anyio.create_task_group() as tasks,
+        ):
+            url = f"{live.url}/mcp"
+
+            async def ask() -> None:
+                body, routed = call("bank__wait")
+                answers.append(await post(outer, body, routed, path=url))
+
+            tasks.start_soon(ask)
+            await world.upstreams.started.wait()
+            live.listener.should_exit = True
+    [(status, answer, _)] = answers
+    assert (status, answer["error"]["code"]) == (200, -32603)
+    assert answer["error"]["message"].startswith("The gateway is shutting down, so it was given up. It may have had an effect")
+    assert [outcome.result.code for outcome in world.outcomes()] == [FailureCode.CANCELLED]
+    assert len(world.journal.of(Intent)) == 1
+
+
+async def test_while_it_drains_it_is_not_ready_and_takes_no_requests(world: World) -> None:
+    with anyio.fail_after(10):
+        async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
+            await live.server.drain(0)
+            async with http.get("/readyz") as response:
+                assert response.status == 503 and "shutdown" in (await response.json())["problems"]
+            body, routed = call("bank__echo")
+            status, _, headers = await post(http, body, routed)
+            assert (status, headers["Retry-After"]) == (503, "5")
+    assert world.upstreams.calls == []
+
+
+async def test_a_shutdown_closes_standing_streams(world: World) -> None:
+    with anyio.fail_after(10):
+        async with aiohttp.ClientSession() as outer, listening(world) as live:
+            response = await outer.get(f"{live.url}/sse", headers={**ACCEPT, **bearer("alice-key")})
+            await response.content.readline()
+        response.close()
+
+
+async def test_a_subscription_ends_in_order_at_a_shutdown(world: World) -> None:
+    with anyio.fail_after(10):
+        async with (
+            connections(world, "http", MODERN) as connect,
+            connect("alice-key") as client,
+            client.listen(tools_list_changed=True) as events,
+        ):
+            await connect.server.drain(0)
+            assert [event async for event in events] == []
+
+
+async def test_a_call_longer_than_the_limit_is_given_up_with_a_record() -> None:
+    world = World(config=InboundConfig(version="1", call_timeout_s=0.1))
+    async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
+        body, routed = call("bank__wait")
+        _, answer, _ = await post(http, body, routed)
+    assert answer["error"]["message"].startswith("The call took too long")
+    assert [outcome.result.code for outcome in world.outcomes()] == [FailureCode.CANCELLED]
+
+
+async def test_a_connection_that_never_sends_a_head_is_closed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert BoundedHttp.head_timeout_s == 20.0
+    monkeypatch.setattr(BoundedHttp, "head_timeout_s", 0.1)  # a setting of the class, not the code under test
+    async with listening(world) as live:
+        for opening in (b"", b"GET /healthz HTTP/1.1\r\nHost:"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", live.listener.port)
+            writer.write(opening)
+            with anyio.fail_after(5):
+                assert await reader.read() == b""
+            writer.close()
