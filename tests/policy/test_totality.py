@@ -69,7 +69,7 @@ BANK = Policy.build(
 )
 
 
-@settings(max_examples=400, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
 @given(ARGUMENTS, IDENTITIES, TARGETS)
 def test_every_call_has_a_decision_that_explains_itself(arguments: Any, caller: Identity, tool: Any) -> None:
     asked = call(arguments, by=caller, to=tool)

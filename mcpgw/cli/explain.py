@@ -1,0 +1,225 @@
+"""`mcpgw explain`: what policy would decide on a call, and why. Asks nobody and records nothing."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mcpgw.cli.common import build_policy, load_targets, open_folder
+from mcpgw.core.errors import ConfigError
+from mcpgw.core.model import (
+    Allow,
+    Call,
+    Decision,
+    Deny,
+    Hold,
+    Identity,
+    IdentityKind,
+    Json,
+    JsonObject,
+    Origin,
+    Target,
+    TargetKind,
+    UnknownTarget,
+)
+from mcpgw.policy import Access, Explanation, Outcome
+
+Folder = Annotated[Path, typer.Option("--folder", "-C", help="The gateway's working folder.")]
+
+_ORIGIN = Origin(transport="explain", protocol_version="")
+_COLOURS = {Outcome.MATCHED: "bold", Outcome.NOT_MATCHED: "dim", Outcome.ERROR: "red"}
+
+
+def explain(
+    subject: Annotated[str, typer.Option("--as", help="Who calls: a subject, or https://issuer#subject.")],
+    tool: Annotated[str, typer.Option(help="The published name; leave it out to list what the caller may use.")] = "",
+    args: Annotated[str, typer.Option(help="The arguments, a JSON object.")] = "{}",
+    group: Annotated[list[str] | None, typer.Option(help="A group of the caller; may be repeated.")] = None,
+    kind: Annotated[IdentityKind, typer.Option(help="What kind of caller it is.")] = IdentityKind.HUMAN,
+    claim: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, the value JSON or else text; may be repeated.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="A scope that the credential carries; may be repeated.")] = None,
+    method: Annotated[str, typer.Option(help="How the caller was authenticated: jwt, api_key, stdio_key.")] = "jwt",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    folder: Folder = Path(),
+) -> None:
+    """Say what policy would decide on a call, and why. Exit code 0: allowed, 3: held, 4: denied."""
+    settings = open_folder(folder)
+    policy = build_policy(settings)
+    targets = load_targets(settings)
+    caller = build_identity(subject, kind=kind, groups=group or (), claims=claim or (), scopes=scope or (), method=method)
+    console = Console(highlight=False, soft_wrap=as_json)
+    if not tool:
+        access = policy.grants(caller, targets)
+        console.print(Text(json.dumps(access_as_json(access))) if as_json else access_table(access))
+        return
+    call = Call(
+        id="explain",
+        identity=caller,
+        target=find_target(tool, targets),
+        arguments=parse_arguments(args),
+        origin=_ORIGIN,
+        received_ns=time.time_ns(),
+    )
+    explanation = policy.explain(call)
+    console.print(Text(json.dumps(as_data(call, explanation))) if as_json else render(call, explanation))
+    raise typer.Exit(exit_code(explanation.decision))
+
+
+def build_identity(
+    subject: str,
+    *,
+    kind: IdentityKind,
+    groups: Sequence[str] = (),
+    claims: Sequence[str] = (),
+    scopes: Sequence[str] = (),
+    method: str = "jwt",
+) -> Identity:
+    """Return the caller that the options describe.
+
+    Raises:
+        ConfigError: a claim is not NAME=VALUE.
+    """
+    issuer, _, name = subject.rpartition("#")
+    return Identity(
+        subject=name,
+        issuer=issuer,
+        kind=kind,
+        method=method,
+        groups=frozenset(groups),
+        scopes=frozenset(scopes),
+        claims=dict(_claim(text) for text in claims),
+    )
+
+
+def parse_arguments(text: str) -> JsonObject:
+    """Raises: ConfigError: not a JSON object."""
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"is not JSON: {error}", where="--args") from None
+    if not isinstance(parsed, dict):
+        raise ConfigError("is not a JSON object", where="--args", hint="""Write --args '{"amount": 100}'.""")
+    return parsed
+
+
+def find_target(name: str, targets: Sequence[Target]) -> Target | UnknownTarget:
+    return next((target for target in targets if target.name == name), UnknownTarget(kind=TargetKind.TOOL, name=name))
+
+
+def exit_code(decision: Decision) -> int:
+    """Let scripts tell the decisions apart; 1 and 2 are for failures and mistakes."""
+    match decision:
+        case Allow():
+            return 0
+        case Hold():
+            return 3
+        case Deny():
+            return 4
+
+
+def render(call: Call, explanation: Explanation) -> RenderableType:
+    """Return the answer for people: decision, reason, grants, then one line for each rule."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim")
+    for name, value in summary(call, explanation):
+        facts.add_row(name, Text(value))
+    if not explanation.findings:
+        return facts
+    rules = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in ("rule", "effect", "outcome", "why"):
+        rules.add_column(heading)
+    for finding in explanation.findings:
+        cells = (finding.rule_id, finding.effect.value, finding.outcome.value, finding.why)
+        rules.add_row(*(Text(cell) for cell in cells), style=_COLOURS[finding.outcome])
+    return Group(facts, Text(), rules)
+
+
+def summary(call: Call, explanation: Explanation) -> list[tuple[str, str]]:
+    """Return the facts above the rules, as name and value."""
+    ruling = explanation.decision.ruling
+    lines = [
+        ("decision", describe(explanation.decision)),
+        ("reason", ruling.reason),
+        ("decided by", ", ".join(ruling.rule_ids)),
+        ("caller", f"{call.identity.subject} ({call.identity.kind.value})"),
+        ("roles", ", ".join(explanation.roles) or "none"),
+        ("granted by", ", ".join(grant.id for grant in explanation.grants) or "nothing"),
+    ]
+    if explanation.withheld:
+        lines.append(("withheld", f"{', '.join(explanation.withheld)}: the credential does not carry them"))
+    if isinstance(call.target, UnknownTarget):
+        lines.append(("note", f"no tool called {call.target.name} is accepted in the catalog"))
+    return [*lines, ("policy", ruling.policy_hash)]
+
+
+def describe(decision: Decision) -> str:
+    match decision:
+        case Allow():
+            return "ALLOW"
+        case Hold():
+            needed = f"{decision.quorum} of {', '.join(decision.approvers)}"
+            return f"HOLD until {needed} approve, for {decision.deadline_s:g} s at most"
+        case Deny():
+            return "DENY, as if the tool did not exist" if decision.hidden else "DENY"
+
+
+def as_data(call: Call, explanation: Explanation) -> Json:
+    """Return the explanation as JSON. Fields may be added; those that are here keep their meaning."""
+    ruling = explanation.decision.ruling
+    return {
+        "decision": type(explanation.decision).__name__.lower(),
+        "hidden": isinstance(explanation.decision, Deny) and explanation.decision.hidden,
+        "tool": call.target.name,
+        "caller": call.identity.principal,
+        "reason": ruling.reason,
+        "rule_ids": list(ruling.rule_ids),
+        "roles": list(explanation.roles),
+        "grants": [grant.id for grant in explanation.grants],
+        "withheld": list(explanation.withheld),
+        "rules": [
+            {"id": finding.rule_id, "effect": finding.effect.value, "outcome": finding.outcome.value, "why": finding.why}
+            for finding in explanation.findings
+        ],
+        "policy_hash": ruling.policy_hash,
+    }
+
+
+def access_table(access: Sequence[Access]) -> RenderableType:
+    """Return what the caller may use, one line for each tool of the catalog."""
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in ("tool", "visible", "risk", "granted by", "rules about it"):
+        table.add_column(heading)
+    for one in access:
+        grants = ", ".join(grant.id for grant in one.grants) or "nothing"
+        cells = (one.target.name, "yes" if one.visible else "no", one.target.risk.value, grants, ", ".join(one.rules))
+        table.add_row(*(Text(cell) for cell in cells), style="" if one.visible else "dim")
+    return table
+
+
+def access_as_json(access: Sequence[Access]) -> Json:
+    return [
+        {
+            "tool": one.target.name,
+            "visible": one.visible,
+            "risk": one.target.risk.value,
+            "grants": [grant.id for grant in one.grants],
+            "rules": list(one.rules),
+        }
+        for one in access
+    ]
+
+
+def _claim(text: str) -> tuple[str, Json]:
+    name, equals, value = text.rpartition("=")
+    if not name or not equals:
+        raise ConfigError(f"{text!r} is not NAME=VALUE", where="--claim")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
