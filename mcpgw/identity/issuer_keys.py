@@ -62,7 +62,7 @@ class IssuerKeys:
         """Return keys fetched after those that `find` returned last; none if it is too early to fetch again, or that failed."""
         before = self._held
         async with self._fetching:
-            if self._held is before and self._may_fetch():
+            if self._may_fetch():  # no longer, if the lock was held by another who fetched
                 await self._refresh()
         return self._usable(kid, algorithm) if self._held is not before else ()
 

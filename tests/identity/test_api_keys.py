@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import re
 import resource
 import signal
@@ -144,6 +145,16 @@ async def test_changes_within_one_tick_of_the_clock_are_all_seen(path: Path) -> 
         writer.revoke(text.split("_")[1])
         with pytest.raises(AuthenticationError, match="revoked"):
             await reader.authenticate(text)
+
+
+def test_every_change_makes_the_file_newer_even_if_the_clock_was_set_back(path: Path) -> None:
+    store = ApiKeys(path)
+    made(store)
+    for _ in range(3):
+        later = path.stat().st_mtime_ns + 3600 * 10**9
+        os.utime(path, ns=(later, later))
+        made(store)
+        assert path.stat().st_mtime_ns > later
 
 
 def test_a_revoked_key_stays_on_the_list_with_the_time_of_its_first_revocation(path: Path) -> None:

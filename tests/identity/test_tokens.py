@@ -241,6 +241,8 @@ async def test_clocks_may_differ_by_the_leeway_and_no_more(issuer_server: Any) -
         ({"preferred_username": "service-account-batch", "azp": "batch"}, IdentityKind.SERVICE),
         ({"act": {"sub": "assistant"}}, IdentityKind.AGENT),
         ({"entity": "bot-7"}, IdentityKind.AGENT),
+        ({"entity": "bot-7", "gty": "client-credentials"}, IdentityKind.AGENT),  # the admin's rule goes first
+        ({"entity": "person-7"}, IdentityKind.HUMAN),
     ],
 )
 async def test_the_kind_of_caller_follows_from_the_claims(issuer_server: Any, changes: Any, kind: IdentityKind) -> None:
