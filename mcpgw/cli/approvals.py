@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import anyio
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from mcpgw.approval import Desk, Sheet, visible
@@ -117,7 +117,9 @@ def as_facts(approval: Approval, now_ns: int) -> dict[str, Any]:
 
 def as_table(found: Sequence[Approval], now_ns: int) -> Table:
     """Lay approvals out, one per row."""
-    table = Table("id", "state", "waiting", "deadline", "tool", "requester", "rule", box=None, header_style="bold")
+    table = Table(
+        Column("id", no_wrap=True), "state", "waiting", "deadline", "tool", "requester", "rule", box=None, header_style="bold"
+    )
     for approval in found:
         state = tally(approval) if approval.state is ApprovalState.PENDING else approval.state.value
         waiting, left = span(now_ns - approval.opened_ns), span(approval.deadline_ns - now_ns)

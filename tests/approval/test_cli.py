@@ -191,11 +191,11 @@ def test_a_key_in_a_file_outweighs_the_environment(folder: Folder) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["id"] == folder.approval_id
-    without = subprocess.run(
-        [*command[:5], "-C", str(folder.path)], capture_output=True, text=True, env=env | {"MCPGW_API_KEY": ""}
-    )
-    assert without.returncode == 1
-    assert "MCPGW_API_KEY is not set" in without.stderr
+
+
+def test_without_a_credential_nothing_is_listed(folder: Folder) -> None:
+    folder.keys["nobody"] = ""
+    assert isinstance(folder.run("list", by="nobody").exception, AuthenticationError)
 
 
 def test_a_row_of_an_overdue_approval_says_so(folder: Folder) -> None:

@@ -14,7 +14,7 @@ from mcpgw.core.errors import ApprovalConflict
 from mcpgw.core.model import Allow, AlreadyDone, Deny, Intent, Outcome, Patience, Verdict, Waiting
 from mcpgw.ledger import Ledger, RecordContext, create_keys
 from mcpgw.ports import ApprovalState
-from tests.approval.world import ARGUMENTS, BOB, CAROL, FAILED, HOLD, KEY, MALLORY, REPLY, Witness, World, person
+from tests.approval.world import BOB, CAROL, FAILED, HOLD, IBAN, KEY, MALLORY, REPLY, Witness, World, person
 
 ORIGIN = "bank.example/mcpgw"
 CONTEXT = RecordContext(version="0", config_hash="c0" * 32, catalog_hash="ca" * 32)
@@ -171,12 +171,12 @@ async def test_what_is_shown_is_exact_and_what_is_kept_is_not(ledger: Ledger, fo
     waiting = await desk.settle(world.call(), HOLD, NOW, Witness())
     assert isinstance(waiting, Waiting)
     sheet = await desk.show(waiting.approval_id, BOB)
-    assert ARGUMENTS["to"] in sheet.arguments
+    assert IBAN in sheet.arguments
     with pytest.raises(NotEntitled):
         await desk.show(waiting.approval_id, MALLORY)
     await desk.vote(waiting.approval_id, BOB, Verdict.DENY, shown=sheet.commitment)
     after = await desk.show(waiting.approval_id, BOB)
     assert not after.exact
     assert "<IBAN>" in after.arguments
-    iban = str(ARGUMENTS["to"]).encode()
+    iban = IBAN.encode()
     assert all(iban not in path.read_bytes() for path in (folder / "data").rglob("*") if path.is_file())

@@ -7,9 +7,9 @@ import anyio
 import pytest
 
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
-from mcpgw.core.model import Settled, Verdict, Vote
+from mcpgw.core.model import Sealed, Settled, Verdict, Vote
 from mcpgw.ports import Approval, ApprovalState
-from tests.approval.world import BOB, HOLD, EntryT, MemoryLedger, Sealed, World
+from tests.approval.world import BOB, HOLD, EntryT, MemoryLedger, World
 
 
 async def run_until(world: World, moment: float) -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from mcpgw.approval import NotEntitled
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
-from mcpgw.core.model import Allow, Event, Hold, Identity, IdentityKind, Verdict, Vote, Waiting
+from mcpgw.core.model import Allow, Event, Hold, Identity, IdentityKind, Sealed, Verdict, Vote, Waiting
 from mcpgw.ports import ApprovalState
-from tests.approval.world import ALICE, BOB, CAROL, DAVE, HOLD, ISSUER, MALLORY, EntryT, MemoryLedger, Sealed, World, person
+from tests.approval.world import ALICE, BOB, CAROL, DAVE, HOLD, ISSUER, MALLORY, EntryT, MemoryLedger, World, person
 
 LEAD = "payments-leads"
 AGENT = replace(person("agent-7", LEAD), kind=IdentityKind.AGENT)

@@ -265,7 +265,8 @@ TOOL = Target(
     definition={"name": "transfer"},
     definition_hash="d" * 64,
 )
-ARGUMENTS = {"to": "DE89 3704 0044 0532 0130 00", "amount": 12_500, "memo": "rent"}
+IBAN = "DE89 3704 0044 0532 0130 00"
+ARGUMENTS: dict[str, object] = {"to": IBAN, "amount": 12_500, "memo": "rent"}
 MANIFEST = Manifest(profile="default", profile_hash="0" * 64)
 RAW = Commitment(digest="0" * 64, salt=b"\0" * 32, size=0)
 REPLY = CleanReply(kind=ReplyKind.RESULT, payload=CleanJson({"content": []}), raw=RAW, manifest=MANIFEST)
