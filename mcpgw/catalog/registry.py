@@ -122,8 +122,8 @@ class Registry:
 
     def server_down(self, server: str) -> None:
         """Note that a server does not answer. What it last offered stays callable, so that a call says who is down."""
-        if server in self._heard:
-            self._heard[server] = Heard(offers=self._heard[server].offers, up=False)
+        if server in self.servers:
+            self._heard[server] = Heard(offers=self._offers(server), up=False)
             self._swap(f"server {server}", frozenset())
 
     def adopt(self, catalog: Catalog) -> None:
@@ -153,9 +153,12 @@ class Registry:
         return _fingerprint(self.servers, name)
 
     def _publish(self) -> Snapshot:
-        lock = self._catalog.lock
-        heard = {name: self._heard.get(name) or Heard(offers=_accepted(lock, name), up=False) for name in self.servers}
-        return publish(self._catalog.entries, heard, lock)
+        heard = {name: self._heard.get(name) or Heard(offers=self._offers(name), up=True) for name in self.servers}
+        return publish(self._catalog.entries, heard, self._catalog.lock)
+
+    def _offers(self, server: str) -> Offers:
+        """What the server said last; until it has spoken, what was accepted of it stands in, so that a first list is whole."""
+        return self._heard[server].offers if server in self._heard else _accepted(self._catalog.lock, server)
 
     def _swap(self, cause: str, servers: frozenset[str]) -> None:
         before, self._snapshot = self._snapshot, self._publish()
@@ -172,7 +175,7 @@ _NOTHING: Mapping[str, Target] = MappingProxyType({})
 
 
 def _accepted(lock: Lock, server: str) -> Offers:
-    """Until a server has spoken, what was accepted of it stands in: a call then says that it is down, not unknown."""
+    """A call to what was accepted says that the server is down, not that the tool is unknown."""
     if server not in lock.servers:
         return Offers()
     return Offers(

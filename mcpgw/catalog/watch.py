@@ -1,6 +1,8 @@
 """Live reload: edits in the catalog's folder come into force without a restart."""
 
 import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import TypeAlias
 
@@ -29,12 +31,26 @@ async def watch(registry: Registry) -> None:
     An edit is in force about a quarter of a second after it was written. What changed before the watch began counts too.
     """
     stamp: _Stamp = ()  # no folder has this stamp, so the first look reads
-    notices = awatch(registry.catalog_dir, debounce=_DEBOUNCE_MS, rust_timeout=_LOOK_MS, yield_on_timeout=True, recursive=False)
-    async for _ in notices:
-        now = await anyio.to_thread.run_sync(_stamp, registry.catalog_dir)
-        if now != stamp:
-            stamp = now
-            await _reload(registry)
+    async with aclosing(_looks(registry.catalog_dir)) as looks:
+        async for _ in looks:
+            now = await anyio.to_thread.run_sync(_stamp, registry.catalog_dir)
+            if now != stamp:
+                stamp = now
+                await _reload(registry)
+
+
+async def _looks(catalog_dir: Path) -> AsyncGenerator[None, None]:
+    """Yield whenever it is time to look: on notice, and every `_LOOK_MS`."""
+    try:
+        notices = awatch(catalog_dir, debounce=_DEBOUNCE_MS, rust_timeout=_LOOK_MS, yield_on_timeout=True, recursive=False)
+        async for _ in notices:
+            yield
+    except OSError as error:
+        # The host may have no inotify instances left (fs.inotify.max_user_instances), or the folder may be gone for now.
+        logger.warning("no notice of edits in %s (%s); looking every %d ms", catalog_dir.name, error, _LOOK_MS)
+    while True:
+        yield
+        await anyio.sleep(_LOOK_MS / 1000)
 
 
 async def _reload(registry: Registry) -> None:

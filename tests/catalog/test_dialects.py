@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcpgw.catalog.dialects import Found, read_client_config
@@ -336,6 +336,7 @@ def test_client_names_are_folded_into_server_names(name: str, expected: str) -> 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     name=texts,
     origin=texts,

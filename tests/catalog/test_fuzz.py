@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcpgw.catalog import keys
@@ -16,10 +16,11 @@ from mcpgw.catalog.load import read_entry
 from mcpgw.catalog.problems import CatalogError
 
 KNOWN = sorted({*keys.SERVER, *keys.STDIO, *keys.REMOTE, *keys.TOOL, *keys.REDACTION, *keys.ANNOTATIONS})
-CLIENTS = """
-mcpServers servers mcp mcp_servers projects inputs id default type command args env url httpUrl headers environment timeout
-env_vars http_headers bearer_token_env_var disabled tool_timeout_sec includeTools name password
-""".split()
+CLIENTS = [
+    "mcpServers", "servers", "mcp", "mcp_servers", "projects", "inputs", "id", "default",
+    "type", "command", "args", "env", "url", "httpUrl", "headers", "environment", "timeout",
+    "env_vars", "http_headers", "bearer_token_env_var", "disabled", "tool_timeout_sec", "includeTools", "name", "password",
+]  # fmt: skip
 words = st.sampled_from(
     [
         "stdio",
@@ -52,6 +53,7 @@ plain = (
 )
 
 
+@settings(max_examples=60, deadline=None)  # deadline: the machine may be busy
 @given(documents(KNOWN, plain))
 def test_any_toml_is_an_entry_or_a_complaint_with_its_line(data: dict[str, Any]) -> None:
     try:
@@ -61,6 +63,7 @@ def test_any_toml_is_an_entry_or_a_complaint_with_its_line(data: dict[str, Any])
         assert all(problem.where.startswith("catalog/s.toml:") for problem in error.problems)
 
 
+@settings(max_examples=60, deadline=None)  # deadline: the machine may be busy
 @given(documents(CLIENTS, plain | st.none()))
 def test_any_json_is_servers_that_can_be_drafted_or_a_complaint(data: dict[str, Any]) -> None:
     with contextlib.suppress(CatalogError):

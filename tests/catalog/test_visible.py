@@ -1,7 +1,7 @@
 """Hidden text: every kind is escaped, nothing that is drawn is."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcpgw.catalog.visible import hidden_in, visible
@@ -49,6 +49,7 @@ def test_a_long_hidden_message_is_cut() -> None:
     assert hidden.what == f'1000 tag characters, which spell "{"a" * 200}"'
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(st.characters()))
 def test_what_is_shown_holds_nothing_hidden(text: str) -> None:
     assert list(hidden_in(visible(text))) == []

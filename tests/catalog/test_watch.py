@@ -42,6 +42,14 @@ def alarm(registry: Registry) -> anyio.Event:
     return event
 
 
+def take_away(folder: Path) -> None:
+    folder.rmdir()
+
+
+def bring_back(folder: Path) -> None:
+    folder.mkdir()
+
+
 async def test_a_new_file_and_an_acceptance_come_into_force(folder: Path, write: Write, accepting: Accept) -> None:
     registry = Registry(folder)
 
@@ -134,3 +142,19 @@ async def test_a_folder_in_which_nothing_changes_is_not_read_again(folder: Path,
         await watch(registry)
 
     assert caplog.text.count("servers in force") == 1
+
+
+async def test_where_no_notice_can_be_had_the_folder_is_looked_at_all_the_same(folder: Path, write: Write) -> None:
+    registry = Registry(folder)
+    take_away(folder)
+    rung = alarm(registry)
+
+    async with watching(registry) as next_change:
+        await rung.wait()
+        assert registry.problem == "catalog/: there is no such folder. Run mcpgw init."
+
+        change = next_change()
+        bring_back(folder)
+        write("bank", STDIO)
+        await change.wait()
+        assert list(registry.servers) == ["bank"]
