@@ -79,5 +79,7 @@ def _plain_char(char: str) -> str:
         return "-"
     if char.isspace():
         return char if char in "\x85\u2028\u2029" else " "
+    if "\ud800" <= char <= "\udfff":
+        return "\ufffd"  # half of a pair: no encoder takes it
     number = unicodedata.digit(char, -1)
     return str(number) if number >= 0 else char

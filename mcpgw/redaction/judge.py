@@ -2,12 +2,12 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from mcpgw.redaction import names, patterns
 from mcpgw.redaction.findings import Finding, resolve
-from mcpgw.redaction.linear import compiled
+from mcpgw.redaction.linear import Linear
 from mcpgw.redaction.lists import listed
 from mcpgw.redaction.memory import remember
 from mcpgw.redaction.nodes import Unit
@@ -113,21 +113,36 @@ class Judge:
                     unit.findings.append(Finding(0, len(unit.plain.text), "PERSON", detector, 0.7))
 
     def _read(self, units: Sequence[Unit]) -> None:
-        fresh: list[str] = []
+        """Judge prose: by patterns and cues, and by the model where it may hold a name."""
+        pieces: list[tuple[Unit, int, str]] = []
         for unit in units:
-            unit.findings = _judge_prose(unit.plain.text, unit.meaning)
-            text = unit.plain.text
-            if text not in self._prose and text not in fresh and worth_reading(text):
-                fresh.append(text)
+            unit.findings = _judge_prose(unit.plain.text)
+            pieces.extend((unit, start, piece) for start, piece in _readable(unit.plain.text))
+        fresh = [text for text in dict.fromkeys(piece for _, _, piece in pieces) if text not in self._prose]
         read = dict(zip(fresh, map(tuple, self._namer.people(fresh)), strict=True))
-        for unit in units:
-            found = read.get(unit.plain.text)
-            if found is None:
-                found = self._prose.get(unit.plain.text, ())
-            unit.findings.extend(found)
+        for unit, start, piece in pieces:
+            found = read[piece] if piece in read else self._prose[piece]
+            unit.findings.extend(finding.shifted(start) for finding in found)
         for text, found in read.items():
             if len(text) <= _CACHED_LENGTH:
                 remember(self._prose, text, found)
+
+
+_LOG_LINE = re.compile(r"[ \t]*(?:\d|\[|<|\w+=|[A-Z]{4,8}\b)")
+
+
+def _readable(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the parts of a prose text that may hold a name: of a log, single lines; else the whole."""
+    lines = text.split("\n")
+    if len(lines) < 3 or sum(_LOG_LINE.match(line) is not None for line in lines) * 2 < len(lines):
+        if worth_reading(text):
+            yield 0, text
+        return
+    start = 0
+    for line in lines:
+        if worth_reading(line):
+            yield start, line
+        start += len(line) + 1
 
 
 def column_of(path: str) -> str:
@@ -214,19 +229,19 @@ def _last_four(key: str) -> bool:
 
 # --- prose ---------------------------------------------------------------------------------------------------------------
 
-_FIELD = compiled(
+_FIELD = Linear(
     r"[\"']?\b(?P<key>[A-Za-z][A-Za-z0-9_.-]*)[\"']?[ \t]*(?:=|:|=>)[ \t]*(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&|\"'<>()\[\]{}]+)",
 )
 """`key=value`, `key: "value"`, `'key': 'value'`, `?key=value&…`."""
-_LONG_FIELD = compiled(r"\b(?P<key>[A-Za-z][A-Za-z0-9_.-]*)[ \t]*[=:][ \t]*(?P<value>[^;&|\n\"'<>={}()\[\]]+)(?P<after>=?)")
+_LONG_FIELD = Linear(r"\b(?P<key>[A-Za-z][A-Za-z0-9_.-]*)[ \t]*[=:][ \t]*(?P<value>[^;&|\n\"'<>={}()\[\]]+)(?P<after>=?)")
 """As `_FIELD`, for values of several words that end at a delimiter."""
-_LABELLED = compiled(r"(?m)^[ \t>*•-]*(?P<key>[A-Za-z][A-Za-z0-9 ./#'’()_-]*?)\*{0,2}[ \t]*:\*{0,2}[ \t]+(?P<value>[^\n]+)$")
+_LABELLED = Linear(r"(?m)^[ \t>*•-]*(?P<key>[A-Za-z][A-Za-z0-9 ./#'’()_-]*?)\*{0,2}[ \t]*:\*{0,2}[ \t]+(?P<value>[^\n]+)$")
 """`Date of Birth: …`, a line of a form."""
 _HEADERS = frozenset({"from", "to", "cc", "bcc", "sender", "reply-to", "delivered-to", "attn"})
 _WORDY = frozenset({"PERSON", "ADDRESS"})
 
 
-def _judge_prose(text: str, told: Meaning) -> list[Finding]:
+def _judge_prose(text: str) -> list[Finding]:
     found = list(_pairs_in(text))
     found.extend(patterns.scan(text))
     found.extend(_labels(text))
@@ -239,19 +254,24 @@ def _pairs_in(text: str) -> Iterable[Finding]:
     """Yield what the keys of `key=value` pairs in a text tell of their values."""
     if "=" not in text and ":" not in text:
         return
-    for match in _FIELD.finditer(text):
-        told = meaning(match.group("key"))
-        if told.entity in ("", "?", "*") or (told.entity in _WORDY and match.group("value")[0] not in "\"'"):
+    for begin, stop in _FIELD.spans(text):
+        piece = text[begin:stop]
+        groups = _FIELD.groups(piece)
+        key = piece[slice(*groups["key"])]
+        told = meaning(key)
+        start = begin + groups["value"][0]
+        if told.entity in ("", "?", "*") or (told.entity in _WORDY and text[start] not in "\"'"):
             continue
-        start, end = match.span(_FIELD.groupindex["value"])
-        yield from _field(text, start, end, match.group("key"), told)
-    for match in _LONG_FIELD.finditer(text):
-        told = meaning(match.group("key"))
+        yield from _field(text, start, begin + groups["value"][1], key, told)
+    for begin, stop in _LONG_FIELD.spans(text):
+        piece = text[begin:stop]
+        key = piece[: piece.find("=") if "=" in piece[:60] else piece.find(":")].strip()
+        told = meaning(key)
         if told.entity in _WORDY:
-            start, end = match.span(_LONG_FIELD.groupindex["value"])
-            if match.group("after"):
-                end = max(start, text.rfind(" ", start, end))
-            yield from _field(text, start, end, match.group("key"), told)
+            start, end = _LONG_FIELD.groups(piece)["value"]
+            if piece[-1] == "=":
+                end = max(start, piece.rfind(" ", start, end))
+            yield from _field(text, begin + start, begin + end, key, told)
 
 
 def _field(text: str, start: int, end: int, key: str, told: Meaning) -> Iterable[Finding]:
@@ -276,9 +296,10 @@ def _labels(text: str) -> Iterable[Finding]:
     """Yield people in the lines of a form or an e-mail's head."""
     if ":" not in text:
         return
-    for match in _LABELLED.finditer(text):
-        key = match.group("key").strip()
-        start, end = match.span(_LABELLED.groupindex["value"])
+    for begin, stop in _LABELLED.spans(text):
+        groups = _LABELLED.groups(text[begin:stop])
+        key = text[begin + groups["key"][0] : begin + groups["key"][1]].strip()
+        start, end = begin + groups["value"][0], begin + groups["value"][1]
         told = meaning(key)
         if key.casefold() in _HEADERS:
             yield from _mailboxes(text, start, end)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from mcpgw.redaction.findings import Finding
-from mcpgw.redaction.linear import compiled
+from mcpgw.redaction.linear import Linear
 from mcpgw.redaction.lists import listed
 from mcpgw.redaction.vocabulary import covers
 
@@ -18,10 +18,10 @@ _PARTICLE = r"(?:de|da|do|dos|das|del|della|di|du|van|von|der|den|ter|ten|bin|ib
 _NAME = rf"{_WORD}(?:[ \t]+(?:{_PARTICLE}[ \t]+){{0,2}}{_WORD}){{0,4}}"
 _FULL = rf"{_WORD}(?:,?[ \t]+(?:{_PARTICLE}[ \t]+){{0,2}}{_WORD}){{1,4}}"
 
-_SHAPE = compiled(rf"(?:{_PARTICLE} ){{0,2}}{_FULL}")
-_SINGLE = compiled(rf"[{_LETTER}'’.\- ]+")
+_SHAPE = Linear(rf"(?:{_PARTICLE} ){{0,2}}{_FULL}")
+_SINGLE = Linear(rf"[{_LETTER}'’.\- ]+")
 
-_CUES = compiled(
+_CUES = Linear(
     r"(?i:\b(?:mr|mrs|ms|miss|mx|dr|prof|sir|dame|rev|hon|herr|frau|mister|madam|señora?|monsieur|madame)\b\.?[ \t]+)"
     rf"(?P<titled>{_NAME})"
     r"|(?i:\b(?:hi|hello|dear|hey|attn:?|attention:?|good (?:morning|afternoon|evening)),?[ \t]+)"
@@ -37,12 +37,12 @@ _CUES = compiled(
     rf"(?P<cued>{_FULL})",
 )
 
-_SPEAKERS = compiled(
+_SPEAKERS = Linear(
     rf"(?m)^(?:\[[^\]\n]+\][ \t]*|[0-9][0-9:. /-]+(?:[AaPp][Mm])?[ \t]*(?:-[ \t]*)?)(?P<speaker>{_FULL})[ \t]*:[ \t]"
 )
 """`[10:02] Jane Doe: …`, a line of a transcript."""
 
-_PAIRS = compiled(rf"{_FULL}")
+_PAIRS = Linear(rf"{_FULL}")
 
 _NOT_NAMES = listed("""
     account accounts bank banking card cards checking savings saving credit debit loan loans mortgage equity home line
@@ -84,7 +84,7 @@ def person_shaped(value: str, *, strict: bool = True) -> bool:
 
     `strict`: and none of the words that names don't have; else one word that is none of them is enough (`April Moore`).
     """
-    if len(value) > 64 or " " not in value or _SHAPE.fullmatch(value) is None:
+    if len(value) > 64 or " " not in value or not _SHAPE.matches(value):
         return False
     known = [word.strip(".,'’").lower() in _NOT_NAMES for word in value.split()]
     return not any(known) if strict else not all(known)
@@ -97,32 +97,30 @@ def is_ordinary(word: str) -> bool:
 
 def name_possible(value: str) -> bool:
     """Tell whether a value under a key that holds names can be one: letters, few signs, no digits."""
-    return 2 <= len(value) <= 60 and _SINGLE.fullmatch(value.replace(",", " ")) is not None
+    return 2 <= len(value) <= 60 and _SINGLE.matches(value.replace(",", " "))
 
 
 def cued(text: str) -> Iterator[Finding]:
     """Yield names in prose that an honorific, greeting, signature or role word introduces."""
-    for match in _CUES.finditer(text):
-        group = match.lastgroup
-        start, end = trim(text, *match.span(_CUES.groupindex[group]))
-        if end <= start:
-            continue
-        if group == "titled" or (person_shaped(text[start:end]) if group == "cued" else True):
+    for begin, stop in _CUES.spans(text):
+        ((group, span),) = _CUES.groups(text[begin:stop]).items()
+        start, end = trim(text, begin + span[0], begin + span[1])
+        if start < end and (group != "cued" or person_shaped(text[start:end])):
             yield Finding(start, end, "PERSON", DETECTOR, 0.9 if group == "titled" else 0.8)
 
 
 def speakers(text: str) -> Iterator[Finding]:
     """Yield the names of those who speak in a transcript."""
-    for match in _SPEAKERS.finditer(text):
-        start, end = match.span(1)
-        if person_shaped(text[start:end]):
-            yield Finding(start, end, "PERSON", DETECTOR, 0.8)
+    for begin, stop in _SPEAKERS.spans(text):
+        start, end = _SPEAKERS.groups(text[begin:stop])["speaker"]
+        if person_shaped(text[begin + start : begin + end]):
+            yield Finding(begin + start, begin + end, "PERSON", DETECTOR, 0.8)
 
 
 def pairs(text: str) -> Iterator[tuple[int, int]]:
     """Yield runs of two and more capitalised words, without words that names don't have: candidates, not findings."""
-    for match in _PAIRS.finditer(text):
-        start, end = trim(text, *match.span())
+    for begin, stop in _PAIRS.spans(text):
+        start, end = trim(text, begin, stop)
         candidate = text[start:end]
         if " " not in candidate or candidate.isupper() or _CAMEL.search(candidate) or covers(candidate):
             continue
@@ -132,9 +130,10 @@ def pairs(text: str) -> Iterator[tuple[int, int]]:
 
 def is_label(text: str, start: int, end: int) -> bool:
     """Tell whether a stretch is a line's label: `Mailing Addr: …`, and not someone."""
-    return text[end : end + 1] == ":" and text[:start].rstrip(" \t*>-")[-1:] in ("", "\n")
+    return text[end : end + 1] == ":" and _LINE_HEAD.search(text, max(0, start - 40), start) is not None
 
 
+_LINE_HEAD = re.compile(r"(?:\A|\n)[ \t*>-]*(?:[A-Z][\w.]*[ \t]+){0,4}\Z")
 _TAKES_PERSON = re.compile(
     r"\b(?:by|from|to|with|for|and|that|whether|after|met|verified|add|call|dear|hi|cc|named?|customer|client|Mr|Mrs|Ms|Dr)[:.]?\s+\Z",
     re.IGNORECASE,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from mcpgw.redaction import checksums, context
 from mcpgw.redaction.findings import Finding
-from mcpgw.redaction.linear import compiled
+from mcpgw.redaction.linear import Linear
 
 DETECTOR = "patterns@1"
 
@@ -84,8 +84,12 @@ _GROUPS = {
     "dashed": r"\b[0-9]{2,10}(?:[ -][0-9]{2,10}){1,5}\b",
     "lettered": r"\b(?:[A-Z]{1,3}[0-9]{4,14}[A-Z]?|[A-Z0-9]{4,20}(?:-[A-Z0-9]{2,14}){1,3}|[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?)\b",
 }
-SCANNER = compiled("|".join(f"(?P<{name}>{pattern})" for name, pattern in _GROUPS.items()))
-_INDEX = SCANNER.groupindex
+_SCANNER = Linear("|".join(_GROUPS.values()))
+_BY_NAME = {name: Linear(pattern) for name, pattern in _GROUPS.items()}
+_NUMBERS = ("card", "phone", "digits")
+"""What a candidate of digits alone can be."""
+_WORDED = tuple(name for name in _GROUPS if name not in ("spaced", "digits", "dashed", "ein", "date", "card", "ssn", "ipv4"))
+"""What a candidate that begins with a letter can be."""
 _WORTH = re.compile(r"[0-9@\[(]|-----BEGIN|(?i:bearer|basic|token) ")
 """Every pattern needs one of these; most words of most results have none."""
 _DIGITS = re.compile(r"\d")
@@ -99,12 +103,13 @@ def scan(text: str, bare: bool = False) -> Iterator[Finding]:
     """Yield what patterns find in a plain text. `bare`: the text is a whole value whose key says nothing."""
     if len(text) < 4 or _WORTH.search(text) is None:
         return
-    for match in SCANNER.finditer(text):
-        group = match.lastgroup
+    for start, end in _SCANNER.spans(text):
+        group = _kind(text[start:end])
         rule = _RULES.get(group)
         if rule is None:
             continue
-        start, end = match.span(_INDEX["bearer_value" if group == "bearer" else group])
+        if group == "bearer":
+            start += _BY_NAME["bearer"].groups(text[start:end])["bearer_value"][0]
         finding = rule(text[start:end], text, start, end, bare)
         if finding is not None:
             yield finding
@@ -118,6 +123,18 @@ def scan(text: str, bare: bool = False) -> Iterator[Finding]:
                 yield rest.shifted(head)
 
 
+def _kind(candidate: str) -> str:
+    """Return which alternative the candidate is: the first that matches it, as in the scanner."""
+    if candidate.isdigit():
+        kinds: tuple[str, ...] = _NUMBERS
+    elif candidate[0].isalpha():
+        kinds = _WORDED
+    else:
+        kinds = _ALL
+    return next((name for name in kinds if _BY_NAME[name].matches(candidate)), "")
+
+
+_ALL = tuple(_GROUPS)
 _BREAKABLE = frozenset({"iban", "card", "phone", "dashed", "spaced", "postal"})
 
 
@@ -303,7 +320,7 @@ def _lettered(candidate: str, text: str, start: int, end: int, bare: bool) -> Fi
     return None
 
 
-_RULES: dict[str | None, Rule] = {
+_RULES: dict[str, Rule] = {
     "private_key": _secret,
     "jwt": _secret,
     "cloud_key": _secret,

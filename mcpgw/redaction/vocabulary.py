@@ -125,19 +125,22 @@ _SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_]+|#")
 _APOSTROPHE = re.compile(r"['\u2019]s\b")
 
 
-@lru_cache(maxsize=16384)
 def words(name: str) -> tuple[str, ...]:
     """Return a name's words: lower case, spelled out, numbers left out."""
     found: list[str] = []
     for piece in _SPLIT.findall(_APOSTROPHE.sub("", name[:200])):
-        if piece.isdigit():
-            continue
-        word = "number" if piece == "#" else piece.lower()
-        if len(word) > 5 and word not in _VOCABULARY:
-            found.extend(_SPELLED.get(part, part) for part in _unglue(word))
-        else:
-            found.append(_SPELLED.get(word, word))
+        found.extend(_spelled(piece))
     return tuple(found)
+
+
+@lru_cache(maxsize=16384)
+def _spelled(piece: str) -> tuple[str, ...]:
+    if piece.isdigit():
+        return ()
+    word = "number" if piece == "#" else piece.lower()
+    if len(word) > 5 and word not in _VOCABULARY:
+        return tuple(_SPELLED.get(part, part) for part in _unglue(word))
+    return (_SPELLED.get(word, word),)
 
 
 def _unglue(word: str) -> tuple[str, ...]:
