@@ -31,9 +31,6 @@ logger = logging.getLogger(__name__)
 
 COUNTED = -1
 """The `seq` of a refusal that got no record of its own because it is counted in a `refusals.counted` record."""
-_RECOVER_EVERY_S = 60.0
-"""How often the intents of processes that died are looked for while others live on."""
-
 _LIMITS = FloodLimits()
 
 T = TypeVar("T")
@@ -58,6 +55,7 @@ class Ledger:
         self._writer = writer(self)
         self._watch = ApprovalWatch(self._approvals_version)
         self._limits = limits
+        self._closing = asyncio.Event()
         self._refusals = RefusalCounter(limits)
         self._window_from_ns = time.time_ns()
         self._reader: Store | None = None  # None until the first read, and after a fault
@@ -106,8 +104,9 @@ class Ledger:
             try:
                 yield ledger
             finally:
-                tending.cancel()
                 with anyio.CancelScope(shield=True):
+                    ledger._closing.set()
+                    await tending
                     await ledger._leave(node, announce=announce)
         finally:
             with anyio.CancelScope(shield=True):
@@ -190,10 +189,7 @@ class Ledger:
         return record
 
     def _draft(self, entry: Recordable) -> Draft:
-        try:
-            return draft(entry, node=self._node.id, context=self._context())
-        except ValueError as error:
-            raise LedgerUnavailable(f"a {type(entry).__name__} cannot be recorded: {error}") from error
+        return draft(entry, node=self._node.id, context=self._context())
 
     async def _join(self, name: str, *, announce: bool) -> None:
         started = Event(kind="gateway.started", actor="gateway", facts={"name": name, "node": self._node.id})
@@ -215,7 +211,6 @@ class Ledger:
             batch.tx.remove_node(self._node.id)
 
         try:
-            await self._write_counts()
             await self._writer.submit(work)
         except LedgerUnavailable as error:
             logger.error("the gateway's end could not be recorded: %s", error)
@@ -250,14 +245,14 @@ class Ledger:
                 self._loop.call_soon_threadsafe(self._watch.wake)
 
     async def _tend(self) -> None:
-        recovered = time.monotonic()
-        while True:
-            await asyncio.sleep(self._limits.window_s)
+        """At the end of each window write what was counted in it, and what a process that died has left behind."""
+        while not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.window_s):
+                    await self._closing.wait()
             await self._write_counts()
-            if time.monotonic() - recovered >= _RECOVER_EVERY_S:
-                recovered = time.monotonic()
-                with contextlib.suppress(LedgerUnavailable):  # the writer has logged it; the next round tries again
-                    await self.recover()
+            with contextlib.suppress(LedgerUnavailable):  # the writer has logged it; the next round tries again
+                await self.recover()
 
     async def _write_counts(self) -> None:
         from_ns, self._window_from_ns = self._window_from_ns, time.time_ns()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from mcpgw.core.canonical import SALT_BYTES, commitment
+from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.core.model import (
     CleanReply,
     Commitment,
@@ -47,8 +48,6 @@ from mcpgw.ledger.tree import leaf_hash
 VERSION = 1
 MAX_LEAF_BYTES = 65_535
 """C2SP tlog-tiles: an entry's length is a uint16."""
-_PLACE_BYTES = 1024
-"""Room that `seal` needs: the log's origin, the sequence number, ids and the time."""
 _MAX_TEXT = 1024
 """Longest text of ours (reasons), in characters."""
 _MAX_NAME = 128
@@ -61,6 +60,10 @@ _MAX_EXACT_INT = 2**53
 """From here on JSON numbers are not exact for every reader (RFC 7493 section 2.2)."""
 
 Members: TypeAlias = dict[str, Any]
+
+
+class Unrecordable(LedgerUnavailable):
+    """This one entry cannot be a leaf, whatever the store can do. Nothing of it was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,27 +129,34 @@ def draft(entry: Recordable, *, node: str, context: RecordContext) -> Draft:
     """Describe an entry for the log, with fresh salts for what it commits to.
 
     Raises:
-        ValueError: the entry holds something that a leaf cannot (a float, a lone surrogate, a type that is not JSON's), or
-            too much of it.
+        Unrecordable: the entry holds something that a leaf cannot: a float, a large integer, a type that is not JSON's.
     """
     sheet = _Sheet()
-    kind = _describe(entry, sheet)
+    try:
+        kind = _describe(entry, sheet)
+    except ValueError as error:
+        raise Unrecordable(f"a {type(entry).__name__} cannot be recorded: {error}") from error
     gateway = {"version": context.version, "config": context.config_hash, "catalog": context.catalog_hash}
     members = {**sheet.members, "gateway": gateway, "node": node, "mono_ns": str(time.monotonic_ns())}
     if sheet.commitments:
         members["payloads"] = sheet.commitments
-    _check_plain(members)
-    size = len(_canonical(members))
-    if size > MAX_LEAF_BYTES - _PLACE_BYTES:
-        raise ValueError(f"a {kind} record of {size} bytes is too long for a leaf")
     return Draft(event_id=new_id(), kind=kind, members=members, payloads=tuple(sheet.payloads))
 
 
 def seal(draft: Draft, *, log: str, seq: int, time_ns: int) -> Record:
-    """Give a draft its place in the log. Cannot fail on what `draft` let pass."""
+    """Give a draft its place in the log.
+
+    Raises:
+        Unrecordable: a lone surrogate, or too much for a leaf.
+    """
     place = {"v": VERSION, "log": log, "seq": seq, "id": draft.event_id, "kind": draft.kind, "time_ns": str(time_ns)}
     members = draft.members | place
-    leaf = _canonical(members)
+    try:
+        leaf = _canonical(members)
+    except ValueError as error:
+        raise Unrecordable(f"a {draft.kind} cannot be recorded: {error}") from error
+    if len(leaf) > MAX_LEAF_BYTES:
+        raise Unrecordable(f"a {draft.kind} cannot be recorded: {len(leaf)} bytes are more than a leaf holds")
     return Record(
         seq=seq,
         event_id=draft.event_id,
@@ -357,6 +367,7 @@ def _settled(entry: Settled, sheet: _Sheet) -> str:
 
 def _event(entry: Event, sheet: _Sheet) -> str:
     sheet.members["actor"] = cut(entry.actor, _MAX_TEXT)
+    _check_plain(entry.facts)
     sheet.members["facts"] = dict(entry.facts)
     return entry.kind
 
@@ -383,7 +394,7 @@ def _who(identity: Identity) -> Members:
         "method": identity.method,
         "client": cut(identity.client_id, _MAX_NAME),
         "credential": cut(identity.credential_id, _MAX_NAME),
-        "auth_time": identity.auth_time,
+        "auth_time": min(identity.auth_time, _MAX_EXACT_INT - 1),
         "amr": list(identity.amr[:_MAX_LIST]),
         "actors": list(identity.actors[:_MAX_LIST]),
         "groups": groups[:_MAX_LIST],
@@ -467,7 +478,7 @@ def cut(text: str, length: int) -> str:
 
 
 def _canonical(members: Members) -> bytes:
-    """`core.canonical` at the speed of C, which agrees for what `_check_plain` lets pass: a test compares the two.
+    """`core.canonical` at the speed of C. The two agree on what a leaf may hold: a test compares them.
 
     Without floats, and with ASCII keys, RFC 8785 asks for no more than sorted keys, no spaces and the shortest escapes.
     """
@@ -475,7 +486,10 @@ def _canonical(members: Members) -> bytes:
 
 
 def _check_plain(value: object) -> None:
-    """Refuse what two readers could read differently: floats, and integers that JSON cannot carry exactly."""
+    """Refuse what two readers could read differently: floats, and integers that JSON cannot carry exactly.
+
+    Facts alone need it: every other member is made here, of strings and small integers.
+    """
     match value:
         case float():
             raise ValueError("a record holds no floats")

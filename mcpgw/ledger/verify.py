@@ -111,7 +111,7 @@ def verify(
     with store.snapshot():
         for message in _damage(store):
             walk.problem(ProblemKind.DAMAGED, range(0), f"the database reports: {message}")
-        total = store.size()
+        total = _total(store, walk)
         checkpoints = _Ahead(store.checkpoints(), walk)
         for record, payloads in _everything(store, walk, total):
             for checkpoint in checkpoints.up_to(record.seq):
@@ -305,6 +305,15 @@ def _damage(store: Reading) -> Sequence[str]:
         return store.damage()
     except LedgerUnavailable as error:
         return [str(error)]
+
+
+def _total(store: Reading, walk: _Walk) -> int:
+    """Return how many records to look for, from the records or, where their end is damaged, from the newest checkpoint."""
+    try:
+        return store.size()
+    except LedgerUnavailable as error:
+        walk.problem(ProblemKind.DAMAGED, range(0), f"the newest records cannot be read: {error}")
+        return max((checkpoint.size for checkpoint in store.newest_checkpoint()), default=0)
 
 
 def _everything(store: Reading, walk: _Walk, total: int) -> Iterator[tuple[StoredRecord, Sequence[StoredPayload]]]:

@@ -7,8 +7,9 @@
     (5) commit: the one moment in which all of it becomes durable
     (6) answer
 
-A conflict in (3) is found before anything of its entry was written, so it concerns that entry alone. Any other error undoes the
-batch, and every caller in it hears that the ledger is unavailable. If (5) fails, the store is read again before anybody hears.
+What (3) refuses is refused before anything of that entry was written, so it concerns that entry alone. Any other error undoes
+the batch, and every caller in it hears that the ledger is unavailable. If (5) fails, the store is read again before anybody
+hears.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from mcpgw.core.errors import ApprovalConflict, GatewayError, LedgerUnavailable
 from mcpgw.core.model import Intent, Outcome
 from mcpgw.ledger.approvals import advanced
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, open_checkpoint
-from mcpgw.ledger.record import Draft, Indeterminate, Record, Recordable, seal
+from mcpgw.ledger.record import Draft, Indeterminate, Record, Recordable, Unrecordable, seal
 from mcpgw.ledger.store import CommitUnknown, Connect, Head, OpenCall, Store, Transaction
 from mcpgw.ledger.tree import Frontier
 
@@ -53,6 +54,7 @@ class Batch:
 
         Raises:
             ApprovalConflict: the entry's approval is not in the state that it needs. Nothing of the entry was written.
+            Unrecordable: the entry cannot be a leaf. Nothing of it was written.
         """
         record = seal(draft, log=self._log, seq=self._frontier.size, time_ns=time.time_ns())
         rows = advanced(entry, record, self.tx)
@@ -247,8 +249,8 @@ class Writer:
 def _work(ticket: Ticket, batch: Batch) -> None:
     try:
         ticket.result = ticket.work(batch)
-    except ApprovalConflict as conflict:
-        ticket.error = conflict
+    except (ApprovalConflict, Unrecordable) as error:
+        ticket.error = error
 
 
 def _answer(tickets: Sequence[Ticket]) -> None:

@@ -1,29 +1,41 @@
-"""A process that appends until it is told to stop, or killed: `appender.py FOLDER COUNT`. Prints each acknowledged record."""
+"""A process that appends COUNT calls, or until it is killed; prints each acknowledged record: `appender.py FOLDER COUNT`.
+
+Without a COUNT it goes on for ever, and its first call never comes back from its upstream.
+"""
 
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 from ledger_parts import CONTEXT, ORIGIN, intent, outcome
 
+from mcpgw.core.model import Sealed
 from mcpgw.ledger import Ledger
 
 CALLERS = 8
 
 
-async def main(folder: Path, count: int) -> None:
+async def main(folder: Path, count: int, stuck: bool) -> None:
     async with Ledger.open(folder / "data", folder / "keys", origin=ORIGIN, context=lambda: CONTEXT, node="appender") as ledger:
+        if stuck:
+            print_sealed("intent", await ledger.append(intent()))
 
         async def caller() -> None:
             for _ in range(count // CALLERS):
                 one = await ledger.append(intent())
-                print("intent", one.seq, one.leaf_hash, one.entry.shown.call.id, flush=True)
+                print_sealed("intent", one)
                 two = await ledger.append(outcome(one))
-                print("outcome", two.seq, two.leaf_hash, two.entry.intent.entry.shown.call.id, flush=True)
+                print_sealed("outcome", two)
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(CALLERS):
                 tasks.create_task(caller())
 
 
-asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+def print_sealed(kind: str, sealed: Sealed[Any]) -> None:
+    print(kind, sealed.seq, sealed.leaf_hash, flush=True)
+
+
+forever = len(sys.argv) < 3
+asyncio.run(main(Path(sys.argv[1]), 10**9 if forever else int(sys.argv[2]), stuck=forever))

@@ -2,11 +2,15 @@
 
 import io
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 from ledger_parts import Open, intent, outcome, refusal
 from rich.console import Console
@@ -16,12 +20,14 @@ from mcpgw.cli.verify import as_data, as_text, check, newest_checkpoint, read_no
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.model import Event
 from mcpgw.ledger import Query
+from mcpgw.ledger.follow import follow
+from mcpgw.ledger.sqlite import SqliteStore
 
 NASTY = "bank__\x1b[2Jtransfer\u202e"
 
 
 @pytest.fixture
-async def database(open_ledger: Open, folder: Path) -> Path:
+async def database(anyio_backend: str, open_ledger: Open, folder: Path) -> Path:
     async with open_ledger() as ledger:
         await ledger.append(outcome(await ledger.append(intent("alice", "bank__transfer"))))
         await ledger.append(refusal("mallory", NASTY))
@@ -95,8 +101,7 @@ def test_a_good_log_verifies_and_says_what_it_believed(database: Path, folder: P
 def test_a_flipped_byte_is_named(database: Path, folder: Path) -> None:
     with closing(sqlite3.connect(database)) as db, db:
         db.execute("DROP TRIGGER records_hold")
-        db.execute("UPDATE records SET leaf = replace(leaf, 'alice', 'alicf') WHERE seq = 1")
-        db.execute("UPDATE records SET leaf = CAST(leaf AS BLOB)")
+        db.execute("UPDATE records SET leaf = CAST(replace(leaf, 'alice', 'alicf') AS BLOB) WHERE seq = 1")
     report = check(database, folder / "keys", "", Console(quiet=True))
     assert as_data(report)["problems"][0]["records"] == [1, 1]
     assert "record 1 was altered" in as_text(report).plain
@@ -113,3 +118,47 @@ def test_a_checkpoint_of_another_log_is_not_compared(database: Path, folder: Pat
 def test_a_folder_without_a_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(LedgerUnavailable, match="there is no ledger at"):
         newest_checkpoint(tmp_path / "ledger.db")
+
+
+def test_checkpoint_files_and_following_work_from_the_shell(database: Path, folder: Path) -> None:
+    note = newest_checkpoint(database)
+    (folder / "kept").write_text(note)
+    assert read_note(folder / "kept") == note
+
+
+async def test_following_shows_what_stands_and_then_what_comes(open_ledger: Open, folder: Path) -> None:
+    async with open_ledger() as ledger:
+        store = SqliteStore.connect_read_only(folder / "data" / "ledger.db")
+        with closing(store):
+            seen = follow(store, Query(kind="call.*"))
+            one = await ledger.append(intent())
+            assert next(seen).seq == one.seq
+
+            two = await ledger.append(intent())
+            assert next(seen).seq == two.seq
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ledger.append, outcome(two))
+                with anyio.fail_after(5):
+                    assert (await anyio.to_thread.run_sync(next, seen)).seq == two.seq + 1
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_following_prints_until_it_is_interrupted(as_json: bool, database: Path) -> None:
+    command = f"""
+import sys
+from pathlib import Path
+from rich.console import Console
+from mcpgw.cli.log import show
+from mcpgw.ledger import Query
+from mcpgw.ledger.follow import follow
+from mcpgw.ledger.sqlite import SqliteStore
+show(Path({str(database)!r}), Query(kind="call.*"), Console(width=200), following=True, as_json={as_json})
+"""
+    process = subprocess.Popen([sys.executable, "-u", "-c", command], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    assert ["call.intent" in line or "call.outcome" in line or "call.refused" in line for line in lines] == [True] * 3

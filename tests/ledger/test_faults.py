@@ -1,5 +1,6 @@
 """A store that fails: every caller is refused, nothing acknowledged is lost, and nobody has to restart anything."""
 
+import asyncio
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.model import Event
 from mcpgw.ledger import Ledger, Query
 from mcpgw.ledger.keys import load_verifiers
+from mcpgw.ledger.record import Record
 from mcpgw.ledger.sqlite import SqliteStore, SqliteTransaction, require_safe_library
 from mcpgw.ledger.store import CommitUnknown
 from mcpgw.ledger.verify import Report, verify
@@ -376,3 +378,47 @@ async def test_a_closed_ledger_refuses(open_ledger: Open) -> None:
         pass
     with pytest.raises(LedgerUnavailable, match="closed"):
         await ledger.append(intent())
+
+
+# --- the writer itself -------------------------------------------------------------------------------------------------------
+
+
+class Broken(SqliteTransaction):
+    def insert(self, record: Record) -> None:
+        raise ZeroDivisionError("a bug")
+
+
+async def test_a_bug_in_the_writer_refuses_the_batch_and_the_next_one_works(open_ledger: Open, folder: Path) -> None:
+    async with open_ledger(connect=lambda: Doubtful.connect(folder / "data" / "ledger.db")) as ledger:
+        Doubtful.next = Broken
+        with pytest.raises(LedgerUnavailable, match="ZeroDivisionError"):
+            await ledger.append(intent())
+        await ledger.append(intent())
+    assert verified(folder).ok
+
+
+async def test_an_append_whose_event_loop_ended_is_durable_all_the_same(open_ledger: Open, folder: Path) -> None:
+    """Somebody runs a second event loop, appends from it, and closes it before the answer comes."""
+    async with open_ledger() as ledger:
+        with closing(apsw.Connection(str(folder / "data" / "ledger.db"))) as other:
+            other.execute("BEGIN IMMEDIATE")
+
+            def elsewhere() -> None:
+                async def hasty() -> None:
+                    with anyio.move_on_after(0.05):
+                        await ledger.append(intent())
+
+                asyncio.run(hasty())
+
+            await anyio.to_thread.run_sync(elsewhere)
+            other.execute("ROLLBACK")
+        await ledger.append(intent())
+        assert len(await ledger.search(Query(kind="call.intent"))) == 2
+
+
+async def test_what_is_queued_when_the_ledger_closes_is_written(open_ledger: Open, folder: Path) -> None:
+    async with anyio.create_task_group() as tasks, open_ledger() as ledger:
+        for _ in range(20):
+            tasks.start_soon(ledger.append, intent())
+        await anyio.wait_all_tasks_blocked()
+    assert verified(folder).records == 22

@@ -1,15 +1,19 @@
 """Every way in which somebody who owns the database can change it, and that each is found where it was done."""
 
+import random
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
-from ledger_parts import Open, failed, intent, opened, outcome, refusal, rejection, settled, spend, vote
+from ledger_parts import CONTEXT, ORIGIN, Open, failed, intent, opened, outcome, refusal, rejection, settled, spend, vote
 
-from mcpgw.core.model import Event
-from mcpgw.ledger.keys import load_verifiers
+from mcpgw.core.model import Event, SettledAs
+from mcpgw.ledger import Ledger
+from mcpgw.ledger.keys import create_keys, load_verifiers
 from mcpgw.ledger.record import parse
 from mcpgw.ledger.sqlite import SqliteStore
 from mcpgw.ledger.tree import leaf_hash
@@ -18,11 +22,13 @@ from mcpgw.ledger.verify import ProblemKind, Report, verify
 Tamper = Callable[[sqlite3.Connection], object]
 
 
-@pytest.fixture
-async def written(open_ledger: Open, folder: Path) -> Path:
-    """A log of two lives of the gateway, with a record of every kind, one to a commit. Returns the database file."""
+@pytest.fixture(scope="module")
+async def template(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a log of two lives of the gateway, with a record of every kind, one to a commit."""
+    folder = tmp_path_factory.mktemp("template")
+    create_keys(folder / "keys", ORIGIN)
     for _ in range(2):
-        async with open_ledger() as ledger:
+        async with Ledger.open(folder / "data", folder / "keys", origin=ORIGIN, context=lambda: CONTEXT) as ledger:
             one = await ledger.append(intent())
             await ledger.append(outcome(one))
             await ledger.append(outcome(await ledger.append(intent()), failed()))
@@ -34,6 +40,13 @@ async def written(open_ledger: Open, folder: Path) -> Path:
             await ledger.append(settled(approval))
             await ledger.append(outcome(await ledger.append(spend(approval))))
             await ledger.append(Event(kind="catalog.changed", actor="admin", facts={"before": "a", "after": "b"}))
+    return folder
+
+
+@pytest.fixture
+def written(template: Path, folder: Path) -> Path:
+    """The database file of a copy of that folder."""
+    shutil.copytree(template, folder, dirs_exist_ok=True)
     return folder / "data" / "ledger.db"
 
 
@@ -167,7 +180,7 @@ CASES: dict[str, tuple[Tamper, set[tuple[ProblemKind, int, int]]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_tampering_is_found_and_located(case: str, written: Path) -> None:
+def test_tampering_is_found_and_located(case: str, written: Path) -> None:
     assert verified(written).ok, verified(written).problems
     tamper, expected = CASES[case]
     tampered(written, tamper)
@@ -176,19 +189,156 @@ async def test_tampering_is_found_and_located(case: str, written: Path) -> None:
     assert found(report) == expected, report.problems
 
 
-async def test_an_untouched_log_verifies_and_says_what_was_believed(written: Path) -> None:
+def test_an_untouched_log_verifies_and_says_what_was_believed(written: Path) -> None:
     report = verified(written)
     assert (report.ok, report.records, report.anchored) == (True, LAST, 0)
     assert report.keys == tuple(v.vkey() for v in load_verifiers(written.parent.parent / "keys"))
 
 
-async def test_a_deletion_with_renumbering_is_found_from_there_on(written: Path) -> None:
+def test_a_deletion_with_renumbering_is_found_from_there_on(written: Path) -> None:
     tampered(written, delete_and_close_ranks)
     report = verified(written)
     assert (K.MISPLACED, 5, 6) in found(report)
     assert all(problem.records.start >= 5 for problem in report.problems if problem.records)
 
 
-async def test_a_record_appended_without_the_gateway_is_found(written: Path) -> None:
+def test_a_record_appended_without_the_gateway_is_found(written: Path) -> None:
     tampered(written, insert_a_copy)
     assert (K.UNSEALED, LAST, LAST + 1) in found(verified(written))
+
+
+# --- what only a checkpoint kept elsewhere can show --------------------------------------------------------------------------
+
+
+def note_over(path: Path, size: int) -> str:
+    with closing(sqlite3.connect(path)) as db:
+        (note,) = db.execute("SELECT note FROM checkpoints WHERE size = ?", (size,)).fetchone()
+    return str(note)
+
+
+def cut_back_to(size: int) -> Tamper:
+    """Yesterday's database: records and checkpoints are consistent, there are just fewer of them."""
+
+    def tamper(db: sqlite3.Connection) -> None:
+        db.execute("DELETE FROM records WHERE seq >= ?", (size,))
+        db.execute("DELETE FROM payloads WHERE seq >= ?", (size,))
+        db.execute("DELETE FROM checkpoints WHERE size > ?", (size,))
+
+    return tamper
+
+
+def test_a_log_cut_back_with_its_checkpoints_is_found_against_an_exported_one(written: Path) -> None:
+    exported = note_over(written, LAST)
+    assert verified(written, exported).ok
+    tampered(written, cut_back_to(20))
+    assert verified(written).ok, "without a checkpoint kept elsewhere nobody can know"
+    assert found(verified(written, exported)) == {(K.ANCHOR, 20, LAST)}
+
+
+def test_a_log_that_goes_on_from_an_older_checkpoint_is_good(written: Path) -> None:
+    for size in (1, 5, 20):
+        report = verified(written, note_over(written, size))
+        assert (report.ok, report.anchored) == (True, size)
+
+
+async def test_a_log_rewritten_with_its_key_is_found_against_an_exported_checkpoint(
+    written: Path, open_ledger: Open, folder: Path
+) -> None:
+    exported = note_over(written, 10)
+    for file in (folder / "data").glob("ledger.db*"):
+        file.unlink()
+    async with open_ledger() as ledger:
+        for _ in range(15):
+            await ledger.append(intent())
+    assert verified(written).ok
+    assert found(verified(written, exported)) == {(K.ANCHOR, 0, 10)}
+
+
+def test_the_anchor_counts_although_something_before_it_is_missing(written: Path) -> None:
+    exported = note_over(written, 20)
+    tampered(written, sql("DELETE FROM records WHERE seq = 5"))
+    assert found(verified(written, exported)) == {(K.MISSING, 5, 6)}
+
+
+# --- fraud through the projection --------------------------------------------------------------------------------------------
+
+
+async def test_an_approval_that_was_approved_in_the_database_alone_is_found(open_ledger: Open, folder: Path) -> None:
+    path = folder / "data" / "ledger.db"
+    async with open_ledger() as ledger:
+        await ledger.append(opened("a"))
+        await ledger.append(opened("b", key="b"))
+        await ledger.append(settled("b", SettledAs.DENIED))
+    tampered(path, sql("UPDATE approvals SET state = 'approved'"))
+    async with open_ledger() as ledger:
+        spent = await ledger.append(spend("a"))
+        again = await ledger.append(spend("b"))
+    assert found(verified(path)) == {(K.APPROVAL, spent.seq, spent.seq + 1), (K.APPROVAL, again.seq, again.seq + 1)}
+
+
+async def test_an_approval_that_was_made_spendable_again_is_found(open_ledger: Open, folder: Path) -> None:
+    path = folder / "data" / "ledger.db"
+    async with open_ledger() as ledger:
+        await ledger.append(opened("a"))
+        await ledger.append(settled("a"))
+        await ledger.append(outcome(await ledger.append(spend("a"))))
+    tampered(path, sql("UPDATE approvals SET state = 'approved'"))
+    async with open_ledger() as ledger:
+        twice = await ledger.append(spend("a"))
+    assert found(verified(path)) == {(K.APPROVAL, twice.seq, twice.seq + 1)}
+
+
+# --- damage below SQL ----------------------------------------------------------------------------------------------------
+
+
+def pages(path: Path) -> dict[str, list[int]]:
+    """Return the page numbers of each table and index."""
+    with closing(apsw.Connection(str(path))) as db:
+        found: dict[str, list[int]] = {}
+        for name, page in db.execute("SELECT name, pageno FROM dbstat WHERE pagetype = 'leaf' ORDER BY pageno"):
+            found.setdefault(name, []).append(page)
+        return found
+
+
+@pytest.mark.parametrize("table", ["records", "payloads", "checkpoints", "records_by_principal"])
+def test_a_page_that_was_overwritten_is_found(table: str, written: Path) -> None:
+    page = pages(written)[table][-1]
+    with written.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+    report = verified(written)
+    assert K.DAMAGED in {problem.kind for problem in report.problems}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_byte_flipped_in_the_pages_of_the_log_is_found(seed: int, written: Path) -> None:
+    """Anywhere in the content of a record's page, without knowing what stands there."""
+    chance = random.Random(seed)
+    page = chance.choice(pages(written)["records"])
+    data = bytearray(written.read_bytes())
+    start = (page - 1) * 4096
+    content = start + int.from_bytes(data[start + 5 : start + 7], "big")  # the cells; the gap before them holds nothing
+    position = chance.randrange(content, start + 4096)
+    data[position] ^= 1 << chance.randrange(8)
+    written.write_bytes(data)
+    assert not verified(written).ok
+
+
+def test_a_leaf_of_another_version_or_shape_is_named(written: Path) -> None:
+    def forge(leaf: bytes) -> Tamper:
+        return lambda db: db.execute("UPDATE records SET leaf = ?, hash = ? WHERE seq = 5", (leaf, leaf_hash(leaf)))
+
+    for leaf, says in ((b"[]", "not a leaf"), (b"{}", "not a leaf"), (b"\xff", "not a leaf"), (b"[" * 10_000, "not a leaf")):
+        tampered(written, forge(leaf))
+        assert any(says in problem.what for problem in verified(written).problems)
+
+
+def test_problems_beyond_what_a_reader_can_use_are_counted(written: Path) -> None:
+    tampered(written, lambda db: db.execute("UPDATE records SET session = 'x'"))
+    report = verified(written)
+    assert report.found == LAST
+
+
+def test_verification_needs_a_key_to_believe(written: Path) -> None:
+    with closing(SqliteStore.connect_read_only(written)) as store, pytest.raises(ValueError, match="public key"):
+        verify(store, ())
