@@ -19,8 +19,8 @@ _RUNNERS = ("npx", "uvx")
 """Commands that fetch a package by name: the first argument that is no option, or the value of --package or --from."""
 _NO_PACKAGE = ("--python", "--with", "--index-url", "-c", "--call", "--registry")
 """Options of theirs whose value is something else."""
-_OPTION = re.compile(r"--?([A-Za-z][A-Za-z-]{0,30})")
-"""An option's name, to name its secret's file by. It must end there: what follows may be a secret itself."""
+_NAME = re.compile(r"-{0,2}([A-Za-z][A-Za-z_-]{0,30})")
+"""An option's or variable's name, to name its secret's file by. It must end there: what follows may be the secret."""
 _TAIL = """
 # Rules for everything this server offers, and for single tools. Every key: docs/catalog.md
 # [defaults]
@@ -123,8 +123,7 @@ class _Mover:
         return self._move("url", url, lambda text: secret_shape(text, is_address=True))
 
     def argument(self, args: Sequence[str], position: int) -> str:
-        option = _OPTION.fullmatch(args[position].partition("=")[0]) or (position and _OPTION.fullmatch(args[position - 1]))
-        name = option[1] if option else f"arg{position}"
+        name = _given_name(args, position) or f"arg{position}"
         flagged = flagged_secret(args, position)
         return self._move(name, args[position], lambda text: flagged or secret_shape(text))
 
@@ -145,6 +144,14 @@ class _Mover:
             count += 1
             file = f"{base}.{count}"
         return file
+
+
+def _given_name(args: Sequence[str], position: int) -> str:
+    """Name an argument by what it assigns to (`--key=…`, `KEY=…`), else by the option before it; perhaps empty."""
+    assigned, equals, _ = args[position].partition("=")
+    before = args[position - 1] if position and args[position - 1].startswith("--") else ""
+    found = _NAME.fullmatch(assigned) if equals else _NAME.fullmatch(before)
+    return found[1] if found else ""
 
 
 def _server_name(name: str, taken: Collection[str]) -> str:

@@ -97,6 +97,8 @@ _KNOWN = re.compile(
     re.VERBOSE,
 )
 _LOGIN_SCHEME = re.compile(r"\s*(?i:bearer|basic|token)\s+(\S{6,})\s*")
+_ASSIGNED = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)(?:=|:\s*)(?:(?i:bearer|basic|token)\s+)?(\S+)")
+"""`API_KEY=…` behind `docker run -e`, `Authorization: Bearer …` behind `--header`."""
 _URL_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:([^/\s@]+)@", re.IGNORECASE)
 _URL_QUERY = re.compile(r"[?&]([A-Za-z0-9_.-]+)=([^&#\s]+)")
 _URL_SEGMENT = re.compile(r"(?<=/)[^/?#\s]+")
@@ -160,6 +162,8 @@ def secret_shape(value: str, *, is_address: bool = False) -> tuple[Written, ...]
     ]
     if login := _LOGIN_SCHEME.fullmatch(rest):
         found.append(Written(*login.span(1), "it is a login header written out"))
+    if (assigned := _ASSIGNED.fullmatch(rest)) and telling_name(assigned[1]):
+        found.append(Written(*assigned.span(2), "it gives a secret its value"))
     if is_address:
         segments = (match for match in _URL_SEGMENT.finditer(rest) if _is_random(match[0]))
         found += [Written(*match.span(), "it is an address with a key in it") for match in segments]

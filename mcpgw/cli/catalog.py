@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -58,7 +58,7 @@ def list_tools(
     listing = survey(settings.catalog_dir, _prober(settings), server)
     if as_json:
         for row in listing.rows:
-            print(json.dumps(row.__dict__, ensure_ascii=False))
+            print(json.dumps(asdict(row), ensure_ascii=False))
     else:
         console.print(_table(listing.rows))
         for problem in listing.problems:
@@ -108,9 +108,9 @@ def _prober(settings: Settings) -> Probe:
 # --- list ----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that a server offers. Without slots: its fields are the JSON."""
+    """One thing that a server offers; its fields are the keys of `--json`."""
 
     server: str
     kind: str

@@ -312,6 +312,16 @@ def test_secrets_behind_options_and_several_in_one_value_move_out() -> None:
     }
 
 
+def test_secrets_in_the_arguments_of_containers_and_bridges_move_out() -> None:
+    docker = """{"mcpServers": {"github": {"command": "docker",
+      "args": ["run", "-i", "-e", "GITHUB_TOKEN=abc-literal", "-e", "REGION=eu", "ghcr.io/github/server:1"]}}}"""
+    bridge = """{"mcpServers": {"far": {"command": "npx",
+      "args": ["mcp-remote@1", "https://far.example/mcp", "--header", "Authorization: Bearer abc-literal"]}}}"""
+
+    assert only(docker)[0]["args"][3] == "GITHUB_TOKEN=${file:secrets/github.GITHUB_TOKEN}"
+    assert only(bridge)[0]["args"][3] == "Authorization: Bearer ${file:secrets/far.header}"
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
