@@ -58,7 +58,7 @@ class SqlCondition:
     """Name of the argument; dots lead into objects: `request.query`."""
     dialect: str
     statements: tuple[str, ...] = ()
-    """Kinds of statement to find: `drop`, `delete`, ... (`mcpgw.policy.sql.STATEMENTS`)."""
+    """Kinds of statement to find: `drop`, `delete`, ... (`mcpgw.policy.sql_words.STATEMENTS`)."""
     allow_only: tuple[str, ...] = ()
     """Kinds of statement that are fine; finding any other is a match."""
     tables: tuple[str, ...] = ()

@@ -8,127 +8,26 @@ quotes, even if the parser took them for a name (in T-SQL `SELECT 1 DELETE FROM 
 database runs or ends differently from another are refused. It remains a reading: see docs/policy.md for what it cannot see.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from sqlglot import Token, TokenType, exp
 
-from mcpgw.policy.glob import Glob
 from mcpgw.policy.sql_parser import Unreadable, parse
-
-_KINDS: tuple[tuple[type[exp.Expr], str], ...] = (
-    (exp.Insert, "insert"),
-    (exp.Update, "update"),
-    (exp.Delete, "delete"),
-    (exp.Merge, "merge"),
-    (exp.Create, "create"),
-    (exp.Drop, "drop"),
-    (exp.Alter, "alter"),
-    (exp.TruncateTable, "truncate"),
-    (exp.Grant, "grant"),
-    (exp.Revoke, "revoke"),
-    (exp.Into, "into"),
-    (exp.Lock, "lock"),
-    (exp.Copy, "copy"),
-    (exp.LoadData, "load"),
-    (exp.Export, "copy"),
-    (exp.Put, "copy"),
-    (exp.Get, "copy"),
-    (exp.Pragma, "pragma"),
-    (exp.Attach, "attach"),
-    (exp.Detach, "detach"),
-    (exp.Set, "set"),
-    (exp.Use, "use"),
-    (exp.Comment, "comment"),
-    (exp.Show, "show"),
-    (exp.Describe, "explain"),
-    (exp.Analyze, "analyze"),
-    (exp.Transaction, "transaction"),
-    (exp.Commit, "transaction"),
-    (exp.Rollback, "transaction"),
+from mcpgw.policy.sql_words import (
+    ALSO_FUNCTIONS,
+    EXPLAIN_OPTION,
+    HARMLESS,
+    KINDS,
+    LOCKING,
+    PART_OF_A_CLAUSE,
+    QUOTED,
+    ROUTINES,
+    SIDE_EFFECTS,
+    STATEMENTS,
+    VERBS,
+    WRITTEN,
 )
-"""What a node of the tree makes of the text, wherever it stands: a DELETE inside a WITH is a delete."""
-
-STATEMENTS = tuple(
-    sorted({kind for _, kind in _KINDS} | {"call", "do", "execute", "explain", "function", "select", "unknown", "vacuum"})
-)
-"""Kinds that a rule may name. `function` is a call with effects of its own; `unknown` is what the parser does not know."""
-
-_VERBS = {
-    "INSERT": "insert",
-    "UPDATE": "update",
-    "DELETE": "delete",
-    "MERGE": "merge",
-    "CREATE": "create",
-    "DROP": "drop",
-    "ALTER": "alter",
-    "TRUNCATE": "truncate",
-    "GRANT": "grant",
-    "REVOKE": "revoke",
-    "COPY": "copy",
-    "ATTACH": "attach",
-    "DETACH": "detach",
-    "CALL": "call",
-    "EXEC": "execute",
-    "EXECUTE": "execute",
-}
-_ALSO_FUNCTIONS = {"INSERT", "TRUNCATE"}
-"""`INSERT(text, ...)` and `TRUNCATE(number, ...)` are harmless functions of MySQL."""
-_PART_OF_A_CLAUSE = {"ON", "DO", "THEN"}
-"""`ON DELETE CASCADE`, `DO UPDATE SET`, `WHEN MATCHED THEN DELETE`: the verb belongs to the statement around it."""
-_LOCKING = {"FOR", "KEY"}
-"""`FOR UPDATE`, `FOR NO KEY UPDATE`: a lock, which the tree shows."""
-
-_WRITTEN: tuple[tuple[type[exp.Expr], tuple[str, ...]], ...] = (
-    (exp.Insert, ("this",)),
-    (exp.Update, ("this",)),
-    (exp.Delete, ("this", "tables")),
-    (exp.Merge, ("this",)),
-    (exp.Create, ("this",)),
-    (exp.Drop, ("this", "tables")),
-    (exp.Alter, ("this", "actions")),
-    (exp.TruncateTable, ("expressions",)),
-    (exp.Into, ("this",)),
-    (exp.Copy, ("this",)),
-)
-"""Below which arguments of a node the tables stand that it writes."""
-
-_ROUTINES = {"FUNCTION", "PROCEDURE", "TRIGGER"}
-"""CREATE of these carries a body that runs later."""
-
-_SIDE_EFFECTS = tuple(
-    Glob.of(name)
-    for name in (
-        # SQLite
-        *("load_extension", "writefile", "readfile", "edit", "fts3_tokenizer"),
-        # PostgreSQL: files, large objects, other sessions, other servers, sequences, settings, SQL in strings
-        *("pg_read_*", "pg_ls_*", "pg_stat_file", "pg_file_*", "lo_*", "pg_sleep*", "pg_terminate_*", "pg_cancel_*"),
-        *("pg_reload_*", "pg_rotate_*", "pg_switch_*", "pg_create_*", "pg_drop_*", "pg_promote", "pg_*advisory*", "pg_notify"),
-        *(
-            "dblink*",
-            "nextval",
-            "setval",
-            "set_config",
-            "query_to_*",
-            "cursor_to_*",
-            "table_to_*",
-            "database_to_*",
-            "schema_to_*",
-        ),
-        # MySQL
-        *("load_file", "sleep", "benchmark", "get_lock", "release_*lock*", "sys_exec", "sys_eval"),
-        # SQL Server
-        *("openrowset", "opendatasource", "openquery", "xp_*", "sp_*"),
-        # Oracle
-        *("utl_*", "dbms_*"),
-        # DuckDB, ClickHouse: files and addresses as tables
-        *("read_*", "parquet_scan", "sniff_csv", "glob", "query", "query_table", "file", "url", "s3", "remote*", "executable"),
-    )
-)
-"""Functions that read or write outside of the tables, run SQL from a string, or act on the server."""
-
-_EXPLAIN_OPTION = re.compile(r"\s*(?:\([^()]*\)|(?:query\s+plan|plan\s+for|analy[sz]e|verbose|extended|for)\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,10 +74,12 @@ def _read_statement(root: exp.Expr) -> Reading:
     opaque = {"function"} if any(_has_effects(name) for name in functions) else set()
     if isinstance(root, (exp.Query, exp.Values)):
         kinds.add("select")
-    elif not any(isinstance(root, known) for known, _ in _KINDS):
+    elif not any(isinstance(root, known) for known, _ in KINDS):
         opaque.add("unknown")
     for node in nodes:
         opaque |= _hidden_in(node)
+    if any(_is_external(node) for node in nodes):
+        kinds.add("file")
     return Reading(
         kinds=frozenset(kinds | opaque),
         opaque=frozenset(opaque),
@@ -196,7 +97,7 @@ def _read_command(command: exp.Command, dialect: str) -> Reading:
     word = command.name.upper()
     rest = str(command.expression.name if isinstance(command.expression, exp.Expr) else command.expression or "")
     if word == "EXPLAIN":
-        while option := _EXPLAIN_OPTION.match(rest):
+        while option := EXPLAIN_OPTION.match(rest):
             rest = rest[option.end() :]
         # It counts as the statement that it explains: EXPLAIN ANALYZE executes it.
         return _read_wrapped(rest, dialect, "explain")
@@ -221,14 +122,14 @@ def _read_words(tokens: list[Token], seen: frozenset[str]) -> tuple[frozenset[st
     kinds, unseen = set(seen), set[str]()
     for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
         word = token.text.upper()
-        kind = _VERBS.get(word)
-        if kind is None or token.token_type in _QUOTED:
+        kind = VERBS.get(word)
+        if kind is None or token.token_type in QUOTED:
             continue
         previous = before.text.upper() if before else ""
-        if previous in _LOCKING or (word in _ALSO_FUNCTIONS and after and after.token_type == TokenType.L_PAREN):
+        if previous in LOCKING or (word in ALSO_FUNCTIONS and after and after.token_type == TokenType.L_PAREN):
             continue
         kinds.add(kind)
-        if kind not in seen and previous not in _PART_OF_A_CLAUSE:
+        if kind not in seen and previous not in PART_OF_A_CLAUSE:
             unseen.add(kind)
     return frozenset(kinds), frozenset(unseen)
 
@@ -247,20 +148,28 @@ def _merge(readings: list[Reading], kinds: frozenset[str], unseen: frozenset[str
 
 
 def _kinds_of(node: exp.Expr) -> Iterator[str]:
-    return (kind for known, kind in _KINDS if isinstance(node, known))
+    return (kind for known, kind in KINDS if isinstance(node, known))
 
 
 def _hidden_in(node: exp.Expr) -> set[str]:
     """Return the opaque kinds that a node stands for: a command below the root, a routine's body."""
     if isinstance(node, exp.Command):
         return {"unknown"}
-    if isinstance(node, exp.Create) and str(node.args.get("kind", "")).upper() in _ROUTINES:
+    if isinstance(node, exp.Create) and str(node.args.get("kind", "")).upper() in ROUTINES:
         return {"create"}
     return set()
 
 
+def _is_external(node: exp.Expr) -> bool:
+    """A table whose name is a path or an address: DuckDB reads `FROM 's3://bucket/file.parquet'`."""
+    return isinstance(node, exp.Table) and any(mark in part.name for part in node.parts for mark in "/\\:.")
+
+
 def _function_names(nodes: Iterable[exp.Expr]) -> Iterator[str]:
     for node in nodes:
+        if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Func):
+            # The package counts as well: `utl_http.request(...)`.
+            yield from (part.name.lower() for part in node.this.find_all(exp.Identifier))
         if isinstance(node, exp.Anonymous):
             yield node.name.lower()
         elif isinstance(node, exp.Func):
@@ -268,7 +177,8 @@ def _function_names(nodes: Iterable[exp.Expr]) -> Iterator[str]:
 
 
 def _has_effects(function: str) -> bool:
-    return any(pattern.matches(function) for pattern in _SIDE_EFFECTS)
+    harmless = any(pattern.matches(function) for pattern in HARMLESS)
+    return not harmless and any(pattern.matches(function) for pattern in SIDE_EFFECTS)
 
 
 def _table_names(nodes: Iterable[exp.Expr]) -> Iterator[tuple[str, ...]]:
@@ -279,7 +189,7 @@ def _table_names(nodes: Iterable[exp.Expr]) -> Iterator[tuple[str, ...]]:
 
 def _written_names(nodes: Iterable[exp.Expr]) -> Iterator[tuple[str, ...]]:
     for node in nodes:
-        for known, places in _WRITTEN:
+        for known, places in WRITTEN:
             if isinstance(node, known):
                 for place in places:
                     yield from _table_names(_below(node.args.get(place)))
@@ -292,16 +202,23 @@ def _below(value: object) -> Iterator[exp.Expr]:
 
 
 def _takes_every_column(nodes: list[exp.Expr]) -> bool:
-    """Find `*` outside of COUNT(*), INSERT without columns, and whole rows: `SELECT row_to_json(c) FROM customers c`."""
+    """Find columns that are taken without being named, by `*` outside of COUNT(*) or in one of the ways below."""
     rows = {node.alias_or_name.lower() for node in nodes if isinstance(node, exp.Table)}
-    for node in nodes:
-        if isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count):
-            return True
-        if isinstance(node, exp.Insert) and not isinstance(node.this, exp.Schema):
-            return True
-        if isinstance(node, exp.Column) and not node.table and node.name.lower() in rows:
-            return True
-    return False
+    return any(_takes_unnamed(node, rows) for node in nodes)
+
+
+def _takes_unnamed(node: exp.Expr, rows: set[str]) -> bool:
+    match node:
+        case exp.Star():
+            return not isinstance(node.parent, exp.Count)
+        case exp.Insert() | exp.Copy():  # INSERT INTO t VALUES ..., COPY t TO ...
+            return not isinstance(node.this, exp.Schema)
+        case exp.TableAlias():  # FROM customers AS c(a, b): columns under new names
+            return bool(node.columns)
+        case exp.Column():  # SELECT row_to_json(c) FROM customers c: the row as a whole
+            return not node.table and node.name.lower() in rows
+        case _:
+            return False
 
 
 def _is_boundless(node: exp.Expr) -> bool:
@@ -312,15 +229,6 @@ def _is_boundless(node: exp.Expr) -> bool:
     return where is None or next(where.find_all(exp.Column), None) is None
 
 
-_QUOTED = {
-    TokenType.STRING,
-    TokenType.IDENTIFIER,
-    TokenType.RAW_STRING,
-    TokenType.HEREDOC_STRING,
-    TokenType.NATIONAL_STRING,
-    TokenType.UNICODE_STRING,
-    TokenType.BYTE_STRING,
-}
 _NOTHING = Reading(
     kinds=frozenset(),
     opaque=frozenset(),

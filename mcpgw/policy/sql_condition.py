@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from mcpgw.core.model import Json, JsonObject
 from mcpgw.policy.config import Effect, SqlCondition
 from mcpgw.policy.glob import Glob
-from mcpgw.policy.sql import STATEMENTS, Reading, read
+from mcpgw.policy.sql import Reading, read
 from mcpgw.policy.sql_parser import DIALECTS, Unreadable
+from mcpgw.policy.sql_words import STATEMENTS
 from mcpgw.policy.wording import Mistake, did_you_mean
 
 

@@ -48,7 +48,7 @@ def parse(text: str, dialect: str) -> tuple[list[exp.Expr], list[Token]]:
 
 
 def _check_tokens(tokens: list[Token]) -> None:
-    """Refuse comments over which databases differ: what is a comment to one is a statement to the other."""
+    """Refuse comments and names over which databases and parser differ: one's comment is the other's statement."""
     if len(tokens) > MAX_TOKENS:
         raise Unreadable(f"is longer than {MAX_TOKENS} words")
     for comment in (comment for token in tokens for comment in token.comments):
@@ -56,6 +56,9 @@ def _check_tokens(tokens: list[Token]) -> None:
             raise Unreadable("holds a comment in a comment, which databases end at different places")
         if comment.startswith(("!", "M!")):
             raise Unreadable("holds a comment that MySQL would execute")
+    for one, two, three in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if one.text.upper() == "U" and two.text == "&" and one.end + 2 == two.end + 1 == three.start:
+            raise Unreadable("holds a name or text in Unicode escapes (U&), which the parser takes for arithmetic")
 
 
 class _Frugal(Parser):

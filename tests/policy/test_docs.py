@@ -15,8 +15,8 @@ from mcpgw.policy.cel import VARIABLES
 from mcpgw.policy.grants import SIGN_IN_SCOPES
 from mcpgw.policy.plain import MAX_DEPTH, MAX_TEXT, MAX_VALUES
 from mcpgw.policy.rule import RESERVED
-from mcpgw.policy.sql import STATEMENTS
 from mcpgw.policy.sql_parser import DIALECTS, MAX_CHARACTERS, MAX_TOKENS
+from mcpgw.policy.sql_words import STATEMENTS
 from mcpgw.settings import from_text
 from tests.policy.samples import call, identity, target
 

@@ -8,8 +8,9 @@ import pytest
 
 from mcpgw.core.model import Allow, Deny
 from mcpgw.policy import Effect, Rule, SqlCondition
-from mcpgw.policy.sql import STATEMENTS, read
+from mcpgw.policy.sql import read
 from mcpgw.policy.sql_parser import MAX_CHARACTERS, MAX_TOKENS, Unreadable
+from mcpgw.policy.sql_words import STATEMENTS
 from tests.policy.samples import RISKY, call, policy
 
 
@@ -63,6 +64,9 @@ from tests.policy.samples import RISKY, call, policy
         ("mysql", r"SELECT '\'; DROP TABLE x; --'", "select"),
         ("postgres", r"SELECT E'\'; DROP TABLE x; --'", "select"),
         ("postgres", "SELECT $$; DROP TABLE x; $$", "select"),
+        ("postgres", "SELECT pg_typeof(x), pg_get_viewdef('v'), u & 1 FROM t", "select"),
+        ("duckdb", "SELECT * FROM 's3://bucket/x.parquet'", "file select"),
+        ("duckdb", "SELECT * FROM 'x.parquet'", "file select"),
     ],
 )
 def test_what_stands_in_a_text(dialect: str, text: str, kinds: str) -> None:
@@ -75,6 +79,12 @@ def test_what_stands_in_a_text(dialect: str, text: str, kinds: str) -> None:
     ("dialect", "text", "opaque"),
     [
         ("tsql", "SELECT 1 DELETE FROM t", "delete"),  # two statements to SQL Server, an alias to the parser
+        ("tsql", "SELECT 1 RECONFIGURE", "unknown"),
+        ("tsql", "SELECT a FROM t SHUTDOWN", "unknown"),
+        ("oracle", "SELECT utl_http.request('x') FROM dual", "function"),
+        ("oracle", "SELECT sys.dbms_xslprocessor.read2clob('a', 'b') FROM dual", "function"),
+        ("postgres", "SELECT pg_logical_emit_message(true, 'a', 'b')", "function"),
+        ("snowflake", "SELECT SYSTEM$CANCEL_QUERY('x')", "function"),
         ("tsql", "BEGIN DROP TABLE x END", "drop"),
         ("tsql", "IF 1 = 1 DROP TABLE x", "unknown"),
         ("tsql", "IF 1 = 1 ALTER ROLE x ADD MEMBER y", "unknown"),
@@ -114,6 +124,8 @@ def test_what_cannot_be_seen_is_said_to_be_opaque(dialect: str, text: str, opaqu
         ("mysql", "SELECT 1 /*M!50000 ; DROP TABLE x */", "MySQL would execute"),
         ("postgres", "SELECT 1 /* /* */; DROP TABLE x -- */", "comment in a comment"),
         ("sqlite", "SELECT 1 /* /* */; DROP TABLE x -- */", "comment in a comment"),
+        ("postgres", 'SELECT U&"s\\0073n" FROM customers', "Unicode escapes"),
+        ("postgres", "SELECT u&\"pg_read\\005ffile\"('/etc/passwd')", "Unicode escapes"),
         ("sqlite", "SELECT 1\0; DROP TABLE x", "NUL"),
         ("sqlite", "SELECT FROM WHERE", "cannot be parsed"),
         ("sqlite", "SELECT 'open", "cannot be parsed"),
@@ -210,6 +222,9 @@ def condition(**criteria: Any) -> SqlCondition:
         ({"columns": ("ssn",)}, "SELECT count(*) FROM customers", ""),
         ({"columns": ("ssn",), "dialect": "postgres"}, "SELECT row_to_json(c) FROM customers c", "a column of `columns`"),
         ({"columns": ("ssn",)}, "INSERT INTO customers VALUES (1)", "a column of `columns`"),
+        ({"columns": ("ssn",), "dialect": "postgres"}, "SELECT b FROM customers AS c(a, b)", "a column of `columns`"),
+        ({"columns": ("ssn",), "dialect": "postgres"}, "COPY customers TO STDOUT", "a column of `columns`"),
+        ({"columns": ("ssn",), "dialect": "postgres"}, "COPY customers (name) TO STDOUT", ""),
         ({"columns": ("ssn",)}, "INSERT INTO customers (name) VALUES (1)", ""),
         ({"functions": ("json_*",)}, "SELECT JSON_EXTRACT(x, '$.a') FROM t", "a function of `functions`"),
         ({"functions": ("sum",)}, "SELECT SUM(x) FROM t", "a function of `functions`"),
