@@ -55,6 +55,8 @@ class Limits:
 
     reply_bytes: int = 20_000_000
     """Longest message, body or event. A longer one ends the call (HTTP) or the connection (stdio, SSE)."""
+    starting_s: float = 10.0
+    """How long a call waits for a server whose first attempt to connect is under way."""
     connect_s: float = 10.0
     """To open a TCP and TLS connection."""
     probe_s: float = 10.0

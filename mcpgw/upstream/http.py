@@ -57,21 +57,28 @@ class HttpWire:
         self._troubles = 0
         self._lost_because = ""
         self._lost = anyio.Event()
+        self._under_way: set[anyio.CancelScope] = set()
 
     async def request(self, ask: Ask) -> RawReply:
         if self._lost_because:
             raise WireLost(self._says(self._lost_because), sent=False)
         body = self._encoded(ask.message)
         over = False
+        scope = anyio.CancelScope(deadline=anyio.current_time() + ask.timeout_s)
+        self._under_way.add(scope)
         try:
-            with anyio.fail_after(ask.timeout_s):
+            with scope:
                 reply = await self._post(ask, body)
-            over = True
-            return reply
+                over = True
+                return reply
+            if self._lost_because:
+                raise WireLost(self._says(self._lost_because), sent=True)
+            raise TimeoutError
         except UpstreamError:
             over = True  # there is nothing left to cancel
             raise
         finally:
+            self._under_way.discard(scope)
             # A modern server takes the closed stream for the cancellation (2026-07-28, Streamable HTTP, "Cancellation").
             if not over and ask.cancellable and not self._modern:
                 params = {"requestId": ask.id, "reason": "The caller is gone or its time is over."}
@@ -96,6 +103,12 @@ class HttpWire:
         if not self._lost_because:
             self._lost_because = because
             self._lost.set()
+
+    def end(self) -> None:
+        """The wire is lost, if it was not yet, and so is every request under way."""
+        self.lose("was stopped")
+        for scope in self._under_way:
+            scope.cancel()
 
     # --- one exchange ------------------------------------------------------------------------------------------------
 
@@ -348,4 +361,4 @@ async def open_http(
         finally:
             with anyio.CancelScope(shield=True):  # bounded by `stop_s`
                 await wire.end_session()
-            wire.lose("was stopped")
+            wire.end()

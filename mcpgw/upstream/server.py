@@ -61,12 +61,22 @@ class Upstream:
         self._lists_changed = anyio.Event()
         self._conversation: Conversation | None = None  # None while calls cannot be made
         self._why_not = f"The upstream server {name!r} is starting."
+        self._tried = anyio.Event()
+        """The first attempt to connect has ended, well or badly."""
         self._probe = True
         self._calls = 0
         self._idle = anyio.Event()
 
     async def send(self, call: Call, target: Target, on_notice: OnNotice) -> RawReply:
-        """Raises `UpstreamError` at once while the server is down, and `TimeoutError` after `target.timeout_s`."""
+        """Ask once; a server that has just been started is waited for, for `Limits.starting_s`.
+
+        Raises:
+            UpstreamError: no reply; at once while the server is down.
+            TimeoutError: none within `target.timeout_s`.
+        """
+        if not self._tried.is_set():
+            with anyio.move_on_after(min(self._limits.starting_s, target.timeout_s)):
+                await self._tried.wait()
         conversation = self._conversation
         if conversation is None:
             raise UpstreamError(self._why_not, sent=False)
@@ -90,17 +100,22 @@ class Upstream:
         try:
             if after is not None:
                 await after.wait()
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._keep_connected)
-                await self._stopping.wait()
-                self._refuse("was stopped")
-                with anyio.move_on_after(self._limits.drain_s):
-                    await self._drained()
-                tasks.cancel_scope.cancel()
+            if not self._stopping.is_set():
+                await self._live()
             await self._report(ServerState.STOPPED)
         finally:
             self._refuse("was stopped")
+            self._tried.set()
             self.finished.set()
+
+    async def _live(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._keep_connected)
+            await self._stopping.wait()
+            self._refuse("was stopped")
+            with anyio.move_on_after(self._limits.drain_s):
+                await self._drained()
+            tasks.cancel_scope.cancel()
 
     def _refuse(self, because: str) -> None:
         """From now on calls fail at once."""
@@ -118,6 +133,7 @@ class Upstream:
             began = time.monotonic()
             problem = await self._connect_once()
             failures = 1 if time.monotonic() - began > self._limits.stable_s else failures + 1
+            self._tried.set()
             await self._report(ServerState.DOWN, problem)
             await anyio.sleep(self._backoff(failures))
 
@@ -139,7 +155,7 @@ class Upstream:
         except Exception as error:
             # The one broad except of this room: a fault in one upstream's handling ends its connection, not the others'.
             logger.exception("upstream %s: internal error", self.name)
-            reason = f"The gateway failed while handling the upstream server {self.name!r} ({type(error).__name__})."
+            reason = f"The gateway failed while handling the upstream server {self.name!r} ({_innermost(error)})."
         self._why_not = f"{reason} It is down, and tried again from time to time."
         return "\n".join(part for part in (reason, stderr.tail()) if part)
 
@@ -151,6 +167,7 @@ class Upstream:
             ttl_s = await self._read_lists(conversation)
             stderr.ready()
             self._conversation = conversation
+            self._tried.set()
             await self._report(ServerState.READY, peer=conversation)
             tasks.start_soon(self._follow_lists, conversation, wire, ttl_s)
             try:
@@ -219,6 +236,13 @@ class Upstream:
         if problem:
             logger.warning("upstream %s is down: %s", self.name, problem)
         await self._on_status(status)
+
+
+def _innermost(error: BaseException) -> str:
+    """Return the type of the fault itself: a task group wraps it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return type(error).__name__
 
 
 def _differ(one: Definitions, other: Definitions) -> bool:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import anyio
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
-from mcp_types import ToolAnnotations
+from mcp_types import Completion, ToolAnnotations
 from pydantic import Field
 
 server = MCPServer("story", version="1.2.3", log_level="ERROR")
@@ -111,8 +111,6 @@ def tell(who: str) -> str:
 
 @server.completion()
 async def complete(ref: Any, argument: Any, context: Any) -> Any:
-    from mcp_types import Completion
-
     return Completion(values=[f"{argument.value}rab"], total=1, has_more=False)
 
 

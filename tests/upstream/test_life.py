@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from subprocess import PIPE
 
@@ -13,10 +14,10 @@ import pytest
 
 from mcpgw.core.errors import UpstreamError
 from mcpgw.ports import ServerState
-from mcpgw.upstream import HttpServer, SseServer, StdioServer, UpstreamPool
+from mcpgw.upstream import HttpServer, ServerConfig, SseServer, StdioServer, UpstreamPool
 from mcpgw.upstream.config import confidential
 from mcpgw.upstream.stdio import INHERITED
-from tests.real_servers import ROOT, odd_server, story_server
+from tests.real_servers import ROOT, odd_server, story_server, story_url
 from tests.upstream.world import FINGERPRINT, QUICK, http, line_in, pool_of, python, sse, stdio, texts
 
 SECRET = "hunter2-correct-horse"
@@ -146,6 +147,31 @@ async def test_a_call_under_way_may_finish_while_its_server_is_replaced(tmp_path
         assert answers == ["waited"]
         await world.until(ServerState.READY)
         assert texts(await world.call("echo", {"text": "new"})) == ["new"]
+
+
+@pytest.mark.parametrize("transport", ["stdio", "http", "sse"])
+async def test_a_call_that_outlasts_the_patience_of_a_stop_fails_and_may_have_acted(transport: str, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    async with AsyncExitStack() as stack:
+        if transport == "stdio":
+            config: ServerConfig = stdio(odd_server("--journal", str(marker)))
+        else:
+            url = await stack.enter_async_context(story_url(transport))
+            config = sse(url) if transport == "sse" else http(url)
+        world = await stack.enter_async_context(pool_of(config))
+        failures: list[UpstreamError] = []
+
+        async def wait() -> None:
+            with pytest.raises(UpstreamError) as caught:
+                await world.call(*(("hang", {"seconds": 30}) if transport == "stdio" else ("wait", {"marker": str(marker)})))
+            failures.append(caught.value)
+
+        with anyio.fail_after(15):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+                await anyio.sleep(0.3) if transport == "stdio" else await line_in(marker, "started")
+                world.pool.configure({})
+        assert [failure.sent for failure in failures] == [True]
 
 
 async def test_a_permit_for_the_server_as_it_was_does_not_open_the_new_one() -> None:
