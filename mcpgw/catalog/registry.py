@@ -72,7 +72,8 @@ class Registry:
     def __init__(self, catalog_dir: Path) -> None:
         self.catalog_dir = catalog_dir
         self._catalog = load_catalog(catalog_dir)
-        self._heard: dict[str, Heard] = {}
+        self._heard: dict[str, Offers] = {}
+        self._down: set[str] = set()
         self._listeners: list[OnChange] = []
         self._alarms: list[OnProblem] = []
         self._refused = ""
@@ -117,13 +118,14 @@ class Registry:
     def update_definitions(self, server: str, definitions: Definitions) -> None:
         """Take what a server lists now, complete; it is up from here on. A server that is not in the catalog is ignored."""
         if server in self.servers:
-            self._heard[server] = Heard(offers=examine(definitions), up=True)
+            self._heard[server] = examine(definitions)
+            self._down.discard(server)
             self._swap(f"server {server}", frozenset())
 
     def server_down(self, server: str) -> None:
         """Note that a server does not answer. What it last offered stays callable, so that a call says who is down."""
         if server in self.servers:
-            self._heard[server] = Heard(offers=self._offers(server), up=False)
+            self._down.add(server)
             self._swap(f"server {server}", frozenset())
 
     def adopt(self, catalog: Catalog) -> None:
@@ -134,6 +136,7 @@ class Registry:
         moved = {name for name in before.keys() | self.servers.keys() if _fingerprint(before, name) != self._now(name)}
         for name in moved:
             self._heard.pop(name, None)  # what the old server said is not the new one's word
+            self._down.discard(name)
         self._swap("files", frozenset(moved))
 
     def refuse(self, error: CatalogError) -> None:
@@ -153,12 +156,12 @@ class Registry:
         return _fingerprint(self.servers, name)
 
     def _publish(self) -> Snapshot:
-        heard = {name: self._heard.get(name) or Heard(offers=self._offers(name), up=True) for name in self.servers}
+        heard = {name: Heard(offers=self._offers(name), up=name not in self._down) for name in self.servers}
         return publish(self._catalog.entries, heard, self._catalog.lock)
 
     def _offers(self, server: str) -> Offers:
         """What the server said last; until it has spoken, what was accepted of it stands in, so that a first list is whole."""
-        return self._heard[server].offers if server in self._heard else _accepted(self._catalog.lock, server)
+        return self._heard[server] if server in self._heard else _accepted(self._catalog.lock, server)
 
     def _swap(self, cause: str, servers: frozenset[str]) -> None:
         before, self._snapshot = self._snapshot, self._publish()
