@@ -5,6 +5,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from mcpgw.approval.facts import facts_of
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
 from mcpgw.core.model import (
     Allow,
@@ -127,10 +128,12 @@ CHANGES: dict[str, tuple[ShownCall, Hold]] = {
     "a look-alike": (World().call(arguments={**ARGUMENTS, "memo": "r\u0435nt"}), HOLD),
     "definition": (World().call(target=replace(TOOL, definition_hash="e" * 64)), HOLD),
     "server": (World().call(target=replace(TOOL, server_fingerprint="e" * 64)), HOLD),
+    "server's name": (World().call(target=replace(TOOL, server="bank-2")), HOLD),
     "tool": (World().call(target=replace(TOOL, name="bank__close")), HOLD),
     "kind": (World().call(target=replace(TOOL, kind=TargetKind.PROMPT)), HOLD),
     "policy": (World().call(), other_policy(HOLD)),
-    "who has to agree": (World().call(), replace(HOLD, quorum=2)),
+    "how many have to agree": (World().call(), replace(HOLD, quorum=2)),
+    "who has to agree": (World().call(), replace(HOLD, approvers=("group:risk",))),
     "which rule": (World().call(), replace(HOLD, ruling=replace(HOLD.ruling, rule_ids=("other",)))),
     "identity": (World().call(person("eve", "tellers")), HOLD),
     "issuer": (World().call(person("alice", "tellers", issuer="https://other.example")), HOLD),
@@ -226,6 +229,7 @@ async def test_a_duplicate_waits_for_the_call_under_way_and_gets_its_result(worl
     world.time.at(world.time.elapsed + 2.0, lambda: world.finish(intent))
     answer = await world.settle(peer=peer)
     assert answer == AlreadyDone(approval_id=approval_id, call_id=first.call.id, reply=REPLY)
+    assert world.kinds()[-2:] == ["Joined", "Outcome"]
     assert peer.heard == [(0.0, f"Approved as {approval_id}; an identical call is under way, waiting for its result.")]
 
 
@@ -429,6 +433,11 @@ async def test_the_quorum_is_of_different_people(world: World) -> None:
     assert isinstance(await world.settle(hold=hold), Waiting)
     await world.desk.vote(approval_id, DAVE, Verdict.APPROVE)
     assert isinstance(await world.settle(hold=hold), Allow)
+
+
+def test_two_approvals_of_one_call_bind_different_digests() -> None:
+    facts = facts_of(World().call(), HOLD)
+    assert len({facts.bound(1, "a"), facts.bound(1, "b"), facts.bound(2, "a")}) == 3
 
 
 async def test_what_is_recorded_holds_no_exact_argument(world: World) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from mcpgw.approval.answers import answer
 from mcpgw.approval.people import names, same_person
-from mcpgw.approval.standing import TRANSITIONS, due
+from mcpgw.approval.standing import TRANSITIONS, due, tally
 from mcpgw.core.model import Allow, AlreadyDone, CleanJson, Deny, SettledAs
 from mcpgw.ports import Approval, ApprovalState, CastVote
 from tests.approval.world import ALICE, BOB, CAROL, HOLD, REPLY, START_NS, TRANSFER
@@ -94,6 +94,10 @@ def test_the_caller_is_told(
             assert words in one.ruling.reason
             assert one.approval_id == BASE.id
             assert (one.ruling.rule_ids, one.ruling.policy_hash) == (HOLD.ruling.rule_ids, HOLD.ruling.policy_hash)
+
+
+def test_a_denial_is_not_counted_as_an_approval() -> None:
+    assert tally(replace(BASE, quorum=2, votes=(YES, NO))) == "1 of 2 approved"
 
 
 def test_the_caller_of_a_done_call_gets_its_reply() -> None:
