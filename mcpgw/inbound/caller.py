@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import anyio
 from mcp.server.context import ServerRequestContext
 from starlette.requests import Request as HttpRequest
 
@@ -35,6 +36,8 @@ class Caller:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of Streamable HTTP, to compare `Mcp-Param-*` with the body; empty on transports that mirror nothing."""
     trail: Trail = field(default_factory=Trail)
+    gone: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the HTTP connection that waits for the answer breaks. Other transports cancel by themselves."""
 
 
 def caller_of(ctx: ServerRequestContext[Any, Any]) -> Caller:

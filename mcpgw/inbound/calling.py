@@ -94,20 +94,37 @@ class ToolCalls:
             meta=_forwarded(meta),
         )
         caller.trail.recorded = True  # from here on by the corridor
-        answer = await self._walk(request, RequestPeer(ctx, token=token, log_floor=log_floor))
+        answer = await self._walk(request, RequestPeer(ctx, token=token, log_floor=log_floor), caller.gone)
         return to_result(answer, target, public_url=self._config.public_url)
 
-    async def _walk(self, request: Request, peer: RequestPeer) -> Answer:
+    async def _walk(self, request: Request, peer: RequestPeer, gone: anyio.Event) -> Answer:
+        answers: list[Answer] = []
         with anyio.move_on_after(self._config.call_timeout_s) as scope:
             self._in_flight.enter(scope)
             try:
-                return await self._corridor.walk(request, peer)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_end_hold_without_client, peer, gone, scope)
+                    answers.append(await self._corridor.walk(request, peer))
+                    tasks.cancel_scope.cancel()
             finally:
                 self._in_flight.leave(scope)
+        if answers:
+            return answers[0]
         why = "The gateway is shutting down" if self._in_flight.stopping else "The call took too long"
         raise MCPError(
             INTERNAL_ERROR, f"{why}, so it was given up. It may have had an effect; the record says how far it came."
         )
+
+
+async def _end_hold_without_client(peer: RequestPeer, gone: anyio.Event, scope: anyio.CancelScope) -> None:
+    """Cancel a held call whose client has left, so that an approval later runs nothing that nobody waits for.
+
+    2026-07-28 connections and pipes cancel by themselves. Before, a broken stream is no cancellation (2025-11-25
+    basic/transports), so a call that is already with its upstream goes on; but its hold ends here.
+    """
+    await peer.held.wait()
+    await gone.wait()
+    scope.cancel()
 
 
 def _named(params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mcpgw.core.errors import AuthenticationError
 from mcpgw.core.model import Identity, Origin, RefusalCode, Refused
-from mcpgw.inbound.caller import SCOPE_KEY, Caller, Trail, session_name, session_owner
+from mcpgw.inbound.caller import SCOPE_KEY, Caller, session_name, session_owner
 from mcpgw.inbound.config import InboundConfig, Nobody
 from mcpgw.inbound.guard import INVALID_REQUEST, MalformedMessage, check, too_large
 from mcpgw.pipeline import Corridor
@@ -105,17 +105,17 @@ class Gate:
                 await self._record(scope, headers, turned.code, str(turned), principal)
             await _answer(turned)(scope, receive, send)
             return
-        trail = self._admit(scope, headers, identity)
+        caller = self._admit(scope, headers, identity)
 
         async def note(reason: str) -> None:
-            if not trail.recorded:
+            if not caller.trail.recorded:
                 await self._record(scope, headers, RefusalCode.MALFORMED, reason, principal)
 
         watched = _Watched(send, note)
         if standing:
             await self._standing(credential, scope, receive, watched)
         else:
-            await self._app(scope, receive, watched.send)
+            await self._app(scope, _noticing(receive, caller.gone), watched.send)
 
     async def _authenticate(self, credential: str) -> Identity:
         if not credential:
@@ -156,21 +156,19 @@ class Gate:
             raise Turned(400, str(defect), rpc=(defect.code, defect.request_id)) from None
         return message, _replayed(body, receive)
 
-    def _admit(self, scope: Scope, headers: Headers, identity: Identity) -> Trail:
+    def _admit(self, scope: Scope, headers: Headers, identity: Identity) -> Caller:
         client = scope.get("client")
-        trail = Trail()
-        scope[SCOPE_KEY] = Caller(
+        caller = scope[SCOPE_KEY] = Caller(
             identity=identity,
             transport=self._transport,
             address=client[0] if client else "",
             session=session_name(_session_id(scope, headers)),
             headers=headers if self._transport == "http" else {},
-            trail=trail,
         )
         # The SDK binds its sessions to this user and answers anybody else as if they did not exist. No secret goes in.
         owner = AccessToken(token="", client_id=identity.client_id, scopes=[], subject=session_owner(identity))
         scope["user"] = AuthenticatedUser(owner)
-        return trail
+        return caller
 
     async def _standing(self, credential: str, scope: Scope, receive: Receive, watched: "_Watched") -> None:
         """Serve a stream that stands open until its client leaves, its credential is revoked, or the gateway drains.
@@ -269,6 +267,16 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return pending.pop() if pending else await receive()
 
     return replay
+
+
+def _noticing(receive: Receive, gone: anyio.Event) -> Receive:
+    async def receive_and_notice() -> Message:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            gone.set()
+        return message
+
+    return receive_and_notice
 
 
 def _until(closing: anyio.Event, receive: Receive) -> Receive:

@@ -37,6 +37,8 @@ class RequestPeer:
         self._levels = allowed_log_levels(ctx.protocol_version, ctx.meta)
         self._log_floor = log_floor
         self._waited = 0.0
+        self.held = anyio.Event()
+        """Set once the call waits for people."""
 
     async def notify(self, notice: CleanNotice) -> None:
         if notice.method == PROGRESS:
@@ -45,6 +47,7 @@ class RequestPeer:
             await self._send(LOG, dict(notice.params))
 
     async def waiting(self, message: str, elapsed_s: float) -> None:
+        self.held.set()
         self._waited = max(self._waited + 0.001, elapsed_s)  # two heartbeats in one instant still increase
         if self._token is not None:
             await self._send(PROGRESS, {"progressToken": self._token, "progress": self._waited, "message": message})

@@ -1,4 +1,7 @@
-"""A gateway on loopback over in-memory doors, and a raw HTTP client on it."""
+"""A gateway on loopback over in-memory doors, and a raw HTTP client on it.
+
+One listener serves a whole module: starting and stopping one takes longer than most tests. Its world is new for each test.
+"""
 
 from collections.abc import AsyncIterator
 
@@ -9,15 +12,22 @@ from tests.inbound.doors import World
 from tests.inbound.wire import Live, listening
 
 
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
-async def live(world: World) -> AsyncIterator[Live]:
-    async with listening(world) as gateway:
+@pytest.fixture(scope="module")
+async def standing() -> AsyncIterator[Live]:
+    async with listening(World()) as gateway:
         yield gateway
+
+
+@pytest.fixture
+def live(standing: Live) -> Live:
+    standing.world.reset()
+    return standing
+
+
+@pytest.fixture
+def world(live: Live) -> World:
+    """The doors behind `live` and `http`."""
+    return live.world
 
 
 @pytest.fixture

@@ -115,8 +115,11 @@ def _manifest() -> Manifest:
 
 @dataclass
 class MemoryDesk:
-    """Holds for as long as the client is patient; `approve` releases."""
+    """Holds for as long as the client is patient, though not longer than `limit_s`; `approved` releases."""
 
+    limit_s: float = 0.2
+    left: anyio.Event = field(default_factory=anyio.Event)
+    """Set when a waiting call was cancelled."""
     approved: anyio.Event = field(default_factory=anyio.Event)
     patience: list[Patience] = field(default_factory=list)
 
@@ -125,8 +128,12 @@ class MemoryDesk:
     ) -> Allow | Deny | Waiting | AlreadyDone:
         self.patience.append(patience)
         await peer.waiting("Waiting for ops.", 0.0)
-        with anyio.move_on_after(min(patience.budget_s, 0.2)):
-            await self.approved.wait()
+        with anyio.move_on_after(min(patience.budget_s, self.limit_s)):
+            try:
+                await self.approved.wait()
+            finally:
+                if not self.approved.is_set():
+                    self.left.set()
             await peer.waiting("Still waiting for ops.", 0.1)
             return Allow(ruling=hold.ruling)
         return Waiting(approval_id="apr_1", deadline_ns=1_800_000_000_000_000_000)
@@ -136,14 +143,21 @@ class MemoryDesk:
 class MemoryJournal:
     entries: list[Entry] = field(default_factory=list)
     broken: bool = False
+    grown: anyio.Event = field(default_factory=anyio.Event)
 
     async def append(self, entry: EntryT) -> Sealed[EntryT]:
         await anyio.lowlevel.checkpoint()
         if self.broken:
             raise LedgerUnavailable("the disk is full")
         self.entries.append(entry)
+        self.grown.set()
+        self.grown = anyio.Event()
         seq = len(self.entries)
         return Sealed(entry=entry, seq=seq, leaf_hash=f"{seq:064x}", event_id=f"evt_{seq}", time_ns=seq)
+
+    async def until(self, kind: type, count: int) -> None:
+        while len(self.of(kind)) < count:
+            await self.grown.wait()
 
     def of(self, kind: type) -> list[Any]:
         return [entry for entry in self.entries if isinstance(entry, kind)]
@@ -252,6 +266,16 @@ class World:
             resource_metadata=lambda: self.metadata,
             ready=lambda: self.problems,
         )
+
+    def reset(self) -> None:
+        """Make every door new again, under the same gateway."""
+        fresh = World(config=self.config)
+        self.catalog.tools = fresh.catalog.tools
+        self.keys.keys = fresh.keys.keys
+        self.problems.clear()
+        self.metadata = {}
+        for door, new in ((self.desk, fresh.desk), (self.journal, fresh.journal), (self.upstreams, fresh.upstreams)):
+            vars(door).update(vars(new))
 
     def rejections(self) -> list[Rejection]:
         return self.journal.of(Rejection)

@@ -13,6 +13,7 @@ import pytest
 
 from mcpgw.core.model import Refusal, RefusalCode
 from mcpgw.inbound.config import InboundConfig
+from mcpgw.inbound.gate import Turned, check_host
 from mcpgw.inbound.http import ROUTES, Access
 from tests.inbound.doors import World, identity, target
 from tests.inbound.raw import ACCEPT, call, modern, post, routing
@@ -138,11 +139,26 @@ async def test_only_our_own_host_names_are_answered(world: World, http: aiohttp.
         ("http://localhost:5173.evil.example", 403),
     ],
 )  # fmt: skip
-async def test_only_pages_of_allowed_origins_may_call(origin: str, status: int) -> None:
+def test_only_pages_of_allowed_origins_may_call(origin: str, status: int) -> None:
     config = InboundConfig(version="1", allowed_origins=("https://app.example", "http://localhost:*"))
-    async with listening(World(config=config)) as live, aiohttp.ClientSession(live.url) as http:
-        body, routed = call("bank__echo")
-        assert (await post(http, body, {**routed, "Origin": origin}))[0] == status
+    if status == 200:
+        check_host(["localhost"], [origin], config)
+        return
+    with pytest.raises(Turned) as turned:
+        check_host(["localhost"], [origin], config)
+    assert turned.value.status == status
+
+
+async def test_a_foreign_origin_is_refused_and_recorded(world: World, http: aiohttp.ClientSession) -> None:
+    body, routed = call("bank__echo")
+    assert (await post(http, body, {**routed, "Origin": "https://evil.example"}))[0] == 403
+    assert len(world.rejections()) == 1
+
+
+@pytest.mark.parametrize("hosts", [[], ["localhost", "localhost"], ["localhost", "evil.example"]])
+def test_a_request_has_exactly_one_host(hosts: list[str]) -> None:
+    with pytest.raises(Turned):
+        check_host(hosts, [], InboundConfig(version="1"))
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/sse/messages?session_id=00000000000000000000000000000000"])

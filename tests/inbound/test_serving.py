@@ -43,7 +43,8 @@ async def test_a_shutdown_lets_calls_under_way_finish(era: str) -> None:
     assert status == 200 and answer["result"]["content"][0]["text"] == "{}"
 
 
-async def test_over_sse_as_well(world: World) -> None:
+async def test_over_sse_as_well() -> None:
+    world = World()
     with anyio.fail_after(10):
         async with aiohttp.ClientSession() as outer, listening(world) as live:  # noqa: SIM117  the stream ends first
             async with sse(outer, "alice-key", live.url) as (path, stream):
@@ -58,7 +59,8 @@ async def test_over_sse_as_well(world: World) -> None:
                 assert '"result"' in await event(stream)
 
 
-async def test_a_call_that_does_not_finish_in_time_is_ended_with_a_record_and_an_answer(world: World) -> None:
+async def test_a_call_that_does_not_finish_in_time_is_ended_with_a_record_and_an_answer() -> None:
+    world = World()
     answers = []
     with anyio.fail_after(10):
         async with (
@@ -82,7 +84,8 @@ async def test_a_call_that_does_not_finish_in_time_is_ended_with_a_record_and_an
     assert len(world.journal.of(Intent)) == 1
 
 
-async def test_while_it_drains_it_is_not_ready_and_takes_no_requests(world: World) -> None:
+async def test_while_it_drains_it_is_not_ready_and_takes_no_requests() -> None:
+    world = World()
     with anyio.fail_after(10):
         async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
             await live.server.drain(0)
@@ -94,7 +97,8 @@ async def test_while_it_drains_it_is_not_ready_and_takes_no_requests(world: Worl
     assert world.upstreams.calls == []
 
 
-async def test_a_shutdown_closes_standing_streams(world: World) -> None:
+async def test_a_shutdown_closes_standing_streams() -> None:
+    world = World()
     with anyio.fail_after(10):
         async with aiohttp.ClientSession() as outer, listening(world) as live:
             response = await outer.get(f"{live.url}/sse", headers={**ACCEPT, **bearer("alice-key")})
@@ -102,7 +106,8 @@ async def test_a_shutdown_closes_standing_streams(world: World) -> None:
         response.close()
 
 
-async def test_a_subscription_ends_in_order_at_a_shutdown(world: World) -> None:
+async def test_a_subscription_ends_in_order_at_a_shutdown() -> None:
+    world = World()
     with anyio.fail_after(10):
         async with (
             connections(world, "http", MODERN) as connect,
@@ -122,7 +127,8 @@ async def test_a_call_longer_than_the_limit_is_given_up_with_a_record() -> None:
     assert [outcome.result.code for outcome in world.outcomes()] == [FailureCode.CANCELLED]
 
 
-async def test_a_connection_that_never_sends_a_head_is_closed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_never_sends_a_head_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
     assert BoundedHttp.head_timeout_s == 20.0
     monkeypatch.setattr(BoundedHttp, "head_timeout_s", 0.1)  # a setting of the class, not the code under test
     async with listening(world) as live:

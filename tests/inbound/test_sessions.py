@@ -68,7 +68,7 @@ async def test_the_number_of_sessions_is_bounded() -> None:
         assert (await post(http, INITIALIZE))[0] == 503
 
 
-async def test_subscriptions_are_bounded(world: World) -> None:
+async def test_subscriptions_are_bounded() -> None:
     world = World(config=InboundConfig(version="1", max_sessions=1))
     async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
         ask = modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})

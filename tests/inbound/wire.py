@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -140,6 +140,10 @@ class Connect:
     transport: str
     mode: str
     url: str = ""
+
+    def anew(self) -> "Connect":
+        """A second connection: over stdio a gateway serves one client only, so it takes another gateway."""
+        return self if self.transport != "stdio" else replace(self, server=self.world.server())
 
     def __call__(self, key: str, **more: Any) -> Client:
         match self.transport:
