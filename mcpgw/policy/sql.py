@@ -20,11 +20,11 @@ from mcpgw.policy.sql_words import (
     HARMLESS,
     KINDS,
     LOCKING,
+    OPAQUE_COMMANDS,
     PART_OF_A_CLAUSE,
     QUOTED,
     ROUTINES,
     SIDE_EFFECTS,
-    STATEMENTS,
     VERBS,
     WRITTEN,
 )
@@ -103,7 +103,7 @@ def _read_command(command: exp.Command, dialect: str) -> Reading:
         return _read_wrapped(rest, dialect, "explain")
     if word == "REPLACE":
         return _read_wrapped(f"INSERT {rest}", dialect, "insert")
-    kind = word.lower() if word.lower() in STATEMENTS else "unknown"
+    kind = word.lower() if word.lower() in OPAQUE_COMMANDS else "unknown"
     return replace(_NOTHING, kinds=frozenset({kind}), opaque=frozenset({kind}))
 
 

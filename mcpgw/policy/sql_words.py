@@ -45,6 +45,9 @@ STATEMENTS = tuple(
 """Kinds that a rule may name. `function` is a call with effects of its own, `file` a table that is a file or an address,
 `unknown` what the parser does not know."""
 
+OPAQUE_COMMANDS = frozenset(STATEMENTS) - {"select"}
+"""Commands that the parser did not look into keep their name, for `allow_only` to have them; but none passes for SELECT."""
+
 VERBS = {
     "INSERT": "insert",
     "UPDATE": "update",

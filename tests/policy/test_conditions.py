@@ -145,6 +145,23 @@ def test_a_tool_may_have_odd_annotations() -> None:
     assert not policy(rule).sees(identity(), odd)
 
 
+def test_the_limits_are_exact() -> None:
+    def nested(levels: int) -> Any:
+        return [nested(levels - 1)] if levels > 1 else 1
+
+    for inside, beyond in [
+        (nested(MAX_DEPTH), nested(MAX_DEPTH + 1)),
+        ([0] * (MAX_VALUES - 1), [0] * MAX_VALUES),
+        ("x" * MAX_TEXT, "x" * (MAX_TEXT + 1)),
+        ({"x" * MAX_TEXT: 1}, {"x" * MAX_TEXT: "y"}),
+        (-(2**63), -(2**63) - 1),
+        (2**64 - 1, 2**64),
+    ]:
+        assert plain(inside) == inside
+        with pytest.raises(Unsuitable):
+            plain(beyond)
+
+
 def test_a_plain_copy_is_equal_and_its_own() -> None:
     value = {"a": [1, 2.5, "x", None, True, {"b": []}]}
     copied = plain(value)

@@ -37,6 +37,23 @@ def test_deny_beats_hold_beats_allow(rules: tuple[Rule, ...], decides: type, ids
     assert nothing_matches.ruling.rule_ids == ("role:teller/scope:all",)
 
 
+def test_the_first_denial_gives_the_reason_and_one_that_always_denies_hides() -> None:
+    second = dataclasses.replace(DENY, id="d2", reason="Second.")
+    decision = policy(DENY, second).decide(call({"amount": 11}))
+    assert isinstance(decision, Deny)
+    assert (decision.ruling.reason, decision.hidden) == ("Too much.", False)
+    decision = policy(DENY, Rule(id="always", effect=Effect.DENY)).decide(call({"amount": 11}))
+    assert isinstance(decision, Deny)
+    assert (decision.ruling.rule_ids, decision.hidden) == (("d", "always"), True)
+
+
+def test_everybody_on_a_list_of_approvers_may_be_needed() -> None:
+    both = Rule(id="r", effect=Effect.HOLD, approvers=("user:a", "user:b"), quorum=2)
+    decision = policy(both).decide(call())
+    assert isinstance(decision, Hold)
+    assert (decision.approvers, decision.quorum) == (("user:a", "user:b"), 2)
+
+
 def test_the_first_hold_that_matches_names_reason_approvers_quorum_and_deadline() -> None:
     later = Rule(id="z", effect=Effect.HOLD, reason="Later.", deadline_s=5)
     decision = policy(HOLD, later).decide(call({"amount": 11}))
