@@ -56,6 +56,9 @@ _RECHECK_S = 1.0
 _IDLE_S = 30.0
 """Longest sleep of the sweeper: bounds how late it notices that the wall clock was set forward."""
 
+_CALM_S = 1.0
+"""Shortest time between two sweeps of a busy desk: each looks at every unsettled approval. No deadline that is known is overslept."""
+
 _RETRY_S = 5.0
 """Pause of the sweeper while the ledger cannot write."""
 
@@ -247,18 +250,20 @@ class Desk:
         """
         while True:
             try:
-                await self._store.changed(await self.sweep())
+                nothing_due_s = await self.sweep()
+                until = self._monotonic() + nothing_due_s
+                await self._store.changed(nothing_due_s)
+                await self._pause(min(_CALM_S, max(0.0, until - self._monotonic())))
             except LedgerUnavailable:
                 logger.error("the sweeper cannot settle overdue approvals: the ledger cannot write; trying again")
                 await self._pause(_RETRY_S)
 
     async def sweep(self) -> float:
         """Settle every approval that is due and return the seconds until the next deadline, `_IDLE_S` at the most."""
-        for approval in await self._store.approvals(_UNSETTLED, _ALL):
-            await self._conclude(approval)
+        looked_at = [await self._conclude(approval) for approval in await self._store.approvals(_UNSETTLED, _ALL)]
         now_ns = self._now_ns()
-        deadlines = [approval.deadline_ns for approval in await self._store.approvals(_UNSETTLED, _ALL)]
-        return min([_IDLE_S, *((deadline - now_ns) / 1e9 for deadline in deadlines if deadline > now_ns)])
+        ahead = [approval.deadline_ns - now_ns for approval in looked_at if approval.state in _UNSETTLED]
+        return min([_IDLE_S, *(nanoseconds / 1e9 for nanoseconds in ahead if nanoseconds > 0)])
 
     async def _conclude(self, approval: Approval) -> Approval:
         """Settle the approval if it is due and return it as it is then; whoever else was faster has settled it as well."""

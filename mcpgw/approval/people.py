@@ -62,9 +62,10 @@ def must_be_entitled(voter: Identity, approval: Approval) -> None:
     Raises:
         NotEntitled: the voter is no approver (as if there were no approval), or asked for the call.
     """
-    if not is_approver(voter, approval.approvers):
+    approver = is_approver(voter, approval.approvers)
+    if not approver and not is_requester(voter, approval):
         raise unknown(approval.id)
-    if asked_for_it(voter, approval):
+    if not approver or asked_for_it(voter, approval):
         hint = "Ask another approver; this holds for administrators too."
         raise NotEntitled("You asked for this call, or it was made in your name, so somebody else must decide.", hint=hint)
 

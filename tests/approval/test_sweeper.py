@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
-from mcpgw.core.model import Sealed, Settled, Verdict, Vote
+from mcpgw.core.model import Patience, Sealed, Settled, Verdict, Vote
 from mcpgw.ports import Approval, ApprovalState
 from tests.approval.world import BOB, HOLD, EntryT, MemoryLedger, World
 
@@ -99,6 +99,22 @@ async def test_an_approval_that_cannot_be_settled_does_not_spin_the_sweeper(worl
     world.later(HOLD.deadline_s)
     await run_until(world, world.time.elapsed + 100)
     assert refusing.looks <= 10
+
+
+async def test_a_busy_desk_is_swept_once_a_second_and_not_at_every_change(world: World) -> None:
+    class Counting(MemoryLedger):
+        looks = 0
+
+        async def approvals(self, states: Sequence[ApprovalState] = (), limit: int = 200) -> tuple[Approval, ...]:
+            self.looks += 1
+            return await super().approvals(states, limit)
+
+    world.ledger = counting = Counting(world.time)
+    world.desk = world.new_desk()
+    for number in range(100):
+        world.time.at(number / 100, lambda: world.settle(patience=Patience(budget_s=0.0)))
+    await run_until(world, 1.0)
+    assert counting.looks <= 3
 
 
 async def test_an_unreadable_store_is_tried_again(world: World) -> None:

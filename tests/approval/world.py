@@ -84,6 +84,12 @@ class Timeline:
         else:
             self.elapsed = end
 
+    async def sleep(self, seconds: float) -> None:
+        """Let the whole time pass, whatever happens meanwhile."""
+        end = self.elapsed + seconds
+        while self.elapsed < end:
+            await self.pass_until_something_happens(end - self.elapsed)
+
 
 class MemoryLedger:
     """Journal and approval store over dicts. It holds the table of transitions, and yields at every door as a disk would."""
@@ -294,7 +300,7 @@ class World:
             key,
             now_ns=self.time.now_ns,
             monotonic=self.time.monotonic,
-            pause=self.time.pass_until_something_happens,
+            pause=self.time.sleep,
         )
 
     def call(self, identity: Identity = ALICE, target: Target = TOOL, arguments: dict[str, Any] | None = None) -> ShownCall:
