@@ -87,6 +87,14 @@ def confidential(config: ServerConfig) -> tuple[str, ...]:
     """Return every value that the child's output must not show, the longest first so that no rest of one survives."""
     if not isinstance(config, StdioServer):
         return ()
-    values = (*config.confidential, *config.env.values())
+    values = [*config.confidential, *config.env.values()]
+    values += [password for value in values for password in _passwords(value)]
     lines = {line for value in values for line in (value, *value.splitlines())}  # a key in PEM form has many
     return tuple(sorted((line for line in lines if len(line) >= _SHREDDING_CHARS), key=len, reverse=True))
+
+
+def _passwords(value: str) -> list[str]:
+    """Return what is secret inside a value by itself: `--key=SECRET`, `Bearer SECRET`, `postgres://user:SECRET@host/`."""
+    after = [value.partition(mark)[2] for mark in ("=", " ")]
+    before_host, at, _ = value.rpartition("@")
+    return [part for part in (*after, before_host.rpartition(":")[2] if at else "") if part]

@@ -38,7 +38,7 @@ from mcpgw.core.errors import UpstreamError
 from mcpgw.core.model import Call, Json, JsonObject, RawReply, ReplyKind, Target, TargetKind
 from mcpgw.ports import OnNotice
 from mcpgw.upstream.config import Limits
-from mcpgw.upstream.wire import Ask, SessionExpired, Wire, WireLost
+from mcpgw.upstream.wire import Ask, OnListChanged, SessionExpired, Wire, WireLost
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +59,12 @@ class Peer:
 class Conversation:
     """Asks of one upstream on one wire. Made by `begin`."""
 
-    def __init__(self, name: str, wire: Wire, limits: Limits, client_info: JsonObject) -> None:
+    def __init__(self, name: str, wire: Wire, limits: Limits, client_info: JsonObject, on_list_changed: OnListChanged) -> None:
         self._name = name
         self._wire = wire
         self._limits = limits
         self._client_info = client_info
+        self._on_list_changed = on_list_changed
         self._ids = itertools.count(1)
         self._renewing = anyio.Lock()
         self.peer = Peer(version="", modern=False, capabilities={}, info={})
@@ -147,6 +148,7 @@ class Conversation:
             if self._wire.session_id == expired_session:
                 logger.info("upstream %s: it forgot the session; beginning a new one", self._name)
                 self.peer = await self._initialize()
+                self._on_list_changed()  # a new session may be another server process, which may offer something else
 
     # --- negotiation -------------------------------------------------------------------------------------------------
 

@@ -161,7 +161,7 @@ class Upstream:
 
     async def _converse(self, tasks: TaskGroup, stderr: Stderr) -> str:
         async with self._open(tasks, stderr) as wire:
-            conversation = Conversation(self.name, wire, self._limits, self._client_info)
+            conversation = Conversation(self.name, wire, self._limits, self._client_info, self._changed)
             await self._begin(conversation)
             tasks.start_soon(conversation.listen)
             ttl_s = await self._read_lists(conversation)

@@ -42,7 +42,7 @@ async def test_secrets_stand_in_no_status_no_log_no_repr_and_no_error(caplog: py
         command=sys.executable,
         args=("-c", code, f"--key={SECRET}"),
         env={"TOKEN": f"line1-{SECRET}\nline2-{SECRET}"},
-        confidential=(SECRET,),
+        confidential=(f"--key={SECRET}",),
     )
     headers = {"Authorization": f"Bearer {SECRET}"}
     url = f"http://user:{SECRET}@127.0.0.1:1/mcp?key={SECRET}"
@@ -149,6 +149,7 @@ async def test_a_call_under_way_may_finish_while_its_server_is_replaced(tmp_path
         assert texts(await world.call("echo", {"text": "new"})) == ["new"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["stdio", "http", "sse"])
 async def test_a_call_that_outlasts_the_patience_of_a_stop_fails_and_may_have_acted(transport: str, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
@@ -199,6 +200,12 @@ def test_values_that_may_be_secret_stand_in_no_repr_of_the_configuration() -> No
     )
     assert SECRET not in repr(configs)
     assert confidential(configs[0]) == (SECRET,)
+    assert confidential(configs[1]) == ()
+
+
+@pytest.mark.parametrize("value", [f"--key={SECRET}", f"Bearer {SECRET}", f"postgres://user:{SECRET}@host:5432/db", SECRET])
+def test_the_secret_inside_a_value_is_confidential_by_itself(value: str) -> None:
+    assert SECRET in confidential(StdioServer(fingerprint="f", command="c", confidential=(value,)))
 
 
 async def gone(pid: int) -> None:

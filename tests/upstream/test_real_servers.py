@@ -43,6 +43,7 @@ async def test_the_everything_server_from_npm_over_stdio(npm_servers: None) -> N
         await everything(world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["streamableHttp", "sse"])
 async def test_the_everything_server_from_npm_over_http(npm_servers: None, transport: str) -> None:
     async with everything_url(transport) as url:

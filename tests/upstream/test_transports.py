@@ -131,6 +131,7 @@ async def test_many_calls_at_once_get_each_their_own_answer(world: World) -> Non
     assert got == {number: [str(number)] for number in range(60)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["HTTP, modern", "HTTP, legacy", "SSE"])
 async def test_a_server_that_dies_in_a_call_may_have_acted_and_the_call_says_so(way: str) -> None:
     async with story(way) as world:
