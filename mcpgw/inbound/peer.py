@@ -1,13 +1,13 @@
 """The caller while its request is open: progress and log notices travel back on the request's own stream."""
 
 import logging
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import anyio
 import mcp_types
 from mcp.server.connection import allowed_log_levels
 from mcp.server.context import ServerRequestContext
-from pydantic import BaseModel
 
 from mcpgw.core.model import CleanNotice
 
@@ -17,11 +17,15 @@ PROGRESS: Final = "notifications/progress"
 LOG: Final = "notifications/message"
 
 
-class _Notification(BaseModel):
-    """A notification as plain data: the SDK's typed ones would drop what they do not know."""
+@dataclass(frozen=True, slots=True)
+class _Notification:
+    """A notification as plain data, in the one respect in which the SDK looks at it: its models drop what they do not know."""
 
     method: str
     params: dict[str, Any]
+
+    def model_dump(self, **_: object) -> dict[str, Any]:
+        return {"method": self.method, "params": self.params}
 
 
 class RequestPeer:
@@ -67,7 +71,7 @@ class RequestPeer:
         return level in self._levels and _SEVERITY.get(str(level), -1) >= _SEVERITY.get(self._log_floor, 0)
 
     async def _send(self, method: str, params: dict[str, Any]) -> None:
-        notification = cast("mcp_types.ServerNotification", _Notification(method=method, params=params))
+        notification = cast("mcp_types.ServerNotification", _Notification(method, params))
         try:
             await self._ctx.session.send_notification(notification, related_request_id=self._ctx.request_id)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):

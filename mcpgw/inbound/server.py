@@ -17,8 +17,8 @@ from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
+from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data
 from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND
-from pydantic import ValidationError
 
 from mcpgw.core.model import JsonObject, Origin, RefusalCode, Refused
 from mcpgw.inbound.caller import Caller, caller_of
@@ -132,15 +132,17 @@ class GatewayServer:
                     return None
                 case _:
                     return await call_next(ctx)
-        except MCPError as error:
-            await self._note(ctx, error.code, f"The {ctx.method[:64]} message was refused: JSON-RPC {error.code}.")
-            raise
-        except ValidationError:
-            await self._note(ctx, INVALID_PARAMS, f"The parameters of the {ctx.method[:64]} message are not valid.")
-            raise MCPError(INVALID_PARAMS, "Invalid request parameters") from None
-        except Exception:
-            logger.exception("a %s message failed", ctx.method[:64])
-            raise MCPError(INTERNAL_ERROR, "Internal error") from None
+        except Exception as error:
+            # The SDK would show `str(error)` to a legacy client. It becomes a code and a fixed text, and is recorded.
+            raise await self._refusal(ctx, error) from None
+
+    async def _refusal(self, ctx: Context, error: Exception) -> MCPError:
+        known = handler_exception_to_error_data(error)
+        if known is None:
+            logger.error("a %s message failed", ctx.method[:64], exc_info=error)
+            return MCPError(INTERNAL_ERROR, "Internal error")
+        await self._note(ctx, known.code, f"The {ctx.method[:64]} message was refused: JSON-RPC {known.code}.")
+        return MCPError.from_error_data(known)
 
     def _list(self, ctx: Context) -> dict[str, Any]:
         _validate(ctx)
@@ -228,7 +230,7 @@ def _validate(ctx: Context) -> None:
     """What the SDK does for the handlers that it calls itself: the schema of that revision, and a handshake before it.
 
     Raises:
-        MCPError, ValidationError: as the SDK would.
+        MCPError, pydantic.ValidationError: as the SDK would.
     """
     mcp_types.methods.validate_client_request(ctx.method, ctx.protocol_version, ctx.params)
     if not _connection(ctx).initialize_accepted:

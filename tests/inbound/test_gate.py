@@ -13,7 +13,7 @@ import pytest
 
 from mcpgw.core.model import Refusal, RefusalCode
 from mcpgw.inbound.config import InboundConfig
-from mcpgw.inbound.gate import Turned, check_host
+from mcpgw.inbound.head import Turned, check_host
 from mcpgw.inbound.http import ROUTES, Access
 from tests.inbound.doors import World, identity, target
 from tests.inbound.raw import ACCEPT, call, modern, post, routing
@@ -67,7 +67,7 @@ async def test_without_a_credential_the_answer_is_a_challenge_and_a_record(world
         {"Authorization": "Basic YWxpY2U6YWxpY2U="},
         {"Authorization": "Bearer"},
         {"Authorization": "Bearer alice-key bob-key"},
-        {"Authorization": "Bearer " + "x" * 9000},
+        {"Authorization": "Bearer " + "x" * 33_000},
         {"Authorization": "alice-key"},
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from mcpgw.core.model import Failed, FailureCode, Intent, Outcome, Refusal
-from tests.inbound.doors import ECHO_TOOLS, World, identity
+from tests.inbound.doors import ECHO_TOOLS, World, identity, target
 from tests.inbound.wire import LEGACY, MODERN, TRANSPORTS, Connect, Live
 
 
@@ -169,6 +169,22 @@ async def test_a_held_call_that_is_approved_in_time_simply_answers(connect: Conn
             answer = await client.call_tool("bank__held", {"to": "x"}, progress_callback=on_progress)
     assert not answer.is_error
     assert progress == sorted(set(progress)), "progress of one request increases"
+
+
+async def test_progress_goes_on_increasing_after_a_hold(connect: Connect) -> None:
+    world = connect.world
+    world.catalog.tools["bank__progress"] = target("bank__progress", tags=frozenset({"hold"}))
+    world.desk.approved.set()
+    progress: list[float] = []
+
+    async def on_progress(value: float, total: float | None, message: str | None) -> None:
+        progress.append(value)
+
+    with anyio.fail_after(20):
+        async with connect("alice-key") as client:
+            await client.call_tool("bank__progress", {}, progress_callback=on_progress)
+    assert len(progress) == 5
+    assert progress == sorted(set(progress))
 
 
 async def test_a_denied_call_is_a_tool_error_with_the_rules(connect: Connect) -> None:
