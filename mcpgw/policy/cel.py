@@ -46,8 +46,9 @@ MAX_SOURCE = 10_000
 _ENVIRONMENT = cel.NewEnv(variables=dict(VARIABLES))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OF_THE_CALL = re.compile(r"\b(args|now)\b")
-_PATTERN = re.compile(r"""matches\(\s*(r?"(?:[^"\\\n]|\\.)*"|r?'(?:[^'\\\n]|\\.)*')\s*\)""")
-"""A call of `matches` with a literal pattern."""
+_MATCHES = re.compile(r"\bmatches\s*\(")
+_PATTERN = re.compile(r"""\bmatches\s*\(\s*(r?"(?:[^"\\\n]|\\.)*"|r?'(?:[^'\\\n]|\\.)*')\s*\)""")
+"""A call of `matches` whose pattern is written out."""
 _COMPILE_ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _MISSING = re.compile(r'Key not found in map : "([^"]*)"')
 _NO_OVERLOAD = re.compile(r"No matching overloads found : ([\w<>=!+*/%&|?:\[\]@-]{1,20})\(([\w, ()]{0,60})\)")
@@ -137,8 +138,8 @@ class Expression:
             raise _bad(str(error)) from None
         if program.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
             raise BadExpression(f"the expression is a {program.return_type().name()}, not true or false", 1, 1)
-        for found in _PATTERN.finditer(source):
-            _check_pattern(source, found)
+        for call in _MATCHES.finditer(source):
+            _check_pattern(source, call.start())
         return cls(source, bool(_OF_THE_CALL.search(source)), program)
 
     def holds(self, facts: Facts) -> bool:
@@ -171,11 +172,13 @@ def _bad(message: str) -> BadExpression:
     return BadExpression(what.removesuffix(" [INVALID_ARGUMENT]").replace(" (in container '')", ""), int(line), int(column))
 
 
-def _check_pattern(source: str, found: re.Match[str]) -> None:
-    """A pattern that is not one would deny every call it is asked about; better to hear of it now."""
+def _check_pattern(source: str, start: int) -> None:
+    """A broken pattern would deny every call that it is asked about, and one from the caller is the caller's work to run."""
+    line, column = source.count("\n", 0, start) + 1, start - source.rfind("\n", 0, start)
+    found = _PATTERN.match(source, start)
+    if not found:
+        raise BadExpression("the pattern of `matches` must be a text in quotes", line, column)
     if _ENVIRONMENT.compile(f"''.matches({found[1]})").eval(data={}).type() == cel.Type.ERROR:
-        line = source.count("\n", 0, found.start(1)) + 1
-        column = found.start(1) - source.rfind("\n", 0, found.start(1))
         raise BadExpression("not a regular expression of RE2 (no backreferences, no lookaround)", line, column)
 
 
@@ -189,6 +192,4 @@ def _problem(message: str, source: str) -> str:
         return f"cannot use {found[1].strip('_@')} on ({found[2]})"
     if "Iteration budget exceeded" in message:
         return "takes too many steps"
-    if "regular expression" in message:
-        return "uses a regular expression that is not valid"
     return "cannot be evaluated"

@@ -9,6 +9,7 @@ from sqlglot.parser import Parser
 
 MAX_CHARACTERS = 20_000
 MAX_TOKENS = 4_000
+MAX_STATEMENTS = 100
 FUEL_PER_TOKEN, FUEL_RESERVE = 4, 300
 """Steps that the parser may take. Real queries take about 1.1 per token, but some 150 hostile characters keep an unbounded
 parser busy for minutes: nested type names make it try both branches at every level."""
@@ -44,7 +45,10 @@ def parse(text: str, dialect: str) -> tuple[list[exp.Expr], list[Token]]:
     except Exception:
         # Hostile text makes a large parser fail in any way, RecursionError among them. All mean the same: not understood.
         raise Unreadable("cannot be parsed") from None
-    return [root for root in roots if root is not None and not isinstance(root, exp.Semicolon)], tokens
+    statements = [root for root in roots if root is not None and not isinstance(root, exp.Semicolon)]
+    if len(statements) > MAX_STATEMENTS:
+        raise Unreadable(f"is more than {MAX_STATEMENTS} statements")
+    return statements, tokens
 
 
 def _check_tokens(tokens: list[Token]) -> None:

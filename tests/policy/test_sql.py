@@ -137,6 +137,7 @@ def test_what_cannot_be_seen_is_said_to_be_opaque(dialect: str, text: str, opaqu
         ("postgres", "EXPLAIN ANALYZE EXECUTE plan", "command in a command"),
         ("sqlite", "SELECT '" + "x" * MAX_CHARACTERS + "'", "characters"),
         ("sqlite", "SELECT 1" + "+1" * MAX_TOKENS, "words"),
+        ("postgres", "EXPLAIN SELECT 1;" * 101, "more than 100 statements"),
         ("sqlite", "SELECT " + "(" * 3000 + "1" + ")" * 900, "cannot be parsed"),
         ("sqlite", "SELECT " + "NOT " * 3000 + "1", "cannot be parsed"),
         ("sqlite", "SELECT " + "CASE WHEN 1 THEN " * 300 + "1" + " END" * 300, "cannot be parsed"),
