@@ -57,7 +57,7 @@ _IDLE_S = 30.0
 """Longest sleep of the sweeper: bounds how late it notices that the wall clock was set forward."""
 
 _CALM_S = 1.0
-"""Shortest time between two sweeps of a busy desk: each looks at every unsettled approval. No deadline that is known is overslept."""
+"""Shortest time between two sweeps of a busy desk: each looks at every unsettled approval. A known deadline is kept."""
 
 _RETRY_S = 5.0
 """Pause of the sweeper while the ledger cannot write."""
