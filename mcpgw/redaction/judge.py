@@ -39,8 +39,8 @@ class NoModel:
         return [0 for _ in values]
 
 
-POSSIBLE, LIKELY, PROBABLE, CERTAIN = 2, 3, 4, 7
-"""How much must speak for a name: one sign, a rare word, two signs, all three."""
+POSSIBLE, LIKELY, PROBABLE, CERTAIN = 2, 3, 4, 5
+"""How much must speak for a name: one look of the model, a rare word, two looks, a rare word and a look."""
 
 PERSONAL = frozenset({"PERSON", "US_SSN", "US_ITIN", "DATE_OF_BIRTH", "EMAIL", "PHONE", "ADDRESS", "PASSPORT", "DRIVER_LICENSE", "NATIONAL_ID",
                       "CREDIT_CARD", "BANK_ACCOUNT", "IBAN"})  # fmt: skip
@@ -98,12 +98,11 @@ class Judge:
         if not asked:
             return
         personal = {unit.record for unit in units if any(finding.entity in PERSONAL for finding in unit.findings)}
+        asked = [unit for unit in asked if unit.record in personal or names.person_shaped(unit.plain.text.strip())]
         votes = self._namer.votes([unit.plain.text.strip() for unit in asked])
         columns: dict[str, list[tuple[Unit, bool]]] = {}
         for unit, given in zip(asked, votes, strict=True):
             needed = LIKELY if unit.record in personal else PROBABLE
-            if unit.record not in personal and not names.person_shaped(unit.plain.text.strip()):
-                needed = CERTAIN
             columns.setdefault(column_of(unit.path), []).append((unit, given >= needed))
         for column in columns.values():
             most = sum(person for _, person in column) * 2 > len(column) > 2
@@ -117,7 +116,7 @@ class Judge:
         pieces: list[tuple[Unit, int, str]] = []
         for unit in units:
             unit.findings = _judge_prose(unit.plain.text)
-            pieces.extend((unit, start, piece) for start, piece in _readable(unit.plain.text))
+            pieces.extend((unit, start, piece) for start, piece in _readable(unit.plain.text, unit.findings))
         fresh = [text for text in dict.fromkeys(piece for _, _, piece in pieces) if text not in self._prose]
         read = dict(zip(fresh, map(tuple, self._namer.people(fresh)), strict=True))
         for unit, start, piece in pieces:
@@ -128,31 +127,23 @@ class Judge:
                 remember(self._prose, text, found)
 
 
-_LOG_LINE = re.compile(r"[ \t]*(?:\d|\[|<|\w+=|[A-Z]{4,8}\b)")
+_SENTENCE = re.compile(r"\n|(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\b[A-Z])[.!?][\"')]?[ \t]+(?=[A-Z\"'(])")
 
 
-def _readable(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the parts of a prose text that may hold a name: of a log, single lines; else the whole."""
-    lines = text.split("\n")
-    if len(lines) < 3 or sum(_LOG_LINE.match(line) is not None for line in lines) * 2 < len(lines):
-        if worth_reading(text):
-            yield 0, text
-        return
+def _readable(text: str, found: Sequence[Finding]) -> Iterator[tuple[int, str]]:
+    """Yield the sentences and lines that hold a possible name which nothing has explained yet: the model is the slow part."""
+    known = sorted((finding.start, finding.end) for finding in found)
     start = 0
-    for line in lines:
-        if worth_reading(line):
-            yield start, line
-        start += len(line) + 1
+    for stop in [*(match.end() for match in _SENTENCE.finditer(text)), len(text)]:
+        sentence = text[start:stop]
+        if any(not any(a < start + right and start + left < b for a, b in known) for left, right in names.pairs(sentence)):
+            yield start, sentence
+        start = stop
 
 
 def column_of(path: str) -> str:
     """Return the path inside its document, so that a result's text and its `structuredContent` are one column."""
     return path.rsplit(":", 1)[-1].removeprefix("structuredContent").removeprefix(".")
-
-
-def worth_reading(text: str) -> bool:
-    """Tell whether prose may hold a name at all: two capitalised words in a row somewhere."""
-    return next(names.pairs(text), None) is not None
 
 
 def _rule_entity(unit: Unit) -> str:

@@ -53,7 +53,7 @@ class Worker:
     async def spawn(cls, config: RedactionConfig) -> "Worker":
         """Start a process and send it the settings; it loads its model by itself."""
         env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        env |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         command = [sys.executable, "-m", "mcpgw.redaction.worker"]
         process = await anyio.open_process(command, stderr=subprocess.DEVNULL, env=env, start_new_session=True)
         worker = cls(process, time.monotonic() + config.start_timeout_s)
