@@ -16,6 +16,7 @@ AGENT = replace(person("agent-7", LEAD), kind=IdentityKind.AGENT)
 
 REFUSED: dict[str, tuple[Identity, str]] = {
     "the requester": (person("alice", LEAD), "somebody else must decide"),
+    "the requester, who is no approver either": (ALICE, "somebody else must decide"),
     "the requester in other letters": (person("ALICE", LEAD), "somebody else must decide"),
     "the requester in full width": (person("\uff41lice", LEAD), "somebody else must decide"),
     "the requester by another issuer": (person("alice", LEAD, issuer="mcpgw:keys"), "somebody else must decide"),
