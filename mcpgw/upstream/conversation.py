@@ -92,11 +92,16 @@ class Conversation:
             UpstreamError: there is no reply.
             TimeoutError: none came in time.
         """
+        deadline = anyio.current_time() + timeout_s
         try:
             return await self._wire.request(self._asking(method, params, timeout_s, headers or {}, on_notice))
         except SessionExpired as expired:
-            await self.renew(expired.session_id)
-            return await self._wire.request(self._asking(method, params, timeout_s, headers or {}, on_notice))
+            with anyio.move_on_at(deadline):
+                await self.renew(expired.session_id)
+            left_s = deadline - anyio.current_time()
+            if left_s <= 0:
+                raise UpstreamError(self._says("forgot the session and did not begin another in time"), sent=False) from None
+            return await self._wire.request(self._asking(method, params, left_s, headers or {}, on_notice))
 
     async def call(self, call: Call, target: Target, on_notice: OnNotice) -> RawReply:
         """Carry out one call of the corridor.
@@ -173,7 +178,6 @@ class Conversation:
     async def _initialize(self, *, reprobe: bool = False) -> Peer:
         """The handshake of 2025-11-25 and earlier. `reprobe`: a late answer to the probe may have made the server modern."""
         params = {"protocolVersion": LATEST_HANDSHAKE_VERSION, "capabilities": {}, "clientInfo": self._client_info}
-        self._wire.adopt("", modern=False)
         try:
             reply = await self._wire.request(self._ask("initialize", params, self._limits.handshake_s, cancellable=False))
         except TimeoutError:

@@ -114,7 +114,8 @@ class HttpWire:
 
     async def _post(self, ask: Ask, body: bytes) -> RawReply:
         session_id = "" if ask.method == "initialize" else self._session_id
-        headers = self._headers(session_id) | dict(ask.headers)
+        own = {} if ask.method == "initialize" else self._headers(session_id)  # the handshake is what agrees on them
+        headers = own | dict(ask.headers)
         with self._mapped_errors():
             response = await self._client.post(self._url, data=body, headers=headers, allow_redirects=False)
             whole = False

@@ -82,14 +82,23 @@ class OddServer:
                 os._exit(9)
             case "silent":
                 pass
+            case "late":  # starts slowly, so that the question times out, and is modern by the time of the next one
+                time.sleep(0.6)
+                result(request, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}})
+                self.options.era = "modern"
+            case "newer":
+                failure = {"code": -32022, "message": "", "data": {"supported": ["2031-01-01"], "requested": ""}}
+                send({"jsonrpc": "2.0", "id": request["id"], "error": failure})
             case "old-python":
                 error(request, -32602, "Invalid request parameters")
             case _:
                 error(request, -32601, "Method not found")
 
     def initialize(self, request: dict) -> None:
-        if self.options.era == "modern":
-            error(request, -32601, "Method not found")
+        if self.options.era in ("modern", "newer"):
+            supported = ["2026-07-28"] if self.options.era == "modern" else ["2031-01-01"]
+            failure = {"code": -32022, "message": "", "data": {"supported": supported, "requested": ""}}
+            send({"jsonrpc": "2.0", "id": request["id"], "error": failure})
             return
         version = {"2024": "2024-11-05", "future": "2031-01-01"}.get(self.options.era, "2025-11-25")
         capabilities = {kind: {"listChanged": True} for kind in self.lists}
@@ -179,7 +188,7 @@ class OddServer:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    eras = ["legacy", "2024", "modern", "future", "silent", "dies-of-probe", "old-python"]
+    eras = ["legacy", "2024", "modern", "future", "silent", "late", "newer", "dies-of-probe", "old-python"]
     parser.add_argument("--era", choices=eras, default="legacy")
     parser.add_argument("--lists", default="")
     parser.add_argument("--pages", default="none", help="none, circle, endless, or how many items a page has")

@@ -223,6 +223,23 @@ async def test_a_session_that_is_forgotten_again_and_again_is_an_error_and_not_a
         assert len(server.asked("tools/call")) == 2
 
 
+async def test_a_session_that_cannot_be_begun_anew_in_the_calls_time_is_an_error_and_nothing_was_sent() -> None:
+    class Hanging(RawHttp):
+        async def answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
+            if request.asks == "initialize" and self.asked("tools/call"):
+                await asyncio.sleep(30)
+            await super().answer(request, writer)
+
+    async def handler(_: Request, writer: asyncio.StreamWriter) -> None:
+        write(writer, "404 Not Found", b"")
+
+    async with serving(Hanging(handler, session="one")) as server, pool_of(http(server.url)) as world:
+        with anyio.fail_after(3), pytest.raises(UpstreamError, match="did not begin another in time") as caught:
+            await world.call("t", timeout_s=0.4)
+        assert caught.value.sent is False
+        assert len(server.asked("tools/call")) == 1
+
+
 async def test_an_answer_stream_that_the_server_let_go_is_taken_up_where_it_stopped() -> None:
     asked: list[Request] = []
     last_ids: list[str] = []

@@ -9,6 +9,7 @@ import pytest
 from mcpgw.core.errors import UpstreamError
 from mcpgw.ports import ServerState
 from mcpgw.upstream import Limits
+from mcpgw.upstream import sse as upstream_sse
 from tests.upstream.raw_http import RawHttp, Request, begin_stream, event, serving, write
 from tests.upstream.world import QUICK, pool_of, sse, texts
 
@@ -36,7 +37,13 @@ class RawSse:
             await self.stream(request, writer)
             return
         calling = request.asks == "tools/call"
-        write(writer, self.post if calling else "202 Accepted", b"")
+        if calling and self.post == "close":
+            writer.close()
+            return
+        if calling and self.post == "hang":
+            return
+        if not (calling and self.post == "answer first"):
+            write(writer, self.post if calling else "202 Accepted", b"")
         if self.writer is None or "id" not in request.body or (calling and self.mute):
             return
         info = {"protocolVersion": "2024-11-05", "capabilities": {}, "serverInfo": {"name": "raw", "version": "0"}}
@@ -72,6 +79,33 @@ async def test_a_post_that_is_refused_ends_its_call_at_once(post: str, words: st
         with anyio.fail_after(5), pytest.raises(UpstreamError, match=words) as caught:
             await world.call("t")
         assert caught.value.sent is True
+
+
+async def test_a_post_that_breaks_off_or_hangs_ends_its_call_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream_sse, "POST_S", 0.3)
+    raw = RawSse()
+    async with serving(raw.http), pool_of(sse(raw.http.url)) as world:
+        for post, words in (("close", "broke the connection off"), ("hang", "did not take the request in time")):
+            raw.post = post
+            with anyio.fail_after(5), pytest.raises(UpstreamError, match=words) as caught:
+                await world.call("t")
+            assert caught.value.sent is True
+
+
+async def test_an_answer_that_is_faster_than_its_post_counts() -> None:
+    raw = RawSse(post="answer first")
+    async with serving(raw.http), pool_of(sse(raw.http.url)) as world:
+        with anyio.fail_after(5):
+            assert texts(await world.call("t")) == ["sse"]
+
+
+@pytest.mark.parametrize("status", ["401 No", "200 OK", "302 There"])
+async def test_an_address_without_an_event_stream_is_down(status: str) -> None:
+    async def page(_: Request, writer: asyncio.StreamWriter) -> None:
+        write(writer, status, b"<html>", "text/html")
+
+    async with serving(RawHttp(page, stream=page)) as server, pool_of(sse(server.url), ready=False) as world:
+        assert "HTTP" in (await world.until(ServerState.DOWN)).problem
 
 
 async def test_a_stream_that_ends_fails_the_calls_that_wait_on_it_and_is_opened_again() -> None:

@@ -31,10 +31,24 @@ async def test_a_server_that_ignores_the_modern_question_is_asked_the_legacy_way
         assert world.status().protocol_version == "2025-11-25"
 
 
-async def test_a_server_of_an_unknown_version_is_down_and_says_why() -> None:
-    async with pool_of(stdio(odd_server("--era", "future")), ready=False) as world:
+async def test_a_modern_server_that_starts_too_slowly_for_the_question_is_still_spoken_to_in_its_era() -> None:
+    limits = Limits(probe_s=0.3, backoff_first_s=0.05)
+    async with pool_of(stdio(odd_server("--era", "late")), limits=limits) as world:
+        assert world.status().protocol_version == "2026-07-28"
+        assert len([status for status in world.told.statuses if status.state is ServerState.DOWN]) == 0
+
+
+@pytest.mark.parametrize(
+    ("era", "problem"),
+    [
+        ("future", "speaks no protocol version that the gateway knows"),
+        ("newer", "refused `initialize` with JSON-RPC error -32022"),
+    ],
+)
+async def test_a_server_of_an_unknown_version_is_down_and_says_why(era: str, problem: str) -> None:
+    async with pool_of(stdio(odd_server("--era", era)), ready=False) as world:
         status = await world.until(ServerState.DOWN)
-        assert "speaks no protocol version that the gateway knows" in status.problem
+        assert problem in status.problem
 
 
 async def test_modern_requests_carry_the_envelope_and_legacy_ones_do_not() -> None:
