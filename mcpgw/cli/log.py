@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from mcpgw.ledger.record import parse
 from mcpgw.ledger.sqlite import FILE, SqliteStore
 from mcpgw.ledger.store import Query, StoredRecord
 
+_PIPE_WIDTH = 240
+"""Columns where no terminal says how wide it is: wide enough for a record to stay on one line."""
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"(\d+)([smhdw])")
 _STYLES = {
@@ -61,7 +64,8 @@ def log(
         until_ns=parse_time(until, now, "--until") if until else 2**63 - 1,
         limit=limit,
     )
-    show(open_folder(folder).data_dir / FILE, query, Console(highlight=False), following=follow, as_json=as_json)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    show(open_folder(folder).data_dir / FILE, query, console, following=follow, as_json=as_json)
 
 
 def show(database: Path, query: Query, console: Console, *, following: bool, as_json: bool) -> None:
@@ -106,14 +110,15 @@ def json_line(record: StoredRecord) -> str:
 
 
 def row(record: StoredRecord) -> tuple[str, str, str, str, str, str, str]:
-    """Return what people want to see of a record: number, time, who, what, tool, result, why; safe to print."""
+    """Return what people want to see of a record: number, local time, who, what, tool, result, why; safe to print."""
     members = _members(record)
     who = members.get("who", {})
     when = datetime.fromtimestamp(int(record.index["time_ns"]) / 1e9, tz=UTC).astimezone()
-    result = record.index["outcome"] or record.index["decision"] or members.get("approval", {}).get("state", "")
+    approval = members.get("approval", {})
+    result = record.index["outcome"] or record.index["decision"] or approval.get("verdict") or approval.get("state", "")
     return (
         str(record.seq),
-        when.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3],
+        when.strftime("%m-%d %H:%M:%S"),
         visible(str(who.get("sub") or members.get("actor", ""))),
         visible(str(record.index["kind"])),
         visible(str(record.index["target"])),
@@ -127,9 +132,8 @@ def _why(members: dict[str, Any]) -> str:
     reasons = [str(part["reason"]) for part in parts if part.get("reason")]
     rules = members.get("decision", {}).get("rules", [])
     approval = members.get("approval", {})
-    verdict = " ".join(str(approval[key]) for key in ("id", "verdict") if key in approval)
     named = f"[{', '.join(map(str, rules))}]" if rules else ""
-    return " ".join(part for part in (named, *reasons[:1], verdict) if part)
+    return " ".join(part for part in (named, *reasons[:1], str(approval.get("id", ""))) if part)
 
 
 def _members(record: StoredRecord) -> dict[str, Any]:
@@ -140,12 +144,14 @@ def _members(record: StoredRecord) -> dict[str, Any]:
 
 
 _COLUMNS = ("#", "time", "who", "what", "tool", "result", "why")
+_KEPT_WHOLE = ("#", "time", "what", "result")
+"""Short by nature; the others are folded where the terminal is narrow."""
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in _COLUMNS:
-        table.add_column(name, justify="right" if name == "#" else "left", overflow="fold", no_wrap=name in ("#", "time"))
+        table.add_column(name, justify="right" if name == "#" else "left", overflow="fold", no_wrap=name in _KEPT_WHOLE)
     for cells in rows:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
     return table

@@ -35,7 +35,7 @@ def verify(
     if as_json:
         print(json.dumps(as_data(report)))
     else:
-        Console(highlight=False).print(as_text(report))
+        Console(highlight=False).print(as_text(report), soft_wrap=True)
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -129,7 +129,8 @@ def as_text(report: Report) -> Text:
     if report.found > len(report.problems):
         text.append(f"… and {report.found - len(report.problems)} more\n")
     if not report.ok:
-        text.append(f"{report.found} problems in {report.records} records of {visible(report.origin)}.", style="bold red")
+        problems = "1 problem" if report.found == 1 else f"{report.found} problems"
+        text.append(f"{problems} in {report.records} records of {visible(report.origin)}.", style="bold red")
         return text
     text.append(f"✓ {report.records} records of {visible(report.origin)}", style="bold green")
     text.append(f" fit {report.checkpoints} signed checkpoints; root {report.root}\n")

@@ -17,6 +17,7 @@ from mcpgw.core.model import Event, Refusal, Rejection, Sealed
 from mcpgw.ledger import sqlite
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.assemble import assemble
+from mcpgw.ledger.checkpoint import Signer
 from mcpgw.ledger.floods import FloodLimits, RefusalCounter
 from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.keys import load_signer
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 COUNTED = -1
 """The `seq` of a refusal that got no record of its own because it is counted in a `refusals.counted` record."""
+_NODES = "nodes"
 _LIMITS = FloodLimits()
 
 T = TypeVar("T")
@@ -43,8 +45,8 @@ class Ledger:
     """The log of one data folder, open for writing. Any number of processes may have it open at once."""
 
     def __init__(
-        self, *, node: Node, nodes: Path, writer: Callable[["Ledger"], Writer], connect: Connect,
-        context: Callable[[], RecordContext], limits: FloodLimits,
+        self, *, signer: Signer, node: Node, nodes: Path, connect: Connect, context: Callable[[], RecordContext],
+        limits: FloodLimits,
     ) -> None:  # fmt: skip
         """Use `open`."""
         self._node = node
@@ -52,7 +54,7 @@ class Ledger:
         self._connect = connect
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._writer = writer(self)
+        self._writer = Writer(connect, signer, node=node.id, recover=self._close_calls, on_commit=self._committed)
         self._watch = ApprovalWatch(self._approvals_version)
         self._limits = limits
         self._closing = asyncio.Event()
@@ -84,19 +86,10 @@ class Ledger:
             ConfigError: no key, a wrong one, or an unsafe SQLite.
             LedgerUnavailable: the folder or the database cannot be written.
         """
-        signer = await asyncio.to_thread(load_signer, keys_dir, origin)
-        nodes = data_dir / "nodes"
-        try:
-            me = await asyncio.to_thread(Node, nodes)
-        except OSError as error:
-            hint = f"Make {data_dir} writable for the gateway."
-            raise LedgerUnavailable(f"the data folder cannot be written: {error.strerror}", hint=hint) from error
         store = connect or (lambda: sqlite.SqliteStore.connect(data_dir / sqlite.FILE))
-
-        def writer(ledger: "Ledger") -> Writer:
-            return Writer(store, signer, node=me.id, recover=ledger._close_calls, on_commit=ledger._committed)
-
-        ledger = cls(node=me, nodes=nodes, writer=writer, connect=store, context=context, limits=limits)
+        signer = await asyncio.to_thread(load_signer, keys_dir, origin)
+        me = await asyncio.to_thread(_claim, data_dir, store)
+        ledger = cls(signer=signer, node=me, nodes=data_dir / _NODES, connect=store, context=context, limits=limits)
         ledger._writer.start()
         try:
             await ledger._join(node, announce=announce)
@@ -227,8 +220,9 @@ class Ledger:
         return len(calls)
 
     def _close_calls(self, batch: Batch, calls: Sequence[OpenCall]) -> None:
+        if calls:
+            logger.warning("%d calls have an intent and no outcome: recording them as indeterminate", len(calls))
         for call in calls:
-            logger.warning("call %s has an intent and no outcome: recorded as indeterminate", call.call_id)
             entry = Indeterminate(
                 call_id=call.call_id,
                 intent_seq=call.seq,
@@ -290,6 +284,17 @@ class Ledger:
         if self._reader is not None:
             self._reader.close()
         self._node.release()
+
+
+def _claim(data_dir: Path, connect: Connect) -> Node:
+    """Become a node of this folder, once its store has been opened without complaint."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        connect().close()
+        return Node(data_dir / _NODES)
+    except OSError as error:
+        hint = f"Make {data_dir} writable for the gateway."
+        raise LedgerUnavailable(f"the data folder cannot be written: {error.strerror}", hint=hint) from error
 
 
 def _sealed(entry: EntryT, record: Record) -> Sealed[EntryT]:

@@ -39,7 +39,7 @@ def is_alive(folder: Path, node: str) -> bool:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
-    except PermissionError:  # another user's process: it may live, and it is not ours to bury
+    except OSError:  # another user's process, for one: it may live, and it is not ours to bury
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

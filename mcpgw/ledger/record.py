@@ -268,8 +268,7 @@ def _describe(entry: Recordable, sheet: _Sheet) -> str:
             return _settled(entry, sheet)
         case Event():
             return _event(entry, sheet)
-        case Indeterminate():
-            return _indeterminate(entry, sheet)
+    return _indeterminate(entry, sheet)
 
 
 def _intent(entry: Intent, sheet: _Sheet) -> str:

@@ -44,8 +44,9 @@ _APPROVAL = tuple(field.name for field in fields(ApprovalRow))
 _LISTS = ("actors", "approvers", "rule_ids", "votes")
 """Columns of an approval that hold JSON."""
 _FIRST_NAP_S = 0.0002
-_LONGEST_NAP_S = 0.005
-"""Between two tries for the write lock. SQLite's own handler naps up to 100 ms, which is a hundred commits."""
+_LONGEST_NAP_S = 0.001
+"""Between two tries for the write lock: shorter than the pause in which a busy neighbour answers its callers, so that everybody
+gets a turn. SQLite's own handler naps up to 100 ms, which is a hundred commits."""
 
 
 def require_safe_library(version: int) -> None:
@@ -84,7 +85,7 @@ class SqliteStore:
             db = apsw.Connection(str(path), vfs=vfs)
             try:
                 db.set_busy_handler(_patient(busy_timeout_s))
-                _prepare(db, busy_timeout_s)
+                _prepare(db)
             except BaseException:
                 db.close()
                 raise
@@ -264,8 +265,8 @@ class SqliteTransaction:
 # --- opening -------------------------------------------------------------------------------------------------------------
 
 
-def _prepare(db: apsw.Connection, busy_timeout_s: float) -> None:
-    mode = _journal_mode(db, time.monotonic() + busy_timeout_s)
+def _prepare(db: apsw.Connection) -> None:
+    mode = db.pragma("journal_mode", "wal")
     if mode != "wal":
         raise LedgerUnavailable(f"SQLite answered journal_mode={mode} when asked for WAL", hint="Use a local file system.")
     db.pragma("synchronous", "FULL")
@@ -275,16 +276,6 @@ def _prepare(db: apsw.Connection, busy_timeout_s: float) -> None:
     db.pragma("recursive_triggers", True)  # or REPLACE would delete past the triggers
     if db.pragma("user_version") != VERSION:
         _migrate(db)
-
-
-def _journal_mode(db: apsw.Connection, until: float) -> str:
-    while True:
-        try:
-            return str(db.pragma("journal_mode", "wal"))
-        except apsw.BusyError:  # switching a new file to WAL does not ask the busy handler
-            if time.monotonic() > until:
-                raise
-            time.sleep(_LONGEST_NAP_S)
 
 
 def _migrate(db: apsw.Connection) -> None:

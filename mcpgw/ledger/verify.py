@@ -28,8 +28,6 @@ _CHUNK = 500
 """Records read at a time: bounds memory."""
 _ALL = 2**63 - 1
 """More records than any log has."""
-MAX_PROBLEMS = 1000
-"""Problems that are described; all of them are counted."""
 _NOBODY_KEEPS = ("arguments.raw", "result.raw")
 """Slots that are committed to and not stored."""
 
@@ -81,7 +79,7 @@ class Report:
     checkpoints, or rewritten by a holder of the signing key, was not looked for."""
     problems: tuple[Problem, ...]
     found: int
-    """Number of problems, including those beyond `MAX_PROBLEMS`."""
+    """Number of problems, including those that are not described."""
 
     @property
     def ok(self) -> bool:
@@ -93,11 +91,13 @@ def verify(
     verifiers: Sequence[Verifier],
     *,
     against: str = "",
+    describe: int = 1000,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Verify the whole log, and that it continues the signed checkpoint `against` if one is given.
 
-    `progress` hears how many of how many records are done. Whatever is wrong with the log is in the report, not raised.
+    At most `describe` problems are described; all are counted. `progress` hears how many of how many records are done.
+    Whatever is wrong with the log is in the report, not raised.
 
     Raises:
         ValueError: no verifiers: nothing could be believed.
@@ -107,7 +107,7 @@ def verify(
     if not verifiers:
         raise ValueError("verification needs at least one public key")
     anchor = open_checkpoint(against, verifiers) if against else Checkpoint(verifiers[0].name, 0, b"")
-    walk = _Walk(verifiers, anchor)
+    walk = _Walk(verifiers, anchor, describe)
     with store.snapshot():
         for message in _damage(store):
             walk.problem(ProblemKind.DAMAGED, range(0), f"the database reports: {message}")
@@ -150,7 +150,7 @@ class _Approvals:
 class _Walk:
     """The state of one pass over the log."""
 
-    def __init__(self, verifiers: Sequence[Verifier], anchor: Checkpoint) -> None:
+    def __init__(self, verifiers: Sequence[Verifier], anchor: Checkpoint, describe: int) -> None:
         self._verifiers = verifiers
         self._origin = verifiers[0].name
         self._anchor = anchor
@@ -162,11 +162,12 @@ class _Walk:
         self._checkpoints = 0
         self._approvals = _Approvals()
         self._problems: list[Problem] = []
+        self._describe = describe
         self._found = 0
 
     def problem(self, kind: ProblemKind, records: range, what: str) -> None:
         self._found += 1
-        if len(self._problems) < MAX_PROBLEMS:
+        if len(self._problems) < self._describe:
             self._problems.append(Problem(kind, records, what))
 
     def record(self, record: StoredRecord, payloads: Sequence[StoredPayload]) -> None:
@@ -208,7 +209,9 @@ class _Walk:
             self._next = stored.size
         if self._whole and self._tree != frontier:
             suspects = range(self._sealed, stored.size)
-            self.problem(ProblemKind.ROOT, suspects, f"{_named(suspects)} not what the checkpoint over them was signed for")
+            self.problem(
+                ProblemKind.ROOT, suspects, f"{_named(suspects)} not what was sealed: the signed checkpoint has another root"
+            )
         self._tree, self._whole, self._sealed = frontier, True, stored.size
         self._compare_anchor()
 
@@ -272,13 +275,16 @@ def _place(record: StoredRecord, members: Members, origin: str) -> Objections:
     if members["log"] != origin:
         yield ProblemKind.MISPLACED, f"record {record.seq} says that it belongs to the log {members['log']!r}"
     if members["id"] != record.event_id:
-        yield ProblemKind.COLUMNS, f"record {record.seq}: event_id does not say what the leaf says"
+        yield ProblemKind.COLUMNS, f"record {record.seq}: what the database shows as event_id is not what the leaf says"
 
 
 def _columns(record: StoredRecord, columns: dict[str, str | int]) -> Objections:
     wrong = [name for name, value in columns.items() if record.index.get(name) != value]
     if wrong:
-        yield ProblemKind.COLUMNS, f"record {record.seq}: {', '.join(wrong)} do not say what the leaf says"
+        yield (
+            ProblemKind.COLUMNS,
+            f"record {record.seq}: what the database shows as {', '.join(wrong)} is not what the leaf says",
+        )
 
 
 def _payloads(record: StoredRecord, committed: Members, payloads: Sequence[StoredPayload]) -> Objections:

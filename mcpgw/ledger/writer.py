@@ -155,31 +155,30 @@ class Writer:
         return await future
 
     def _run(self) -> None:
-        while tickets := self._take():
-            try:
-                self._write(tickets)
-            except GatewayError as error:
-                self._fail(tickets, error)
-            except Exception as error:
-                # The thread's one broad except: whatever it is, nobody may take it for success, and the next batch is tried.
-                logger.exception("the ledger's writer met an unexpected error")
-                self._fail(tickets, LedgerUnavailable(f"the ledger's writer failed: {type(error).__name__}"))
-            _answer(tickets)
-        if self._store is not None:
-            self._store.close()
+        ended = False
+        while not ended:
+            taken = self._take()
+            ended = None in taken
+            self._serve([ticket for ticket in taken if ticket is not None])
+        self._close_store()
 
-    def _take(self) -> list[Ticket]:
-        """Wait for a caller, then take everybody who has come meanwhile. Empty when the thread is to end."""
-        tickets: list[Ticket] = []
-        ticket = self._queue.get()
-        while ticket is not None:
-            tickets.append(ticket)
-            if len(tickets) == MAX_BATCH or self._queue.empty():
-                return tickets
-            ticket = self._queue.get()
-        if tickets:
-            self._queue.put(None)
-        return tickets
+    def _take(self) -> list[Ticket | None]:
+        """Wait for a caller, then take everybody who has come meanwhile."""
+        taken = [self._queue.get()]
+        while len(taken) < MAX_BATCH and not self._queue.empty():
+            taken.append(self._queue.get())
+        return taken
+
+    def _serve(self, tickets: Sequence[Ticket]) -> None:
+        try:
+            self._write(tickets)
+        except GatewayError as error:
+            self._fail(tickets, error)
+        except Exception as error:
+            # The thread's one broad except: whatever it is, nobody may take it for success, and the next batch is tried.
+            logger.exception("the ledger's writer met an unexpected error")
+            self._fail(tickets, LedgerUnavailable(f"the ledger's writer failed: {type(error).__name__}"))
+        _answer(tickets)
 
     def _write(self, tickets: Sequence[Ticket]) -> None:
         """Raises: GatewayError: nothing of the batch is durable as far as anyone can tell."""
@@ -206,7 +205,9 @@ class Writer:
         size = head.frontier.size
         if size <= self._head.frontier.size:
             hint = "The database was replaced by an older or another one. Verify it, then restart the gateway."
-            raise LedgerUnavailable(f"the log went back from {self._head.frontier.size} records to {size}", hint=hint)
+            raise LedgerUnavailable(
+                f"the log had {self._head.frontier.size} records; another one of {size} is there now", hint=hint
+            )
         try:
             checkpoint = open_checkpoint(head.note, [self._signer.verifier])
         except InvalidNote as error:
@@ -238,7 +239,7 @@ class Writer:
         logger.error("%d appends failed: %s", len(tickets), error)
         self._close_store()
         for ticket in tickets:
-            ticket.error = error
+            ticket.error = LedgerUnavailable(str(error), hint=error.hint)  # its own: each will carry its caller's traceback
 
     def _close_store(self) -> None:
         if self._store is not None:

@@ -8,20 +8,25 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
-from ledger_parts import Open, intent, outcome, refusal
+from click.testing import Result
+from ledger_parts import ORIGIN, Open, intent, outcome, refusal
 from rich.console import Console
+from typer.testing import CliRunner
 
 from mcpgw.cli.log import parse_time, show
+from mcpgw.cli.main import build
 from mcpgw.cli.verify import as_data, as_text, check, newest_checkpoint, read_note
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.model import Event
 from mcpgw.ledger import Query
 from mcpgw.ledger.follow import follow
 from mcpgw.ledger.sqlite import SqliteStore
+from mcpgw.ledger.verify import Problem, ProblemKind
 
 NASTY = "bank__\x1b[2Jtransfer\u202e"
 
@@ -120,10 +125,45 @@ def test_a_folder_without_a_log_is_named(tmp_path: Path) -> None:
         newest_checkpoint(tmp_path / "ledger.db")
 
 
-def test_checkpoint_files_and_following_work_from_the_shell(database: Path, folder: Path) -> None:
-    note = newest_checkpoint(database)
-    (folder / "kept").write_text(note)
-    assert read_note(folder / "kept") == note
+def run(folder: Path, verb: str, *arguments: str) -> Result:
+    (folder / "config.toml").write_text(f'[ledger]\norigin = "{ORIGIN}"\n')
+    return CliRunner().invoke(build([verb]), [verb, "-C", str(folder), *arguments])
+
+
+def test_the_verbs_find_the_log_in_a_gateways_folder(database: Path, folder: Path) -> None:
+    log = run(folder, "log", "--who", "alice", "--since", "1h", "--until", "2099-01-01")
+    assert (log.exit_code, log.output.count("alice")) == (0, 2)
+    good = run(folder, "verify")
+    assert (good.exit_code, "✓ 6 records" in good.output) == (0, True)
+    assert run(folder, "checkpoint").output == newest_checkpoint(database)
+    assert run(folder, "checkpoint", "--output", str(folder / "kept")).exit_code == 0
+    kept = run(folder, "verify", "--against", str(folder / "kept"), "--json")
+    assert (kept.exit_code, json.loads(kept.stdout)["anchored"]) == (0, 6)
+
+
+def test_verify_exits_with_1_and_a_sentence_if_anything_is_wrong(database: Path, folder: Path) -> None:
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("DROP TRIGGER records_hold")
+        db.execute("UPDATE records SET time_ns = time_ns + 1 WHERE seq = 3")
+    bad = run(folder, "verify")
+    assert bad.exit_code == 1
+    assert "record 3: what the database shows as time_ns is not what the leaf says" in bad.output
+    assert "1 problem in 6 records" in bad.output
+
+
+def test_problems_beyond_what_is_described_are_counted(database: Path, folder: Path) -> None:
+    report = check(database, folder / "keys", "", Console(quiet=True))
+    text = as_text(replace(report, found=5, problems=(Problem(ProblemKind.MISSING, range(0), "x\x1b"),))).plain
+    assert "… and 4 more" in text
+    assert "\x1b" not in text
+
+
+def test_a_leaf_that_cannot_be_read_is_shown_as_damaged(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("DROP TRIGGER records_hold")
+        db.execute("UPDATE records SET leaf = x'ff' WHERE seq = 3")
+    shown(database, Query(after_seq=2, limit=9), as_json=True)
+    assert "not readable" in capsys.readouterr().out
 
 
 async def test_following_shows_what_stands_and_then_what_comes(open_ledger: Open, folder: Path) -> None:
@@ -137,10 +177,17 @@ async def test_following_shows_what_stands_and_then_what_comes(open_ledger: Open
             two = await ledger.append(intent())
             assert next(seen).seq == two.seq
 
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(ledger.append, outcome(two))
-                with anyio.fail_after(5):
-                    assert (await anyio.to_thread.run_sync(next, seen)).seq == two.seq + 1
+            later: list[int] = []
+
+            async def wait() -> None:
+                later.append((await anyio.to_thread.run_sync(next, seen)).seq)
+
+            with anyio.fail_after(5):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(wait)
+                    await anyio.sleep(0.05)
+                    three = await ledger.append(outcome(two))
+            assert later == [three.seq]
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -149,10 +196,12 @@ def test_following_prints_until_it_is_interrupted(as_json: bool, database: Path)
 import sys
 from pathlib import Path
 from rich.console import Console
+from typer.testing import CliRunner
 from mcpgw.cli.log import show
 from mcpgw.ledger import Query
 from mcpgw.ledger.follow import follow
 from mcpgw.ledger.sqlite import SqliteStore
+from mcpgw.ledger.verify import Problem, ProblemKind
 show(Path({str(database)!r}), Query(kind="call.*"), Console(width=200), following=True, as_json={as_json})
 """
     process = subprocess.Popen([sys.executable, "-u", "-c", command], stdout=subprocess.PIPE, text=True)

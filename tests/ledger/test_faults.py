@@ -278,7 +278,7 @@ async def test_a_database_set_back_while_the_gateway_runs_is_not_built_upon(open
         copy(path, old)
         await ledger.append(intent())
         copy(old, path)
-        with pytest.raises(LedgerUnavailable, match="went back from 3 records to 2"):
+        with pytest.raises(LedgerUnavailable, match="had 3 records; another one of 2 is there now"):
             await ledger.append(intent())
 
 
@@ -331,6 +331,20 @@ async def test_a_file_that_is_no_database_is_refused(open_ledger: Open, folder: 
     with pytest.raises(LedgerUnavailable, match="NotADB"):
         async with open_ledger():
             pass
+
+
+def test_a_store_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    with pytest.raises(LedgerUnavailable, match="No such file"):
+        SqliteStore.connect(tmp_path / "missing" / "ledger.db")
+    with pytest.raises(LedgerUnavailable, match="journal_mode=memory"):
+        SqliteStore.connect(tmp_path / "ledger.db", vfs="memdb")
+
+
+def test_a_new_file_that_somebody_else_is_making_is_waited_for_and_then_given_up(tmp_path: Path) -> None:
+    with closing(apsw.Connection(str(tmp_path / "ledger.db"))) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LedgerUnavailable, match="Busy"):
+            SqliteStore.connect(tmp_path / "ledger.db", busy_timeout_s=0.02)
 
 
 def test_an_sqlite_that_can_corrupt_a_shared_log_is_refused() -> None:

@@ -74,3 +74,8 @@ def test_a_file_that_nobody_locks_is_a_dead_node_and_is_removed(tmp_path: Path) 
     (tmp_path / "dead").touch()
     assert not is_alive(tmp_path, "dead")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_that_cannot_be_asked_counts_as_alive(tmp_path: Path) -> None:
+    (tmp_path / "strange").mkdir()
+    assert is_alive(tmp_path, "strange")

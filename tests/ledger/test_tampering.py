@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import apsw
 import pytest
 from ledger_parts import CONTEXT, ORIGIN, Open, failed, intent, opened, outcome, refusal, rejection, settled, spend, vote
@@ -20,6 +21,7 @@ from mcpgw.ledger.tree import leaf_hash
 from mcpgw.ledger.verify import ProblemKind, Report, verify
 
 Tamper = Callable[[sqlite3.Connection], object]
+Change = Callable[[bytes], bytes]
 
 
 @pytest.fixture(scope="module")
@@ -324,21 +326,63 @@ def test_any_byte_flipped_in_the_pages_of_the_log_is_found(seed: int, written: P
     assert not verified(written).ok
 
 
-def test_a_leaf_of_another_version_or_shape_is_named(written: Path) -> None:
-    def forge(leaf: bytes) -> Tamper:
-        return lambda db: db.execute("UPDATE records SET leaf = ?, hash = ? WHERE seq = 5", (leaf, leaf_hash(leaf)))
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda leaf: b"[]", "not a leaf"),
+        (lambda leaf: b"{}", "not a leaf"),
+        (lambda leaf: b"\xff", "not a leaf"),
+        (lambda leaf: b"[" * 100_000, "not a leaf"),
+        (lambda leaf: leaf.replace(b'"v":1', b'"v":2'), "has version 2"),
+        (lambda leaf: leaf.replace(ORIGIN.encode(), b"evil.example/log"), "belongs to the log 'evil.example/log'"),
+        (lambda leaf: leaf.replace(b'"seq":5', b'"seq":7'), "says that it is record 7"),
+    ],
+)
+def test_a_leaf_of_another_version_log_place_or_shape_is_named(change: Change, says: str, written: Path) -> None:
+    def forge(db: sqlite3.Connection) -> None:
+        (leaf,) = db.execute("SELECT leaf FROM records WHERE seq = 5").fetchone()
+        forged = change(leaf)
+        db.execute("UPDATE records SET leaf = ?, hash = ? WHERE seq = 5", (forged, leaf_hash(forged)))
 
-    for leaf, says in ((b"[]", "not a leaf"), (b"{}", "not a leaf"), (b"\xff", "not a leaf"), (b"[" * 10_000, "not a leaf")):
-        tampered(written, forge(leaf))
-        assert any(says in problem.what for problem in verified(written).problems)
+    tampered(written, forge)
+    problems = verified(written).problems
+    assert any(says in problem.what for problem in problems)
+    assert {problem.records for problem in problems} == {range(5, 6)}
 
 
 def test_problems_beyond_what_a_reader_can_use_are_counted(written: Path) -> None:
     tampered(written, lambda db: db.execute("UPDATE records SET session = 'x'"))
-    report = verified(written)
-    assert report.found == LAST
+    with closing(SqliteStore.connect_read_only(written)) as store:
+        report = verify(store, load_verifiers(written.parent.parent / "keys"), describe=3)
+    assert (len(report.problems), report.found) == (3, LAST)
 
 
 def test_verification_needs_a_key_to_believe(written: Path) -> None:
     with closing(SqliteStore.connect_read_only(written)) as store, pytest.raises(ValueError, match="public key"):
         verify(store, ())
+
+
+async def one_commit_of_five(open_ledger: Open, folder: Path) -> Path:
+    """Five intents that waited for the same commit: records 1 to 5 under one checkpoint."""
+    async with open_ledger() as ledger:
+        with closing(apsw.Connection(str(folder / "data" / "ledger.db"))) as other:
+            async with anyio.create_task_group() as tasks:
+                other.execute("BEGIN IMMEDIATE")
+                tasks.start_soon(ledger.probe)  # takes the writer thread to the lock, where it waits
+                await anyio.sleep(0.05)
+                for _ in range(5):
+                    tasks.start_soon(ledger.append, intent())
+                await anyio.sleep(0.05)
+                other.execute("ROLLBACK")
+    return folder / "data" / "ledger.db"
+
+
+async def test_within_a_commit_a_deletion_is_located_and_a_clever_rewriting_is_located_to_the_commit(
+    open_ledger: Open, folder: Path
+) -> None:
+    path = await one_commit_of_five(open_ledger, folder)
+    assert note_over(path, 6)
+    tampered(path, rewrite_leaf(3))
+    assert found(verified(path)) == {(K.ROOT, 1, 6)}
+    tampered(path, sql("DELETE FROM records WHERE seq = 3", "DELETE FROM payloads WHERE seq = 3"))
+    assert found(verified(path)) == {(K.MISSING, 3, 4)}

@@ -117,3 +117,8 @@ def test_proofs_of_what_is_not_there_are_refused() -> None:
         inclusion_proof(lambda a, b: b"", 3, 3)
     with pytest.raises(ValueError, match="no prefix"):
         consistency_proof(lambda a, b: b"", 3, 2)
+
+
+def test_two_unequal_trees_are_not_consistent_without_a_proof() -> None:
+    hashes = hashes_of(5)
+    assert not check_consistency(3, 5, [], root_of(hashes[:3]), root_of(hashes))
