@@ -29,7 +29,7 @@ HOMES: dict[str, set[str]] = {
     "presidio_analyzer": {"redaction"},
     "spacy": {"redaction"},
     "pydantic_settings": {"settings"},
-    "pydantic": {"settings"},
+    "pydantic": {"settings", "inbound"},  # inbound catches the SDK's ValidationError
     "apsw": {"ledger"},
     "psycopg": {"ledger"},
     "starlette": {"inbound", "console"},
@@ -44,7 +44,7 @@ HOMES: dict[str, set[str]] = {
 """Each library has one home, so that replacing it touches one room."""
 
 MAKERS: dict[str, set[str]] = {
-    "CleanJson": {"redaction", "ledger"},
+    "CleanJson": {"redaction", "ledger", "approval"},
     "CleanReply": {"redaction", "ledger"},
     "CleanNotice": {"redaction"},
     "ShownCall": {"redaction"},
@@ -52,7 +52,8 @@ MAKERS: dict[str, set[str]] = {
     "Sealed": {"ledger"},
     "RawReply": {"upstream"},
 }
-"""Who may build the types that a door hands out. The ledger gives back what was clean when it was recorded."""
+"""Who may build the types that a door hands out. The ledger gives back what was clean when it was recorded;
+approval puts clean arguments among the facts that an approver sees."""
 
 
 def files() -> list[Path]:

@@ -11,7 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcpgw import __version__
-from mcpgw.app import convert
+from mcpgw.app import convert, network
 from mcpgw.app.live import LivePolicy
 from mcpgw.approval import Desk
 from mcpgw.catalog.problems import CatalogError
@@ -71,7 +71,7 @@ class Gateway:
             new_id=new_id,
         )
         self.server = GatewayServer(
-            config=convert.inbound(settings),
+            config=network.inbound(settings),
             corridor=self.corridor,
             catalog=registry,
             policy=self.policy,
@@ -149,9 +149,10 @@ class Gateway:
         self._unresolved = {}
         for name, entry in self.registry.servers.items():
             try:
-                configs[name] = convert.server(entry, self.settings.folder, os.environ)
+                configs[name] = network.server(entry, self.settings.folder, os.environ)
             except CatalogError as error:
                 self._unresolved[name] = str(error)
+                self.registry.server_down(name)
                 logger.error("server %s is down: its credentials cannot be resolved:\n%s", name, error)
         self.pool.configure(configs)
 
@@ -159,7 +160,9 @@ class Gateway:
         self.registry.update_definitions(server, definitions)
 
     async def _on_status(self, status: ServerStatus) -> None:
-        if status.state is not ServerState.READY:
+        if status.state is ServerState.READY:
+            self.registry.update_definitions(status.name, self.pool.definitions(status.name))  # it may have been down
+        elif status.state is ServerState.DOWN:
             self.registry.server_down(status.name)
 
     def on_change(self, change: Change) -> None:

@@ -17,7 +17,8 @@ from mcpgw.catalog.lock import LOCK_NAME, lock_text, write_lock
 from mcpgw.catalog.publish import Quarantine
 from mcpgw.catalog.registry import Registry
 from mcpgw.catalog.visible import visible
-from mcpgw.cli.common import open_folder, probe, record_event
+from mcpgw.cli.common import open_folder, record_event
+from mcpgw.cli.probe import probe
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Event, TargetKind

@@ -13,11 +13,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from mcpgw.app import convert
+from mcpgw.app import convert, network
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.publish import warnings
 from mcpgw.catalog.registry import Registry
-from mcpgw.cli.common import open_folder, open_ledger, probe
+from mcpgw.cli.common import open_folder, open_ledger
+from mcpgw.cli.probe import probe
 from mcpgw.core.errors import GatewayError
 from mcpgw.core.model import TargetKind
 from mcpgw.redaction import PresidioRedactor
@@ -88,7 +89,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
 def _policy(settings: Settings) -> Generator[Finding, None, bool]:
     try:
         built = convert.policy(settings)
-        convert.inbound(settings)
+        network.inbound(settings)
         convert.authenticators(settings)
     except GatewayError as error:
         yield _failed("policy", error)
@@ -97,8 +98,8 @@ def _policy(settings: Settings) -> Generator[Finding, None, bool]:
         hint = "Give a role members and scopes in config.toml."
         yield Finding("policy", Verdict.WARN, "No role is defined, so nobody may call anything.", hint)
     else:
-        detail = f"{len(settings.roles)} roles, {len(settings.scopes)} scopes, {len(settings.rules)} rules ({built.policy_hash[:12]})."
-        yield Finding("policy", Verdict.OK, detail)
+        counts = f"{len(settings.roles)} roles, {len(settings.scopes)} scopes, {len(settings.rules)} rules"
+        yield Finding("policy", Verdict.OK, f"{counts} ({built.policy_hash[:12]}).")
     return True
 
 
@@ -150,7 +151,7 @@ def _credentials(settings: Settings, registry: Registry) -> Generator[Finding, N
     resolved: list[str] = []
     for name, entry in registry.servers.items():
         try:
-            convert.server(entry, settings.folder, os.environ)
+            network.server(entry, settings.folder, os.environ)
             resolved.append(name)
         except CatalogError as error:
             for problem in error.problems:
@@ -177,8 +178,11 @@ def _upstreams(settings: Settings, registry: Registry, servers: Sequence[str]) -
 def _lists(settings: Settings, registry: Registry) -> Iterator[Finding]:
     policy = convert.policy(settings)
     tools = registry.targets(TargetKind.TOOL)
+    for rule in policy.idle_rules(tools):
+        hint = "Compare its `tools` with `mcpgw catalog list`."
+        yield Finding("policy", Verdict.WARN, f"The rule {rule} is about no tool that is published.", hint)
     for role in settings.roles:
-        count = sum(1 for tool in tools if policy.role_offers(role, tool))
+        count = len(policy.offered(role, tools))
         if count > TOO_MANY_TOOLS:
             hint = "Narrow its scopes: VS Code and the OpenAI API refuse longer lists."
             yield Finding("tools", Verdict.FAIL, f"The role {role} sees {count} tools; {TOO_MANY_TOOLS} is the limit.", hint)

@@ -9,7 +9,7 @@ from typing import Annotated
 import anyio
 import typer
 
-from mcpgw.app import convert
+from mcpgw.app import convert, network
 from mcpgw.app.gateway import open_gateway
 from mcpgw.cli.common import log_to_stderr, open_folder
 from mcpgw.identity import stdio_identity
@@ -34,7 +34,7 @@ def serve(folder: Folder = Path(), verbose: Verbose = False) -> None:
 async def _serve(settings: Settings) -> None:
     async with open_gateway(settings, node="serve") as gateway, anyio.create_task_group() as tasks:
         tasks.start_soon(gateway.tend_health)
-        listener = make_uvicorn(gateway.server, make_app(gateway.server), convert.listener(settings))
+        listener = make_uvicorn(gateway.server, make_app(gateway.server), network.listener(settings))
         tasks.start_soon(_announce, listener, settings)
         await listener.serve()
         tasks.cancel_scope.cancel()

@@ -87,6 +87,9 @@ class Grants:
     def roles_of(self, identity: Identity) -> tuple[str, ...]:
         return tuple(name for name, members in self.roles.items() if any(member.includes(identity) for member in members))
 
+    def selects(self, role: str, target: Target) -> bool:
+        return any(self.scopes[scope].selects(target) for scope in self.role_scopes[role])
+
     def ways_to(self, target: Target, identity: Identity, roles: Iterable[str]) -> tuple[Grant, ...]:
         """Return every grant of the roles that selects the target, as far as the credential's own scopes let it."""
         carried = identity.scopes - SIGN_IN_SCOPES

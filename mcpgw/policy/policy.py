@@ -137,6 +137,10 @@ class Policy:
             for target in targets
         )
 
+    def offered(self, role: str, targets: Iterable[Target]) -> tuple[Target, ...]:
+        """Return the targets that a role's scopes select: the longest list that a member of it alone can see."""
+        return tuple(target for target in targets if self._grants.selects(role, target))
+
     def idle_rules(self, targets: Iterable[Target]) -> tuple[str, ...]:
         """Return the ids of rules whose `tools` fit no target: most often a misspelt name."""
         names = [target.name for target in targets]

@@ -1,0 +1,78 @@
+"""Settings in, the values of the rooms that talk to the network out. Apart from `convert`, because it is slow to import."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mcpgw import __version__
+from mcpgw.catalog.entry import Entry, Transport
+from mcpgw.identity import refuse_unless_loopback, unsafe_anonymous
+from mcpgw.inbound.config import LOOPBACK_HOSTS, WAITING_CLIENTS, InboundConfig, Nobody, PatienceTable
+from mcpgw.inbound.serving import ListenerConfig
+from mcpgw.settings import Settings
+from mcpgw.upstream import HttpServer, ServerConfig, SseServer, StdioServer
+
+
+def inbound(settings: Settings) -> InboundConfig:
+    """Return what the inbound room accepts.
+
+    Raises:
+        ConfigError: anonymous callers are allowed, and the listener is not on loopback.
+    """
+    anonymous = settings.identity.unsafe_allow_anonymous
+    if anonymous:
+        refuse_unless_loopback(settings.listen.host)
+    public = urlsplit(settings.public_url)
+    hosts = (*LOOPBACK_HOSTS, f"{public.hostname}:*", f"{public.hostname}", *settings.listen.allowed_hosts)
+    return InboundConfig(
+        version=__version__,
+        name=settings.name,
+        instructions=settings.instructions,
+        public_url=settings.public_url,
+        allowed_hosts=tuple(dict.fromkeys(hosts)),
+        allowed_origins=(f"{public.scheme}://{public.netloc}", *settings.listen.allowed_origins),
+        unsafe_allow_anonymous=unsafe_anonymous() if anonymous else Nobody(),
+        max_body_bytes=settings.listen.max_body_bytes,
+        max_sessions=settings.listen.max_sessions,
+        patience=PatienceTable(
+            unknown_s=settings.approval.budget,
+            by_client={**WAITING_CLIENTS, **{name.lower(): wait for name, wait in settings.approval.budgets.items()}},
+        ),
+    )
+
+
+def listener(settings: Settings) -> ListenerConfig:
+    """Return where `mcpgw serve` listens."""
+    return ListenerConfig(
+        host=settings.listen.host,
+        port=settings.listen.port,
+        grace_s=settings.listen.shutdown_grace,
+        trusted_proxies=tuple(settings.listen.trusted_proxies),
+        tls_certificate=_beside(settings, settings.listen.tls_certificate),
+        tls_key=_beside(settings, settings.listen.tls_key),
+    )
+
+
+def _beside(settings: Settings, name: str) -> str:
+    return str(settings.folder / name) if name else ""
+
+
+def server(entry: Entry, folder: Path, environ: Mapping[str, str]) -> ServerConfig:
+    """Return how to reach an upstream, with its secrets filled in.
+
+    Raises:
+        CatalogError: a reference cannot be resolved.
+    """
+    access = entry.resolve(folder, environ)
+    if access.transport is Transport.HTTP:
+        return HttpServer(fingerprint=entry.fingerprint, url=access.url, headers=access.headers)
+    if access.transport is Transport.SSE:
+        return SseServer(fingerprint=entry.fingerprint, url=access.url, headers=access.headers)
+    return StdioServer(
+        fingerprint=entry.fingerprint,
+        command=access.command,
+        args=access.args,
+        env=access.env,
+        cwd=str(access.cwd),
+        confidential=tuple(filled for filled, written in zip(access.args, entry.args, strict=True) if filled != written),
+    )
