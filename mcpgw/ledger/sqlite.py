@@ -82,14 +82,7 @@ class SqliteStore:
         except OSError as error:
             raise LedgerUnavailable(f"{path} cannot be written: {error.strerror}") from error
         with _translated():
-            db = apsw.Connection(str(path), vfs=vfs)
-            try:
-                db.set_busy_handler(_patient(busy_timeout_s))
-                _prepare(db)
-            except BaseException:
-                db.close()
-                raise
-            return cls(db)
+            return cls(_opened(str(path), busy_timeout_s, vfs))
 
     @classmethod
     def connect_read_only(cls, path: Path, *, busy_timeout_s: float = 5.0) -> "SqliteStore":
@@ -263,6 +256,24 @@ class SqliteTransaction:
 
 
 # --- opening -------------------------------------------------------------------------------------------------------------
+
+
+def _opened(name: str, busy_timeout_s: float, vfs: str | None) -> apsw.Connection:
+    until = time.monotonic() + busy_timeout_s
+    while True:
+        db = apsw.Connection(name, vfs=vfs)
+        try:
+            _prepare(db)
+            db.set_busy_handler(_patient(busy_timeout_s))
+            return db
+        except apsw.BusyError:  # making a file, switching it to WAL: SQLite does not always ask a busy handler there
+            db.close()
+            if time.monotonic() > until:
+                raise
+            time.sleep(_LONGEST_NAP_S)
+        except BaseException:
+            db.close()
+            raise
 
 
 def _prepare(db: apsw.Connection) -> None:
