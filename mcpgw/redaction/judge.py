@@ -42,8 +42,23 @@ class NoModel:
 POSSIBLE, LIKELY, PROBABLE, CERTAIN = 2, 3, 4, 5
 """How much must speak for a name: one look of the model, a rare word, two looks, a rare word and a look."""
 
-PERSONAL = frozenset({"PERSON", "US_SSN", "US_ITIN", "DATE_OF_BIRTH", "EMAIL", "PHONE", "ADDRESS", "PASSPORT", "DRIVER_LICENSE", "NATIONAL_ID",
-                      "CREDIT_CARD", "BANK_ACCOUNT", "IBAN"})  # fmt: skip
+PERSONAL = frozenset(
+    {
+        "PERSON",
+        "US_SSN",
+        "US_ITIN",
+        "DATE_OF_BIRTH",
+        "EMAIL",
+        "PHONE",
+        "ADDRESS",
+        "PASSPORT",
+        "DRIVER_LICENSE",
+        "NATIONAL_ID",
+        "CREDIT_CARD",
+        "BANK_ACCOUNT",
+        "IBAN",
+    }
+)
 """Entities whose presence in a record makes an undecided name in it a person's."""
 
 _NOTHING = listed("""
@@ -221,12 +236,13 @@ def _last_four(key: str) -> bool:
 # --- prose ---------------------------------------------------------------------------------------------------------------
 
 _FIELD = Linear(
-    r"[\"']?\b(?P<key>[A-Za-z][A-Za-z0-9_.-]*)[\"']?[ \t]*(?:=|:|=>)[ \t]*(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&|\"'<>()\[\]{}]+)",
+    r"[\"']?\b(?P<key>[A-Za-z][A-Za-z0-9_.-]*)[\"']?[ \t]*(?:=|:|=>)[ \t]*(?P<value>\"[^\"\n]*\""
+    r"|'[^'\n]*'|[^\s,;&|\"'<>()\[\]{}]+)",
 )
 """`key=value`, `key: "value"`, `'key': 'value'`, `?key=value&…`."""
 _LONG_FIELD = Linear(r"\b(?P<key>[A-Za-z][A-Za-z0-9_.-]*)[ \t]*[=:][ \t]*(?P<value>[^;&|\n\"'<>={}()\[\]]+)(?P<after>=?)")
 """As `_FIELD`, for values of several words that end at a delimiter."""
-_LABELLED = Linear(r"(?m)^[ \t>*•-]*(?P<key>[A-Za-z][A-Za-z0-9 ./#'’()_-]*?)\*{0,2}[ \t]*:\*{0,2}[ \t]+(?P<value>[^\n]+)$")
+_LABELLED = Linear(r"(?m)^[ \t>*•-]*(?P<key>[A-Za-z][A-Za-z0-9 ./#'()_-]*?)\*{0,2}[ \t]*:\*{0,2}[ \t]+(?P<value>[^\n]+)$")
 """`Date of Birth: …`, a line of a form."""
 _HEADERS = frozenset({"from", "to", "cc", "bcc", "sender", "reply-to", "delivered-to", "attn"})
 _WORDY = frozenset({"PERSON", "ADDRESS"})
@@ -313,7 +329,7 @@ def _mailboxes(text: str, start: int, end: int) -> Iterable[Finding]:
 
 # --- one decision per value ----------------------------------------------------------------------------------------------
 
-_TOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_TOKEN = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
 
 def _spread(units: Sequence[Unit]) -> None:

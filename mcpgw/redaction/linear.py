@@ -42,7 +42,7 @@ class Linear:
         return self._finder.fullmatch(text.encode("utf-8")) is not None
 
     def groups(self, text: str) -> dict[str, tuple[int, int]]:
-        """Return the spans of the named groups in the first match, which there must be; groups without part in it are left out."""
+        """Return the spans of the named groups that take part in the first match, which there must be."""
         match = self._groups.search(text)
         spans = {name: match.span(index) for name, index in self._index.items()}
         return {name: span for name, span in spans.items() if span[0] >= 0}

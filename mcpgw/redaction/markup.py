@@ -11,8 +11,43 @@ _TAG = re.compile(r"<(?P<end>/?)(?P<name>[A-Za-z][\w:.-]{0,60})(?P<rest>[^<>]{0,
 _INLINE = frozenset(
     {"b", "i", "u", "em", "strong", "span", "a", "br", "small", "code", "mark", "font", "sub", "sup", "abbr", "wbr", "s", "tt"}
 )
-_BLOCKS = frozenset({"html", "head", "body", "title", "div", "p", "li", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "section", "article", "header",
-                     "footer", "main", "nav", "pre", "blockquote", "table", "thead", "tbody", "tfoot", "tr", "caption", "label", "form", "dl", "center"})  # fmt: skip
+_BLOCKS = frozenset(
+    {
+        "html",
+        "head",
+        "body",
+        "title",
+        "div",
+        "p",
+        "li",
+        "ul",
+        "ol",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "section",
+        "article",
+        "header",
+        "footer",
+        "main",
+        "nav",
+        "pre",
+        "blockquote",
+        "table",
+        "thead",
+        "tbody",
+        "tfoot",
+        "tr",
+        "caption",
+        "label",
+        "form",
+        "dl",
+        "center",
+    }
+)
 
 
 class Stretch(NamedTuple):

@@ -13,26 +13,32 @@ DETECTOR = "names@1"
 _UPPER = r"[A-Z\x{C0}-\x{DE}\x{100}-\x{17F}\x{370}-\x{42F}\x{1E00}-\x{1EFF}]"
 _LETTER = r"A-Za-z\x{C0}-\x{24F}\x{300}-\x{52F}\x{1E00}-\x{1EFF}"
 """Latin, Greek and Cyrillic letters as ranges: a pattern with Unicode's classes is a hundred times larger in RE2."""
-_WORD = rf"{_UPPER}[{_LETTER}]*(?:['’.-][{_LETTER}]+)*\.?"
+_WORD = rf"{_UPPER}[{_LETTER}]*(?:['\x{{2019}}.-][{_LETTER}]+)*\.?"
 _PARTICLE = r"(?:de|da|do|dos|das|del|della|di|du|van|von|der|den|ter|ten|bin|ibn|al|el|la|le|y|e|zu|zur|af|av)"
 _NAME = rf"{_WORD}(?:[ \t]+(?:{_PARTICLE}[ \t]+){{0,2}}{_WORD}){{0,4}}"
 _FULL = rf"{_WORD}(?:,?[ \t]+(?:{_PARTICLE}[ \t]+){{0,2}}{_WORD}){{1,4}}"
 
 _SHAPE = Linear(rf"(?:{_PARTICLE} ){{0,2}}{_FULL}")
-_SINGLE = Linear(rf"[{_LETTER}'’.\- ]+")
+_SINGLE = Linear(rf"[{_LETTER}'\x{{2019}}.\- ]+")
 
 _CUES = Linear(
     r"(?i:\b(?:mr|mrs|ms|miss|mx|dr|prof|sir|dame|rev|hon|herr|frau|mister|madam|señora?|monsieur|madame)\b\.?[ \t]+)"
     rf"(?P<titled>{_NAME})"
     r"|(?i:\b(?:hi|hello|dear|hey|attn:?|attention:?|good (?:morning|afternoon|evening)),?[ \t]+)"
     rf"(?P<greeted>{_NAME})[ \t]*(?:[,:;.!]|$|\n)"
-    r"|(?i:(?:thanks|thank you|regards|sincerely|cheers|best|yours truly|yours|respectfully|best wishes)[,.!]*[ \t]*\r?\n[ \t\r\n]*)"
+    r"|(?i:(?:thanks|thank you|regards|sincerely|cheers|best|yours truly|yours|respectfully|best wishes)[,.!]*[ \t]"
+    r"*\r?\n[ \t\r\n]*)"
     rf"(?P<signed>{_NAME})[ \t]*(?:\r?\n|$)"
-    r"|(?i:\b(?:customer|client|borrower|co-borrower|coborrower|applicant|co-applicant|cardholder|card holder|account ?holder|holder|payee|payer|beneficiary"
-    r"|remitter|guarantor|spouse|husband|wife|trustee|executor|signatory|signer|tenant|landlord|depositor|payable to|on behalf of|in the name of|name is"
-    r"|named|spoke (?:with|to)|speaking with|met with|call from|called by|signed by|attn|c/o|i am|this is|contacted|emailed|employee|teller|caller|resident"
-    r"|patient|claimant|insured|mother|father|son|daughter|brother|sister|attorney|agent|relationship manager|loan officer|identity of|kyc for"
-    r"|ssn of|account of|favou?r of|sent by|sent to|paid to|transfer to|transferred to|wire to|payment to|payment from|transfer from|received from|owed to"
+    r"|(?i:\b(?:customer|client|borrower|co-borrower|coborrower|applicant|co-applicant|cardholder"
+    r"|card holder|account ?holder|holder|payee|payer|beneficiary"
+    r"|remitter|guarantor|spouse|husband|wife|trustee|executor|signatory|signer|tenant|landlord"
+    r"|depositor|payable to|on behalf of|in the name of|name is"
+    r"|named|spoke (?:with|to)|speaking with|met with|call from|called by|signed by|attn|c/o"
+    r"|i am|this is|contacted|emailed|employee|teller|caller|resident"
+    r"|patient|claimant|insured|mother|father|son|daughter|brother|sister|attorney|agent|relationship manager"
+    r"|loan officer|identity of|kyc for"
+    r"|ssn of|account of|favou?r of|sent by|sent to|paid to|transfer to|transferred to|wire to"
+    r"|payment to|payment from|transfer from|received from|owed to"
     r")\b:?[ \t]+(?:is[ \t]+)?)"
     rf"(?P<cued>{_FULL})",
 )
@@ -86,7 +92,7 @@ def person_shaped(value: str, *, strict: bool = True) -> bool:
     """
     if len(value) > 64 or " " not in value or not _SHAPE.matches(value):
         return False
-    known = [word.strip(".,'’").lower() in _NOT_NAMES for word in value.split()]
+    known = [word.strip(".,'\u2019").lower() in _NOT_NAMES for word in value.split()]
     return not any(known) if strict else not all(known)
 
 
@@ -135,12 +141,15 @@ def is_label(text: str, start: int, end: int) -> bool:
 
 _LINE_HEAD = re.compile(r"(?:\A|\n)[ \t*>-]*(?:[A-Z][\w.]*[ \t]+){0,4}\Z")
 _TAKES_PERSON = re.compile(
-    r"\b(?:by|from|to|with|for|and|that|whether|after|met|verified|add|call|dear|hi|cc|named?|customer|client|Mr|Mrs|Ms|Dr)[:.]?\s+\Z",
+    r"\b(?:by|from|to|with|for|and|that|whether|after|met|verified|add|call|dear|hi|cc|named?"
+    r"|customer|client|Mr|Mrs|Ms|Dr)[:.]?\s+\Z",
     re.IGNORECASE,
 )
 _DONE_BY_PERSON = re.compile(
-    r"(?:,? (?:who|born|presented|call(?:s|ed)|confirm(?:s|ed)|visit(?:s|ed)|sa(?:id|ys)|ask(?:s|ed)|request(?:s|ed)|want(?:s|ed)|sign(?:s|ed)|open(?:s|ed)"
-    r"|report(?:s|ed)|submit(?:s|ted)|appli(?:es|ed)|moved|lives|wrote|agreed|stated|paid|sent|received|deposited|withdrew|disputes|disputed)\b|'s\b| ?\(|, \d\d,)"
+    r"(?:,? (?:who|born|presented|call(?:s|ed)|confirm(?:s|ed)|visit(?:s|ed)|sa(?:id|ys)|ask(?:s"
+    r"|ed)|request(?:s|ed)|want(?:s|ed)|sign(?:s|ed)|open(?:s|ed)"
+    r"|report(?:s|ed)|submit(?:s|ted)|appli(?:es|ed)|moved|lives|wrote|agreed|stated|paid|sent"
+    r"|received|deposited|withdrew|disputes|disputed)\b|'s\b| ?\(|, \d\d,)"
 )
 
 
@@ -162,8 +171,8 @@ def trim(text: str, start: int, end: int) -> tuple[int, int]:
     end = end if newline < 0 else newline
     kept: list[tuple[int, int]] = []
     for token in _TOKEN.finditer(text, start, end):
-        word = token.group().strip(".,'’").lower()
-        if word in _NOT_NAMES or (word.endswith(("'s", "’s")) and word[:-2] in _NOT_NAMES):
+        word = token.group().strip(".,'\u2019").lower()
+        if word in _NOT_NAMES or (word.endswith(("'s", "\u2019s")) and word[:-2] in _NOT_NAMES):
             if kept:
                 break
             continue
@@ -173,6 +182,6 @@ def trim(text: str, start: int, end: int) -> tuple[int, int]:
     if not kept:
         return start, start
     last = kept[-1][1]
-    while last > kept[0][0] and text[last - 1] in ".,'’":
+    while last > kept[0][0] and text[last - 1] in ".,'\u2019":
         last -= 1
     return kept[0][0], last

@@ -14,30 +14,48 @@ DETECTOR = "patterns@1"
 PLACEHOLDER = re.compile(r"<[A-Z][A-Z0-9_]{1,40}(?::[0-9A-Za-z]{1,32})?>")
 """What masking writes. It is never looked into again, so that redaction of a redacted text changes nothing."""
 
-_MONTH = r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
 _SUFFIX = (
-    "Al(?:y|ley)|Anx|Annex|Arc(?:ade)?|Av(?:e|enue)?|Bayou|Beach|Bend|Blf|Bluffs?|Bottom|Blvd|Boulevard|Br(?:anch)?|Bri?dge|Brooks?|Burgs?|Byp(?:ass)?|Camp"
-    "|Canyon|Cape|Causeway|Cent(?:er|re)s?|Ctr|Circles?|Cir|Cliffs?|Club|Common|Corners?|Course|Court|Courts|Ct|Coves?|Creek|Crescent|Cres|Crest|Crossing"
-    "|Crossroad|Curve|Dale|Dam|Divide|Drives?|Dr|Estates?|Expressway|Expy|Extensions?|Fall|Falls|Ferry|Fields?|Flats?|Fords?|Forest|Forges?|Forks?|Fort"
-    "|Freeway|Fwy|Gardens?|Gateway|Glens?|Greens?|Groves?|Harbors?|Haven|Heights|Hts|Highway|Hwy|Hills?|Hollow|Inlet|Islands?|Isle|Junctions?|Jct|Keys?|Knolls?"
-    "|Lakes?|Land|Landing|Lane|Ln|Lights?|Loaf|Locks?|Lodge|Loop|Mall|Manors?|Meadows?|Mews|Mills?|Mission|Motorway|Mount|Mountains?|Mtn|Neck|Orchard|Oval"
-    "|Overpass|Parks?|Parkways?|Pkwy|Pass|Passage|Path|Pike|Pines?|Place|Pl|Plains?|Plaza|Plz|Points?|Pt|Ports?|Prairie|Radial|Ramp|Ranch|Rapids?|Rest|Ridges?"
-    "|River|Roads?|Rd|Route|Rte|Row|Rue|Run|Shoals?|Shores?|Skyway|Springs?|Spurs?|Squares?|Sq|Stations?|Sta|Stravenue|Stream|Streets?|St|Summit|Terrace|Ter"
-    "|Throughway|Trace|Track|Trafficway|Trail|Trl|Trailer|Tunnel|Turnpike|Tpke|Underpass|Unions?|Valleys?|Via|Viaduct|Views?|Villages?|Ville|Vista|Walks?|Wall"
+    "Al(?:y|ley)|Anx|Annex|Arc(?:ade)?|Av(?:e|enue)?|Bayou|Beach|Bend|Blf|Bluffs?|Bottom|Blvd"
+    "|Boulevard|Br(?:anch)?|Bri?dge|Brooks?|Burgs?|Byp(?:ass)?|Camp"
+    "|Canyon|Cape|Causeway|Cent(?:er|re)s?|Ctr|Circles?|Cir|Cliffs?|Club|Common|Corners?|Course"
+    "|Court|Courts|Ct|Coves?|Creek|Crescent|Cres|Crest|Crossing"
+    "|Crossroad|Curve|Dale|Dam|Divide|Drives?|Dr|Estates?|Expressway|Expy|Extensions?|Fall|Falls"
+    "|Ferry|Fields?|Flats?|Fords?|Forest|Forges?|Forks?|Fort"
+    "|Freeway|Fwy|Gardens?|Gateway|Glens?|Greens?|Groves?|Harbors?|Haven|Heights|Hts|Highway"
+    "|Hwy|Hills?|Hollow|Inlet|Islands?|Isle|Junctions?|Jct|Keys?|Knolls?"
+    "|Lakes?|Land|Landing|Lane|Ln|Lights?|Loaf|Locks?|Lodge|Loop|Mall|Manors?|Meadows?|Mews"
+    "|Mills?|Mission|Motorway|Mount|Mountains?|Mtn|Neck|Orchard|Oval"
+    "|Overpass|Parks?|Parkways?|Pkwy|Pass|Passage|Path|Pike|Pines?|Place|Pl|Plains?|Plaza|Plz"
+    "|Points?|Pt|Ports?|Prairie|Radial|Ramp|Ranch|Rapids?|Rest|Ridges?"
+    "|River|Roads?|Rd|Route|Rte|Row|Rue|Run|Shoals?|Shores?|Skyway|Springs?|Spurs?|Squares?"
+    "|Sq|Stations?|Sta|Stravenue|Stream|Streets?|St|Summit|Terrace|Ter"
+    "|Throughway|Trace|Track|Trafficway|Trail|Trl|Trailer|Tunnel|Turnpike|Tpke|Underpass|Unions?"
+    "|Valleys?|Via|Viaduct|Views?|Villages?|Ville|Vista|Walks?|Wall"
     "|Ways?|Wells?|Close|Gate|Mead|Quay|Wharf"
 )
 """Street suffixes of USPS Publication 28, appendix C1, and a few British ones."""
 _STATE = (
-    "A[AEKLPRSZ]|C[AOT]|D[CE]|F[LM]|G[AU]|HI|I[ADLN]|K[SY]|LA|M[ADEHINOPST]|N[CDEHJMVY]|O[HKR]|P[ARW]|RI|S[CD]|T[NX]|UT|V[AIT]|W[AIVY]"
-    "|Alabama|Alaska|Arizona|Arkansas|California|Colorado|Connecticut|Delaware|Florida|Georgia|Hawaii|Idaho|Illinois|Indiana|Iowa|Kansas|Kentucky|Louisiana"
-    "|Maine|Maryland|Massachusetts|Michigan|Minnesota|Mississippi|Missouri|Montana|Nebraska|Nevada|New (?:Hampshire|Jersey|Mexico|York)|North (?:Carolina|Dakota)"
-    "|Ohio|Oklahoma|Oregon|Pennsylvania|Rhode Island|South (?:Carolina|Dakota)|Tennessee|Texas|Utah|Vermont|Virginia|Washington|West Virginia|Wisconsin|Wyoming"
+    "A[AEKLPRSZ]|C[AOT]|D[CE]|F[LM]|G[AU]|HI|I[ADLN]|K[SY]|LA|M[ADEHINOPST]|N[CDEHJMVY]|O[HKR]"
+    "|P[ARW]|RI|S[CD]|T[NX]|UT|V[AIT]|W[AIVY]"
+    "|Alabama|Alaska|Arizona|Arkansas|California|Colorado|Connecticut|Delaware|Florida|Georgia"
+    "|Hawaii|Idaho|Illinois|Indiana|Iowa|Kansas|Kentucky|Louisiana"
+    "|Maine|Maryland|Massachusetts|Michigan|Minnesota|Mississippi|Missouri|Montana|Nebraska"
+    "|Nevada|New (?:Hampshire|Jersey|Mexico|York)|North (?:Carolina|Dakota)"
+    "|Ohio|Oklahoma|Oregon|Pennsylvania|Rhode Island|South (?:Carolina|Dakota)|Tennessee|Texas"
+    "|Utah|Vermont|Virginia|Washington|West Virginia|Wisconsin|Wyoming"
 )
 _UPPER = r"[A-Z\x{C0}-\x{DE}\x{100}-\x{17F}]"
 _LETTER = r"A-Za-z\x{C0}-\x{24F}\x{1E00}-\x{1EFF}"
 """Latin letters with every diacritic: as ranges, for a pattern with Unicode's classes is a hundred times larger in RE2."""
-_CAP = rf"(?:{_UPPER}[{_LETTER}'’.-]*|[0-9]{{1,3}}(?:st|nd|rd|th))"
-_UNIT = r"(?:,?[ \n]{1,2}(?:Apartment|Apt|Suite|Ste|Unit|Floor|Fl|Room|Rm|Building|Bldg|Lot|PMB|No)\b\.?[ ]?#?[ ]?[0-9A-Za-z-]{1,8}|,?[ ]#[ ]?[0-9A-Za-z-]{1,8})?"
+_CAP = rf"(?:{_UPPER}[{_LETTER}'\x{{2019}}.-]*|[0-9]{{1,3}}(?:st|nd|rd|th))"
+_UNIT = (
+    r"(?:,?[ \n]{1,2}(?:Apartment|Apt|Suite|Ste|Unit|Floor|Fl|Room|Rm|Building|Bldg|Lot|PMB|No)\b\.?[ ]?#?[ ]?[0-9A-Za-z-]"
+    r"{1,8}|,?[ ]#[ ]?[0-9A-Za-z-]{1,8})?"
+)
 _CITY = rf"(?:,?[ \n]{{1,2}}(?:{_CAP}[ ]?){{1,4}},?[ ](?:{_STATE})\b(?:,?[ ][0-9]{{5}}(?:-[0-9]{{4}})?)?)"
 
 _GROUPS = {
@@ -45,44 +63,68 @@ _GROUPS = {
     "private_key": r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----[^-]*(?:-----END [A-Z0-9 ]{0,40}-----)?",
     "jwt": r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}",
     "cloud_key": (
-        r"\b(?:(?:AKIA|ASIA|AROA|AIDA|ABIA|ACCA)[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{22,}|glpat-[A-Za-z0-9_-]{18,}"
-        r"|xox[abeoprs]-[A-Za-z0-9-]{10,}|[sprw]k_(?:live|test)_[A-Za-z0-9]{10,}|sk-(?:[a-z]+-)?[A-Za-z0-9_-]{20,}|AIza[A-Za-z0-9_-]{30,}|ya29\.[A-Za-z0-9_-]{20,}"
-        r"|npm_[A-Za-z0-9]{30,}|hf_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|dop_v1_[a-f0-9]{40,}|AGE-SECRET-KEY-1[A-Z0-9]{20,}"
-        r"|shp(?:at|ss|ca)_[a-fA-F0-9]{32}|whsec_[A-Za-z0-9+/=]{20,}|hooks\.slack\.com/services/[A-Za-z0-9/]{20,}|SK[0-9a-f]{32}|AC[0-9a-f]{32})"
+        r"\b(?:(?:AKIA|ASIA|AROA|AIDA|ABIA|ACCA)[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{22,}"
+        r"|glpat-[A-Za-z0-9_-]{18,}"
+        r"|xox[abeoprs]-[A-Za-z0-9-]{10,}|[sprw]k_(?:live|test)_[A-Za-z0-9]{10,}|sk-(?:[a-z]+-)?[A-Za-z0-9_-]{20,}"
+        r"|AIza[A-Za-z0-9_-]{30,}|ya29\.[A-Za-z0-9_-]{20,}"
+        r"|npm_[A-Za-z0-9]{30,}|hf_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"
+        r"|dop_v1_[a-f0-9]{40,}|AGE-SECRET-KEY-1[A-Z0-9]{20,}"
+        r"|shp(?:at|ss|ca)_[a-fA-F0-9]{32}|whsec_[A-Za-z0-9+/=]{20,}|hooks\.slack\.com/services/[A-Za-z0-9/]{20,}"
+        r"|SK[0-9a-f]{32}|AC[0-9a-f]{32})"
     ),
     "login_url": r"\b[a-zA-Z][a-zA-Z0-9+.-]+://[^\s:/@\"'<>]*:[^\s@\"'<>]+@[^\s\"'<>,;]+",
     "bearer": r"(?i:\b(?:bearer|basic|token)[ ]+)(?P<bearer_value>[A-Za-z0-9._~+/-]{16,}=*)",
-    "email": rf"[0-9{_LETTER}][0-9{_LETTER}._%+'-]*(?:[ ]?@[ ]?|[ ]?[\[(][ ]?(?i:at)[ ]?[\])][ ]?)(?:[0-9{_LETTER}][0-9{_LETTER}-]*(?:\.|[ ]?[\[(][ ]?(?i:dot)[ ]?[\])][ ]?))+[{_LETTER}][0-9{_LETTER}-]+",
+    "email": (
+        rf"[0-9{_LETTER}][0-9{_LETTER}._%+'-]*(?:[ ]?@[ ]?|[ ]?[\[(][ ]?(?i:at)[ ]?[\])][ ]?)(?:[0-9{_LETTER}][0-9{_LETTER}-]"
+        rf"*(?:\.|[ ]?[\[(][ ]?(?i:dot)[ ]?[\])][ ]?))+[{_LETTER}][0-9{_LETTER}-]+"
+    ),
     "uuid": r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b",
-    "timestamp": r"\b(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?",
+    "timestamp": (
+        r"\b(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?(?:Z"
+        r"|[+-][0-9]{2}:?[0-9]{2})?"
+    ),
     "mac": r"\b(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}\b",
-    "ipv6": r"\b(?:[0-9A-Fa-f]{1,4}:){3,7}(?::?[0-9A-Fa-f]{1,4}){1,4}\b|\b(?:[0-9A-Fa-f]{1,4}:){1,6}:(?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,5})\b",
+    "ipv6": (
+        r"\b(?:[0-9A-Fa-f]{1,4}:){3,7}(?::?[0-9A-Fa-f]{1,4}){1,4}\b|\b(?:[0-9A-Fa-f]{1,4}:){1,6}:(?:[0-9A-Fa-f]{1,4}(?:"
+        r":[0-9A-Fa-f]{1,4}){0,5})\b"
+    ),
     "ipv4": r"\b[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\b",
     "iban": r"\b[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,32}",
     "postal": (
-        rf"\b[0-9]{{1,6}}[A-Z]?[ ](?:{_CAP}[ ]){{1,5}}(?:{_SUFFIX})\b\.?(?:[ ](?:N|S|E|W|NE|NW|SE|SW|North|South|East|West)\b\.?)?{_UNIT}{_CITY}?"
+        rf"\b[0-9]{{1,6}}[A-Z]?[ ](?:{_CAP}[ ]){{1,5}}(?:{_SUFFIX})\b\.?(?:[ ](?:N|S|E|W|NE|NW|SE"
+        rf"|SW|North|South|East|West)\b\.?)?{_UNIT}{_CITY}?"
         rf"|\b[0-9]{{1,6}}[A-Z]?[ ](?:{_CAP}[ ]?){{1,5}}{_UNIT}{_CITY}"
         rf"|(?i:\bp\.?[ ]?o\.?[ ]?box)[ ][0-9]{{1,8}}{_CITY}?"
         rf"|\b(?:PSC|Unit|CMR)[ ][0-9]{{1,5}},?[ ]Box[ ][0-9]{{1,5}},?[ \n](?:APO|FPO|DPO),?[ ]A[AEP](?:[ ][0-9]{{5}})?"
         rf"|\bUSN?[SNV]V?[ ]{_UPPER}[{_LETTER}'-]*,?[ \n](?:APO|FPO|DPO),?[ ]A[AEP](?:[ ][0-9]{{5}})?"
-        rf"|\b(?:Rue|Via|Calle|Avenida|Viale|Piazza|Rua|Boulevard|Carrer|Paseo)[ ](?:[{_LETTER}'’.-]+[ ]){{0,3}}[{_LETTER}'’-]+,?[ ][0-9]{{1,4}}\b(?:,?[ ][0-9]{{4,5}}[ ]{_UPPER}[{_LETTER}'-]*)?"
-        rf"|\b{_UPPER}[{_LETTER}-]*(?:straße|strasse|str\.|weg|platz|gasse|allee|straat|laan|gracht)[ ][0-9]{{1,4}}[a-z]?\b(?:,?[ ][0-9]{{4,5}}(?:[ ][A-Z]{{2}})?[ ]{_UPPER}[{_LETTER}'-]*)?"
+        rf"|\b(?:Rue|Via|Calle|Avenida|Viale|Piazza|Rua|Boulevard|Carrer|Paseo)"
+        rf"[ ](?:[{_LETTER}'\x{{2019}}.-]+[ ]){{0,3}}[{_LETTER}'\x{{2019}}-]"
+        rf"+,?[ ][0-9]{{1,4}}\b(?:,?[ ][0-9]{{4,5}}[ ]{_UPPER}[{_LETTER}'-]*)?"
+        rf"|\b{_UPPER}[{_LETTER}-]*(?:straße|strasse|str\.|weg|platz|gasse|allee|straat|laan|gracht)[ ][0-9]{{1,4}}[a-z]"
+        rf"?\b(?:,?[ ][0-9]{{4,5}}(?:[ ][A-Z]{{2}})?[ ]{_UPPER}[{_LETTER}'-]*)?"
     ),
     "written_date": (
-        rf"(?i:\b[0-9]{{1,2}}(?:st|nd|rd|th)?[ .-]{{1,2}}{_MONTH}[ .,-]{{1,2}}(?:19|20)?[0-9]{{2}}\b|\b{_MONTH}\.?[ ][0-9]{{1,2}}(?:st|nd|rd|th)?,?[ ](?:19|20)[0-9]{{2}}\b)"
+        rf"(?i:\b[0-9]{{1,2}}(?:st|nd|rd|th)?[ .-]{{1,2}}{_MONTH}[ .,-]{{1,2}}(?:19|20)?[0-9]{{2}}\b"
+        rf"|\b{_MONTH}\.?[ ][0-9]{{1,2}}(?:st|nd|rd|th)?,?[ ](?:19|20)[0-9]{{2}}\b)"
     ),
-    "date": r"\b(?:19|20)[0-9]{2}[-/.][0-9]{1,2}[-/.][0-9]{1,2}\b|\b[0-9]{1,2}[-/.][0-9]{1,2}[-/.](?:(?:19|20)[0-9]{2}|[0-9]{2})\b",
+    "date": (
+        r"\b(?:19|20)[0-9]{2}[-/.][0-9]{1,2}[-/.][0-9]{1,2}\b|\b[0-9]{1,2}[-/.][0-9]{1,2}[-/.](?:(?:19"
+        r"|20)[0-9]{2}|[0-9]{2})\b"
+    ),
     "ssn": r"\b[0-9]{3}(?:[ ]?-[ ]?|[ ./_])[0-9]{2}(?:[ ]?-[ ]?|[ ./_])[0-9]{4}\b",
     "card": r"\b(?:[0-9]{4}[ ./_-]?){3}[0-9]{1,7}\b|\b3[0-9]{3}[ ./_-]?[0-9]{6}[ ./_-]?[0-9]{5}\b",
     "phone": (
         r"(?:\b00|\+)[0-9]{1,3}(?:[ .-]?\(?[0-9]{1,5}\)?){2,6}(?:[ ]?(?:x|ext\.?)[ ]?[0-9]{1,6})?\b"
-        r"|(?:\b1[ .-]?)?(?:\([0-9]{3}\)[ .-]?|\b[0-9]{3}[ .-])[0-9]{3}[ .-][0-9]{4}(?:[ ]?(?:x|ext\.?)[ ]?[0-9]{1,6})?\b"
+        r"|(?:\b1[ .-]?)?(?:\([0-9]{3}\)[ .-]?|\b[0-9]{3}[ .-])[0-9]{3}[ .-][0-9]{4}(?:[ ]?(?:x|ext\.?)[ ]?[0-9]{1,6})?"
+        r"\b"
     ),
     "ein": r"\b[0-9]{2}-[0-9]{7}\b",
     "spaced": r"\b[0-9](?:[ ._/-]{1,3}[0-9]){7,18}\b",
     "digits": r"\b[0-9]{4,34}\b",
     "dashed": r"\b[0-9]{2,10}(?:[ -][0-9]{2,10}){1,5}\b",
-    "lettered": r"\b(?:[A-Z]{1,3}[0-9]{4,14}[A-Z]?|[A-Z0-9]{4,20}(?:-[A-Z0-9]{2,14}){1,3}|[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?)\b",
+    "lettered": (
+        r"\b(?:[A-Z]{1,3}[0-9]{4,14}[A-Z]?|[A-Z0-9]{4,20}(?:-[A-Z0-9]{2,14}){1,3}|[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?)\b"
+    ),
 }
 _SCANNER = Linear("|".join(_GROUPS.values()))
 _BY_NAME = {name: Linear(pattern) for name, pattern in _GROUPS.items()}
@@ -271,9 +313,20 @@ _NUMBERED = frozenset(
     }
 )
 _LENGTHS = {
-    "US_SSN": (9, 9), "US_ITIN": (9, 9), "US_EIN": (9, 9), "NATIONAL_ID": (6, 14), "BANK_ACCOUNT": (5, 20), "ABA_ROUTING": (9, 9), "CREDIT_CARD": (12, 19),
-    "PASSPORT": (6, 10), "DRIVER_LICENSE": (5, 14), "PHONE": (7, 15), "IBAN": (5, 34), "DATE_OF_BIRTH": (6, 8), "CARD_SECURITY": (4, 6),
-}  # fmt: skip
+    "US_SSN": (9, 9),
+    "US_ITIN": (9, 9),
+    "US_EIN": (9, 9),
+    "NATIONAL_ID": (6, 14),
+    "BANK_ACCOUNT": (5, 20),
+    "ABA_ROUTING": (9, 9),
+    "CREDIT_CARD": (12, 19),
+    "PASSPORT": (6, 10),
+    "DRIVER_LICENSE": (5, 14),
+    "PHONE": (7, 15),
+    "IBAN": (5, 34),
+    "DATE_OF_BIRTH": (6, 8),
+    "CARD_SECURITY": (4, 6),
+}
 """Digits that a number has where the words before it name it."""
 
 

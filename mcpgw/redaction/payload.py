@@ -10,7 +10,7 @@ from mcpgw.core.model import Commitment
 
 
 def payload_bytes(payload: Any) -> bytes:
-    """Return a payload as compact JSON: keys in the order received, everything beyond ASCII escaped, numbers as Python reads them.
+    """Return a payload as compact JSON: keys in the order received, everything beyond ASCII escaped.
 
     Unlike RFC 8785 it takes what upstreams really send: integers of any size, NaN, lone surrogates. Whoever holds the same
     payload gets the same bytes from `json.dumps(payload, separators=(",", ":"))`.

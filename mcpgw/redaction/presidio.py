@@ -21,8 +21,20 @@ _UNUSED_PIPES = ["tagger", "parser", "attribute_ruler", "lemmatizer", "senter"]
 """Parts of a model that recognising names does not need; without them it is about three times as fast."""
 _FRAMES = ("I met {} and John Smith yesterday.", "{}")
 """A bare value says little to a model that was trained on sentences, so it is also asked about one."""
-_ENDINGS = (("s", ""), ("es", ""), ("ies", "y"), ("ed", ""), ("ed", "e"), ("ied", "y"), ("ing", ""), ("ing", "e"), ("ly", ""), ("er", ""), ("er", "e"),
-            ("est", ""))  # fmt: skip
+_ENDINGS = (
+    ("s", ""),
+    ("es", ""),
+    ("ies", "y"),
+    ("ed", ""),
+    ("ed", "e"),
+    ("ied", "y"),
+    ("ing", ""),
+    ("ing", "e"),
+    ("ly", ""),
+    ("er", ""),
+    ("er", "e"),
+    ("est", ""),
+)
 _RARE, _FRAMED = 3, 2
 """Weight of a word that no dictionary has, and of each frame in which the model sees a person."""
 _BATCH = 64

@@ -5,8 +5,15 @@ from typing import Any
 
 from mcpgw.redaction import checksums
 
-_SHAPES = {(3, 2, 4): "US_SSN", (4, 6, 5): "CREDIT_CARD", (4, 4, 4, 4): "CREDIT_CARD", (8, 8): "CREDIT_CARD", (6, 10): "CREDIT_CARD",
-           (12, 4): "CREDIT_CARD", (6, 6, 4): "CREDIT_CARD"}  # fmt: skip
+_SHAPES = {
+    (3, 2, 4): "US_SSN",
+    (4, 6, 5): "CREDIT_CARD",
+    (4, 4, 4, 4): "CREDIT_CARD",
+    (8, 8): "CREDIT_CARD",
+    (6, 10): "CREDIT_CARD",
+    (12, 4): "CREDIT_CARD",
+    (6, 6, 4): "CREDIT_CARD",
+}
 """How people cut a number, by the lengths of the pieces."""
 
 

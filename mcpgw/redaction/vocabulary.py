@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-from mcpgw.redaction.lists import listed
+from mcpgw.redaction.lists import listed, synonyms
 
 
 class Certainty(Enum):
@@ -36,36 +36,64 @@ UNKNOWN = Meaning("?")
 BARE = Meaning("*")
 """A name without meaning (`col3`, `f1`, `value`), or none: the value speaks for itself."""
 
-_SPELLED = {
-    "acct": "account", "acc": "account", "accnt": "account", "accts": "account", "accounts": "account", "ac": "account", "konto": "account",
-    "no": "number", "num": "number", "nbr": "number", "nr": "number", "nmbr": "number", "numb": "number", "numbers": "number",
-    "tel": "phone", "telephone": "phone", "ph": "phone", "phones": "phone", "mobile": "phone", "cell": "phone", "cellphone": "phone",
-    "cellular": "phone", "fax": "phone", "msisdn": "phone", "landline": "phone", "callback": "phone", "handphone": "phone",
-    "mob": "phone", "whatsapp": "phone", "phn": "phone", "fone": "phone",
-    "addr": "address", "adr": "address", "addrs": "address", "addresses": "address", "addressline": "address", "domicile": "address",
-    "residence": "address",
-    "licence": "license", "lic": "license", "licenses": "license", "lics": "license",
-    "dl": "driverlicense", "dln": "driverlicense", "drv": "driver", "drivers": "driver", "driving": "driver", "driverslicense": "driverlicense",
-    "dob": "birthdate", "birthday": "birthdate", "bday": "birthdate", "born": "birthdate", "bdate": "birthdate", "birthdt": "birthdate",
-    "dateofbirth": "birthdate", "geburtsdatum": "birthdate", "birthdate": "birthdate", "dobirth": "birthdate",
-    "mail": "email", "emails": "email", "eml": "email",
-    "fname": "firstname", "forename": "firstname", "forenames": "firstname", "given": "firstname", "givenname": "firstname", "firstnm": "firstname",
-    "lname": "lastname", "surname": "lastname", "surnames": "lastname", "familyname": "lastname", "lastnm": "lastname",
-    "mname": "middlename", "middlenm": "middlename", "fullname": "fullname", "fullnm": "fullname",
-    "nm": "name", "names": "name", "cust": "customer", "customers": "customer", "custs": "customer", "client": "customer", "clients": "customer", "cif": "customer",
-    "cardnum": "card", "cc": "card", "ccn": "card", "ccnum": "card", "creditcard": "card", "debitcard": "card", "cards": "card", "pan": "pan",
-    "socsec": "ssn", "ssnum": "ssn", "ssns": "ssn", "ssno": "ssn", "ss": "ss", "soc": "social", "sec": "security", "sin": "ssn", "nino": "ssn",
-    "tin": "tin", "tins": "tin", "itins": "itin", "eins": "ein", "fein": "ein", "taxpayer": "tax", "taxid": "tin", "vat": "vat",
-    "rtn": "routing", "aba": "routing", "abas": "routing", "rt": "rt", "rtg": "routing", "routingno": "routing", "transit": "routing",
-    "bic": "swift", "swiftcode": "swift", "ibans": "iban", "pp": "pp", "ppt": "passport", "passports": "passport",
-    "pwd": "password", "passwd": "password", "pass": "password", "passphrase": "password", "secrets": "secret", "tokens": "token",
-    "apikey": "apikey", "creds": "credential", "credentials": "credential", "cred": "credential", "pin": "pin", "cvv": "cvv", "cvc": "cvv", "cvv2": "cvv", "csc": "cvv",
-    "str": "street", "strt": "street", "bene": "beneficiary", "benef": "beneficiary", "bnf": "beneficiary", "beneficiaries": "beneficiary",
-    "orig": "originator", "rcpt": "recipient", "emp": "employee", "mgr": "manager", "rel": "relationship",
-    "ident": "id", "identifier": "id", "identification": "id", "ids": "id", "idnum": "id", "cntry": "country", "ctry": "country",
-    "dt": "date", "dte": "date", "ts": "timestamp", "desc": "description", "amt": "amount", "qty": "quantity", "cnt": "count", "curr": "currency",
-    "ccy": "currency", "bal": "balance", "stat": "status", "flg": "flag", "cd": "code", "typ": "type", "prod": "product", "org": "organization",
-}  # fmt: skip
+_SPELLED = synonyms("""
+    account: acct acc accnt accts accounts ac konto
+    number: no num nbr nr nmbr numb numbers
+    phone: tel telephone ph phones mobile cell cellphone cellular fax msisdn landline callback handphone mob whatsapp
+        phn fone
+    address: addr adr addrs addresses addressline domicile residence
+    license: licence lic licenses lics
+    driverlicense: dl dln driverslicense
+    driver: drv drivers driving
+    birthdate: dob birthday bday born bdate birthdt dateofbirth geburtsdatum dobirth
+    email: mail emails eml
+    firstname: fname forename forenames given givenname firstnm
+    lastname: lname surname surnames familyname lastnm
+    middlename: mname middlenm
+    fullname: fullnm
+    name: nm names
+    customer: cust customers custs client clients cif
+    card: cardnum cc ccn ccnum creditcard debitcard cards
+    ssn: socsec ssnum ssns ssno sin nino
+    social: soc
+    security: sec
+    tin: tins taxid
+    itin: itins
+    ein: eins fein
+    tax: taxpayer
+    routing: rtn aba abas rtg routingno transit
+    swift: bic swiftcode
+    iban: ibans
+    passport: ppt passports
+    password: pwd passwd pass passphrase
+    secret: secrets
+    token: tokens
+    credential: creds credentials cred
+    cvv: cvc cvv2 csc
+    street: str strt
+    beneficiary: bene benef bnf beneficiaries
+    originator: orig
+    recipient: rcpt
+    employee: emp
+    manager: mgr
+    relationship: rel
+    id: ident identifier identification ids idnum
+    country: cntry ctry
+    date: dt dte
+    timestamp: ts
+    description: desc
+    amount: amt
+    quantity: qty
+    count: cnt
+    currency: curr ccy
+    balance: bal
+    status: stat
+    flag: flg
+    code: cd
+    type: typ
+    product: prod
+    organization: org
+""")
 """Shortened and foreign spellings by what they stand for."""
 
 _PERSON_ROLES = listed("""
@@ -237,8 +265,8 @@ def identifier(window: tuple[str, ...]) -> Meaning | None:
 
 
 _FREE = listed("""
-    memo note notes comment comments description details detail narrative remark remarks message reason text body subject summary
-    content title msg purpose explanation instruction instructions transcript log output error prompt question answer terms
+    memo note notes comment comments description details detail narrative remark remarks message reason text body subject
+    summary     content title msg purpose explanation instruction instructions transcript log output error prompt question answer terms
     abstract feedback history line lines address snippet excerpt query sql command
 """)
 
