@@ -78,7 +78,12 @@ def _upstream_error(reply: CleanReply) -> MCPError:
         code = INTERNAL_ERROR
     if not isinstance(message, str):
         message = "The server answered with an error that says nothing."
-    return MCPError(code, message, reply.payload.get("data"))
+    data = reply.payload.get("data")
+    try:
+        encoded_size({"message": message, "data": data})
+    except ValueError:
+        return MCPError(code, "The server answered with an error that is not valid JSON text, and is withheld.")
+    return MCPError(code, message, data)
 
 
 def _within_limit(result: dict[str, Any], target: Target | UnknownTarget) -> dict[str, Any]:

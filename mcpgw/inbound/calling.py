@@ -9,6 +9,7 @@ import anyio
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import InboundLadderRejection, validate_mcp_param_headers, x_mcp_header_map
+from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS
 
 from mcpgw.core.model import Answer, Origin, Request, Target, TargetKind
@@ -79,7 +80,7 @@ class ToolCalls:
         params = ctx.params or {}
         name, arguments = _named(params)
         meta: Mapping[str, Any] = params.get("_meta") or {}
-        token = meta.get("progressToken")
+        token = progress_token_from_params(params)
         target = self._catalog.find(TargetKind.TOOL, name)
         if isinstance(target, Target) and is_modern(ctx.protocol_version) and self._policy.sees(caller.identity, target):
             _check_parameter_headers(target, arguments, caller.headers)

@@ -10,6 +10,7 @@ from mcp.server.connection import allowed_log_levels
 from mcp.server.context import ServerRequestContext
 
 from mcpgw.core.model import CleanNotice
+from mcpgw.inbound.shaping import encoded_size
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,11 @@ class RequestPeer:
 
     async def _send(self, method: str, params: dict[str, Any]) -> None:
         notification = cast("mcp_types.ServerNotification", _Notification(method, params))
+        try:
+            encoded_size(params)
+        except ValueError:
+            logger.warning("a %s notice was dropped: it is not valid JSON text", method)
+            return
         try:
             await self._ctx.session.send_notification(notification, related_request_id=self._ctx.request_id)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):

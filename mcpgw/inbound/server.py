@@ -37,6 +37,8 @@ Context = ServerRequestContext[Any, Any]
 
 _LOG_FLOOR: Final = "mcpgw.log_floor"
 """Key of a legacy connection's state: the level of its last `logging/setLevel`."""
+_WATCHED: Final = "mcpgw.watched"
+"""Key of a legacy connection's state: it is told of changes already, however often it says that it is initialized."""
 _CANCEL_GRACE_S: Final = 10.0
 """After a shutdown cancelled the calls: time for their outcomes to become durable."""
 _FLUSH_S: Final = 0.2
@@ -161,9 +163,11 @@ class GatewayServer:
     def _watch(self, ctx: Context) -> None:
         """A legacy session is told of changes on its own stream for as long as it lives; modern clients listen instead."""
         connection = _connection(ctx)
-        if not is_modern(ctx.protocol_version) and connection.initialize_accepted:
-            forget = self._watchers.add(caller_of(ctx).identity, connection.send_tool_list_changed)
-            connection.exit_stack.callback(forget)
+        if is_modern(ctx.protocol_version) or not connection.initialize_accepted or connection.state.get(_WATCHED):
+            return
+        connection.state[_WATCHED] = True
+        forget = self._watchers.add(caller_of(ctx).identity, connection.send_tool_list_changed)
+        connection.exit_stack.callback(forget)
 
     async def listen(
         self, ctx: Context, params: mcp_types.SubscriptionsListenRequestParams

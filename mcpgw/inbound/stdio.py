@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -61,7 +61,12 @@ async def serve_stdio(server: GatewayServer, identify: Identify, pipe: Pipe | No
     owed = _Owed()
     rim = _StdioRim(server, identify, to_kernel, to_client.clone(), owed)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_write, pipe.writer, from_kernel, owed)
+
+        async def write_to_the_end() -> None:
+            await _write(pipe.writer, from_kernel, owed)
+            tasks.cancel_scope.cancel()  # nobody reads any more: what is under way is cancelled, and recorded as that
+
+        tasks.start_soon(write_to_the_end)
         tasks.start_soon(rim.read, pipe.reader, grace_s)
         kernel = server.kernel
         await serve_dual_era_loop(
@@ -133,28 +138,36 @@ class _StdioRim:
         try:
             message = check(line.rstrip(b"\r\n"), max_bytes=config.max_body_bytes, max_depth=config.max_depth)
         except MalformedMessage as defect:
-            await self._refuse(RefusalCode.MALFORMED, str(defect), defect.code, defect.request_id)
+            await self._record(RefusalCode.MALFORMED, str(defect))
+            await self._answer(defect.request_id, defect.code, str(defect))
             return
         try:
             identity = await self._identify()
         except AuthenticationError as error:
-            await self._refuse(RefusalCode.UNAUTHENTICATED, str(error), INVALID_REQUEST, _answerable(message))
+            await self._turn_away(message, RefusalCode.UNAUTHENTICATED, str(error))
+            return
+        except Exception:
+            # Whatever is wrong with keys or issuers: nobody is let in, and it is recorded.
+            logger.exception("the credential could not be checked; the message is refused")
+            await self._turn_away(message, RefusalCode.UNAVAILABLE, "The gateway could not check the credential.")
             return
         metadata = ServerMessageMetadata(request_context=Caller(identity=identity, transport="stdio"))
         parsed = mcp_types.jsonrpc_message_adapter.validate_python(message, by_name=False)
         self._owed.asked(message)
         await self._to_kernel.send(SessionMessage(parsed, metadata))
 
-    async def _refuse(self, code: RefusalCode, reason: str, rpc: int, request_id: str | int | None) -> None:
+    async def _turn_away(self, message: dict[str, Any], code: RefusalCode, reason: str) -> None:
+        await self._record(code, reason)
+        if "method" in message and "id" in message:  # notifications and responses are never answered
+            await self._answer(message["id"], INVALID_REQUEST, reason)
+
+    async def _record(self, code: RefusalCode, reason: str) -> None:
         origin = Origin(transport="stdio", protocol_version="")
         await self._server.corridor.reject(origin, Refused(code=code, reason=reason))
-        error = JSONRPCError(jsonrpc="2.0", id=request_id, error=ErrorData(code=rpc, message=reason))
+
+    async def _answer(self, request_id: str | int | None, code: int, reason: str) -> None:
+        error = JSONRPCError(jsonrpc="2.0", id=request_id, error=ErrorData(code=code, message=reason))
         await self._to_client.send(SessionMessage(error))
-
-
-def _answerable(message: dict[str, Any]) -> str | int | None:
-    """The id to answer to: a request's. Notifications and responses are answered to nobody, and so is this refusal."""
-    return message.get("id") if "method" in message else None
 
 
 @asynccontextmanager
@@ -194,7 +207,7 @@ async def _write(writer: BinaryIO, messages: MemoryObjectReceiveStream[SessionMe
             try:
                 await anyio.to_thread.run_sync(put, line, abandon_on_cancel=True)
             except (OSError, ValueError):
-                logger.info("the client closed its end; its calls are cancelled")
+                logger.info("the client closed its end without waiting for answers")
                 return
             if isinstance(message.message, JSONRPCResponse | JSONRPCError):
                 owed.answered(message.message.id)
@@ -216,4 +229,5 @@ def _claimed() -> Iterator[Pipe]:
         sys.stdout.flush()
         os.dup2(reader.fileno(), 0)
         os.dup2(writer.fileno(), 1)
-        writer.close()  # but not the reader: its thread may be inside it
+        with suppress(BrokenPipeError):  # what it still holds is for a client that went away
+            writer.close()  # but not the reader: its thread may be inside it

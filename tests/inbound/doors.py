@@ -170,11 +170,18 @@ def result(payload: Mapping[str, Any]) -> RawReply:
     return RawReply(kind=ReplyKind.RESULT, payload=RawJson(dict(payload)))
 
 
+STEPS: list[dict[str, Any]] = [
+    {"progressToken": "upstream's own", "progress": step, "total": 3, "message": f"step {step}"} for step in (1, 2, 3)
+]
+
+
 @dataclass
 class MemoryUpstreams:
     """Tools by what follows `__` in their names. `started` and `cancelled` are events that tests wait for."""
 
     replies: dict[str, Mapping[str, Any] | RawReply] = field(default_factory=dict)
+    notices: list[dict[str, Any]] = field(default_factory=lambda: [dict(step) for step in STEPS])
+    """What `progress` reports."""
     calls: list[Call] = field(default_factory=list)
     started: anyio.Event = field(default_factory=anyio.Event)
     cancelled: anyio.Event = field(default_factory=anyio.Event)
@@ -186,9 +193,8 @@ class MemoryUpstreams:
         await anyio.lowlevel.checkpoint()
         match call.target.name.partition("__")[2]:
             case "progress":
-                for step in (1, 2, 3):
-                    params = {"progressToken": "upstream's own", "progress": step, "total": 3, "message": f"step {step}"}
-                    await on_notice(RawNotice(method="notifications/progress", params=RawJson(params)))
+                for params in self.notices:
+                    await on_notice(RawNotice(method="notifications/progress", params=RawJson(dict(params))))
                 log = {"level": "warning", "logger": "up", "data": {"hello": "world"}}
                 await on_notice(RawNotice(method="notifications/message", params=RawJson(log)))
             case "wait":

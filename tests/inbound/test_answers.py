@@ -193,6 +193,16 @@ async def test_a_result_that_is_no_json_text_is_withheld(world: World, http: aio
             assert answer["result"]["content"][0]["text"].endswith("not valid JSON text and is withheld.")
 
 
+async def test_neither_is_an_error_or_a_notice_that_is_none(world: World, http: aiohttp.ClientSession) -> None:
+    error = RawReply(kind=ReplyKind.ERROR, payload=RawJson({"code": -1, "message": "m", "data": "\ud800"}))
+    for answer in await both_eras(http, offer(world, error)):
+        assert answer["error"]["message"].endswith("not valid JSON text, and is withheld.")
+    world.upstreams.notices = [{"progress": 1, "message": "\ud800"}, {"progress": True}, {"progress": "2"}, {}, {"progress": 3}]
+    body, routed = call("bank__progress", progressToken=7)
+    _, answer, _ = await post(http, body, routed)
+    assert answer["result"]["resultType"] == "complete"
+
+
 async def test_what_belongs_to_this_hop_is_not_forwarded(world: World, http: aiohttp.ClientSession) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     meta = {"progressToken": 5, "traceparent": trace, "claudecode/toolUseId": "t1", "mcpgw/spoof": True}

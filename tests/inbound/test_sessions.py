@@ -12,7 +12,7 @@ import pytest
 from mcpgw.inbound.config import InboundConfig
 from tests.inbound.doors import World, identity
 from tests.inbound.raw import ACCEPT, INITIALIZE, legacy, modern, post, routing
-from tests.inbound.wire import bearer, listening
+from tests.inbound.wire import Live, bearer, listening
 
 
 async def open_session(http: aiohttp.ClientSession, key: str = "alice-key") -> dict[str, str]:
@@ -51,6 +51,20 @@ async def test_a_session_id_is_recorded_as_its_hash(world: World, http: aiohttp.
     [call] = world.upstreams.calls
     assert len(call.origin.session) == 16
     assert session["Mcp-Session-Id"] not in repr(world.journal.entries)
+
+
+async def test_saying_it_is_initialized_again_changes_nothing(live: Live, http: aiohttp.ClientSession) -> None:
+    before = len(live.server._watchers._watchers)
+    session = await open_session(http)
+    for _ in range(5):
+        await post(http, legacy("notifications/initialized", request_id=None), session)
+    await post(http, legacy("ping"), session)
+    assert len(live.server._watchers._watchers) == before + 1
+    async with http.delete("/mcp", headers={**ACCEPT, **bearer("alice-key"), **session}) as response:
+        assert response.status == 200
+    with anyio.fail_after(5):
+        while len(live.server._watchers._watchers) > before:  # noqa: ASYNC110  the session ends after its answer
+            await anyio.sleep(0.01)
 
 
 async def test_before_the_handshake_nothing_is_answered(world: World, http: aiohttp.ClientSession) -> None:

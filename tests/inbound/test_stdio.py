@@ -10,7 +10,7 @@ import anyio
 import pytest
 from mcp import Client, StdioServerParameters
 
-from mcpgw.core.model import RefusalCode
+from mcpgw.core.model import FailureCode, RefusalCode
 from mcpgw.inbound.config import InboundConfig
 from tests.inbound.doors import World
 from tests.inbound.raw import INITIALIZE, legacy, modern
@@ -67,10 +67,29 @@ async def test_a_revoked_key_stops_at_the_next_line() -> None:
             wire.send(modern("tools/list"))
             assert "result" in await wire.answer()
             del world.keys.keys["alice-key"]
+            wire.send(legacy("notifications/cancelled", {"requestId": 1}, request_id=None))  # is not answered
             wire.send(modern("tools/list"))
             answer = await wire.answer()
+            world.keys.keys = None  # a fault of the room behind
+            wire.send(modern("tools/list"))
+            fault = await wire.answer()
+    assert fault["error"]["message"] == "The gateway could not check the credential."
     assert answer == {"jsonrpc": "2.0", "id": 1, "error": {"code": -32600, "message": "The key is unknown or revoked."}}
-    assert [entry.refused.code for entry in world.rejections()] == [RefusalCode.UNAUTHENTICATED]
+    unauthenticated, unavailable = RefusalCode.UNAUTHENTICATED, RefusalCode.UNAVAILABLE
+    assert [entry.refused.code for entry in world.rejections()] == [unauthenticated, unauthenticated, unavailable]
+
+
+async def test_a_client_that_reads_no_more_ends_its_calls() -> None:
+    world = World()
+    with anyio.fail_after(10):
+        async with piped(world.server(), world, "alice-key") as (writer, lines):
+            wire = Wire(writer, lines)
+            wire.send(modern("tools/call", {"name": "bank__wait"}))
+            await world.upstreams.started.wait()
+            await lines.aclose()
+            wire.send(b"not json")
+            await world.upstreams.cancelled.wait()
+    assert [outcome.result.code for outcome in world.outcomes()] == [FailureCode.CANCELLED]
 
 
 async def test_calls_under_way_are_answered_after_the_client_closed_its_end() -> None:

@@ -115,7 +115,8 @@ async def piped(server: GatewayServer, world: World, key: str) -> AsyncIterator[
                 try:
                     await serve_stdio(server, identify, Pipe(reader, answers), grace_s=0.5)
                 finally:
-                    answers.close()
+                    with suppress(BrokenPipeError):
+                        answers.close()
 
             tasks.start_soon(serve)
             try:
