@@ -63,6 +63,8 @@ class Limits:
     """To answer `server/discover`; a legacy server may ignore it, so silence means `initialize`."""
     handshake_s: float = 60.0
     """To answer `initialize`: a package runner may download first."""
+    post_s: float = 30.0
+    """To take a message that is not answered on its own response: every request on HTTP+SSE, a cancellation on HTTP."""
     page_s: float = 30.0
     """To answer one page of a list."""
     list_pages: int = 1_000
@@ -71,6 +73,8 @@ class Limits:
     """All pages of one list together."""
     refresh_s: float = 300.0
     """Lists are read again at least this often, so that a server replaced behind its URL is noticed."""
+    refresh_least_s: float = 30.0
+    """A server that says that its lists keep for less is not asked more often."""
     backoff_first_s: float = 0.5
     backoff_ceiling_s: float = 60.0
     stable_s: float = 10.0

@@ -19,8 +19,6 @@ from mcpgw.upstream.wire import LIST_CHANGED, Ask, OnListChanged, SessionExpired
 
 logger = logging.getLogger(__name__)
 
-SIDE_POST_S = 10.0
-"""For messages that nobody waits for: cancellations, and answers to the server's questions."""
 RESUMPTIONS = 3
 """How often in a row an answer stream is taken up again without bringing anything new."""
 FORGOT = "forgot the gateway's session"
@@ -285,7 +283,7 @@ class HttpWire:
         """Post a message that has no answer. That it got lost is for the log: nobody waits for it."""
         headers = self._headers(self._session_id)
         try:
-            with anyio.fail_after(SIDE_POST_S):
+            with anyio.fail_after(self._limits.post_s):
                 async with self._client.post(
                     self._url, data=self._encoded(message), headers=headers, allow_redirects=False
                 ) as response:

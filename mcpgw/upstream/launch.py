@@ -1,8 +1,8 @@
 """Starts a stdio upstream so that it cannot outlive the gateway, however the gateway dies. Linux only.
 
-Run as a script, `launch.py GATEWAY_PID COMMAND ARG…`: asks the kernel to kill this process with its parent (more exactly, with
-the thread that started it: the event loop's), then becomes the command. The request survives `execve`. Its own small program and not a `preexec_fn`, because running Python between fork
-and exec of a process with threads can deadlock.
+Run as a script, `launch.py GATEWAY_PID COMMAND ARG…`: asks the kernel to kill this process with its parent (more exactly,
+with the thread that started it: the event loop's), then becomes the command. The request survives `execve`. Its own small
+program and not a `preexec_fn`, because running Python between fork and exec of a process with threads can deadlock.
 """
 
 import ctypes

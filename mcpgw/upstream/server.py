@@ -27,8 +27,6 @@ logger = logging.getLogger(__name__)
 OnDefinitions = Callable[[str, Definitions], Awaitable[None]]
 OnStatus = Callable[[ServerStatus], Awaitable[None]]
 
-_SHORTEST_REFRESH_S = 30.0
-"""A server that says its lists keep for less is not asked more often."""
 _CALM_S = 0.5
 """Between two readings of the lists, however often the server says that they changed."""
 _UNREADABLE = 3
@@ -206,7 +204,7 @@ class Upstream:
         """Read the lists again when they changed, and from time to time, which also finds out that a server is gone."""
         failures = 0
         while failures < _UNREADABLE or self._calls:  # a busy server may be slow to list, and must not be ended for it
-            keep_s = min(max(ttl_s or self._limits.refresh_s, _SHORTEST_REFRESH_S), self._limits.refresh_s)
+            keep_s = min(max(ttl_s or self._limits.refresh_s, self._limits.refresh_least_s), self._limits.refresh_s)
             with anyio.move_on_after(0 if failures else keep_s):
                 await self._lists_changed.wait()
             try:

@@ -20,9 +20,6 @@ from mcpgw.upstream.wire import Ask, OnListChanged
 
 logger = logging.getLogger(__name__)
 
-POST_S = 30.0
-"""To take one message. The answer does not come on the POST, so this is short; without it a stuck POST hangs its caller."""
-
 
 class SseWire:
     """The stream, the endpoint, and who waits for what."""
@@ -130,7 +127,7 @@ class SseWire:
         """Deliver one message; a failure is the outcome of its exchange, unless an answer was faster."""
         headers = {"MCP-Protocol-Version": self._version} if self._version else {}
         try:
-            with anyio.fail_after(POST_S):
+            with anyio.fail_after(self._limits.post_s):
                 async with self._client.post(self._endpoint, data=body, headers=headers, allow_redirects=False) as response:
                     status = response.status
             if status < 300:

@@ -9,32 +9,30 @@ import pytest
 from mcpgw.core.errors import UpstreamError
 from mcpgw.ports import ServerState
 from mcpgw.upstream import Limits
-from mcpgw.upstream import sse as upstream_sse
 from tests.upstream.raw_http import RawHttp, Request, begin_stream, event, serving, write
 from tests.upstream.world import QUICK, pool_of, sse, texts
 
 
-class RawSse:
+class RawSse(RawHttp):
     """Answers the handshake on the stream; `endpoint` is what its first event says."""
 
     def __init__(self, endpoint: str = "/messages?s=1", post: str = "202 Accepted") -> None:
+        super().__init__(self.nothing)
         self.endpoint = endpoint
         self.post = post
-        self.http = RawHttp(self.nothing, stream=self.stream)
-        self.http.answer = self.answer  # type: ignore[method-assign]  # POSTs are answered on the stream here
         self.writer: asyncio.StreamWriter | None = None
         self.mute = False
 
     async def nothing(self, request: Request, writer: asyncio.StreamWriter) -> None: ...
 
-    async def stream(self, request: Request, writer: asyncio.StreamWriter) -> None:
+    async def open_stream(self, request: Request, writer: asyncio.StreamWriter) -> None:
         begin_stream(writer)
         writer.write(f"event: endpoint\r\ndata: {self.endpoint}\r\n\r\n".encode())
         self.writer = writer
 
     async def answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
         if request.method == "GET":
-            await self.stream(request, writer)
+            await self.open_stream(request, writer)
             return
         calling = request.asks == "tools/call"
         if calling and self.post == "close":
@@ -54,10 +52,10 @@ class RawSse:
 
 async def test_answers_come_on_the_stream() -> None:
     raw = RawSse()
-    async with serving(raw.http), pool_of(sse(raw.http.url)) as world:
+    async with serving(raw), pool_of(sse(raw.url)) as world:
         assert world.status().protocol_version == "2024-11-05"
         assert texts(await world.call("t")) == ["sse"]
-        assert raw.http.requests[1].path == "/messages?s=1"
+        assert raw.requests[1].path == "/messages?s=1"
 
 
 @pytest.mark.parametrize(
@@ -65,26 +63,25 @@ async def test_answers_come_on_the_stream() -> None:
 )
 async def test_an_endpoint_of_another_origin_is_refused_because_it_would_get_our_credential(endpoint: str) -> None:
     raw = RawSse(endpoint=endpoint)
-    async with serving(raw.http), pool_of(sse(raw.http.url, {"Authorization": "Bearer x"}), ready=False) as world:
+    async with serving(raw), pool_of(sse(raw.url, {"Authorization": "Bearer x"}), ready=False) as world:
         status = await world.until(ServerState.DOWN)
         assert "endpoint" in status.problem
-        assert all(request.method == "GET" for request in raw.http.requests)
+        assert all(request.method == "GET" for request in raw.requests)
 
 
 @pytest.mark.parametrize(("post", "words"), [("500 Oops", "HTTP 500"), ("403 No", "credential"), ("307 There", "redirect")])
 async def test_a_post_that_is_refused_ends_its_call_at_once(post: str, words: str) -> None:
     raw = RawSse(post=post)
     raw.mute = True
-    async with serving(raw.http), pool_of(sse(raw.http.url)) as world:
+    async with serving(raw), pool_of(sse(raw.url)) as world:
         with anyio.fail_after(5), pytest.raises(UpstreamError, match=words) as caught:
             await world.call("t")
         assert caught.value.sent is True
 
 
-async def test_a_post_that_breaks_off_or_hangs_ends_its_call_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream_sse, "POST_S", 0.3)
+async def test_a_post_that_breaks_off_or_hangs_ends_its_call_in_time() -> None:
     raw = RawSse()
-    async with serving(raw.http), pool_of(sse(raw.http.url)) as world:
+    async with serving(raw), pool_of(sse(raw.url), limits=Limits(post_s=0.3)) as world:
         for post, words in (("close", "broke the connection off"), ("hang", "did not take the request in time")):
             raw.post = post
             with anyio.fail_after(5), pytest.raises(UpstreamError, match=words) as caught:
@@ -94,7 +91,7 @@ async def test_a_post_that_breaks_off_or_hangs_ends_its_call_in_time(monkeypatch
 
 async def test_an_answer_that_is_faster_than_its_post_counts() -> None:
     raw = RawSse(post="answer first")
-    async with serving(raw.http), pool_of(sse(raw.http.url)) as world:
+    async with serving(raw), pool_of(sse(raw.url)) as world:
         with anyio.fail_after(5):
             assert texts(await world.call("t")) == ["sse"]
 
@@ -111,7 +108,7 @@ async def test_an_address_without_an_event_stream_is_down(status: str) -> None:
 async def test_a_stream_that_ends_fails_the_calls_that_wait_on_it_and_is_opened_again() -> None:
     raw = RawSse()
     raw.mute = True
-    async with serving(raw.http), pool_of(sse(raw.http.url)) as world:
+    async with serving(raw), pool_of(sse(raw.url)) as world:
         async with anyio.create_task_group() as tasks:
 
             async def fails() -> None:
@@ -144,7 +141,7 @@ async def test_an_event_beyond_the_limit_ends_the_stream() -> None:
     limits = Limits(reply_bytes=100_000, backoff_first_s=0.05)
     raw = RawSse()
     raw.mute = True
-    async with serving(raw.http), pool_of(sse(raw.http.url), limits=limits) as world, anyio.create_task_group() as tasks:
+    async with serving(raw), pool_of(sse(raw.url), limits=limits) as world, anyio.create_task_group() as tasks:
 
         async def fails() -> None:
             with pytest.raises(UpstreamError, match="size limit"):

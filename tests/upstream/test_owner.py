@@ -12,17 +12,14 @@ from mcpgw.core.errors import ConfigError, UpstreamError
 from mcpgw.core.model import TargetKind
 from mcpgw.ports import Definitions, ServerState, ServerStatus
 from mcpgw.upstream import Limits, UpstreamPool
-from mcpgw.upstream import server as owner
 from tests.real_servers import odd_server
 from tests.upstream.raw_http import RawHttp, Request, serving, write
 from tests.upstream.world import QUICK, http, pool_of, stdio, texts
 
 
-async def test_a_list_that_changed_silently_is_noticed_from_time_to_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(owner, "_SHORTEST_REFRESH_S", 0.1)
-    async with serving(Changing()) as server, pool_of(http(server.url), limits=Limits(refresh_s=0.2)) as world:
+async def test_a_list_that_changed_silently_is_noticed_from_time_to_time() -> None:
+    limits = Limits(refresh_s=0.2, refresh_least_s=0.1)
+    async with serving(Changing()) as server, pool_of(http(server.url), limits=limits) as world:
         assert [tool["name"] for tool in world.pool.definitions("s")[TargetKind.TOOL]] == ["t"]
         server.tools = [{"name": "t", "inputSchema": {"const": True}}]
         await world.told.more.wait()
@@ -33,11 +30,8 @@ async def test_a_list_that_changed_silently_is_noticed_from_time_to_time(
             await world.told.more.wait()
 
 
-async def test_an_idle_server_that_does_not_list_any_more_counts_as_down_and_keeps_its_definitions(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(owner, "_SHORTEST_REFRESH_S", 0.1)
-    limits = Limits(refresh_s=0.2, page_s=0.2, backoff_first_s=0.05, handshake_s=0.3, probe_s=0.3)
+async def test_an_idle_server_that_does_not_list_any_more_counts_as_down_and_keeps_its_definitions() -> None:
+    limits = Limits(refresh_s=0.2, refresh_least_s=0.1, page_s=0.2, backoff_first_s=0.05, handshake_s=0.3, probe_s=0.3)
     async with serving(Changing()) as server, pool_of(http(server.url), limits=limits) as world:
         server.tools = None
         with anyio.fail_after(10):
