@@ -7,6 +7,7 @@ from typing import Any
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Risk, Target
+from mcpgw.core.toml import line_of
 from mcpgw.identity import ApiKeys, Authenticators, Issuer, JwtIssuers
 from mcpgw.policy import Defaults, Effect, Policy, Role, Rule, Scope, SqlCondition
 from mcpgw.redaction import Blobs, Operator, Profile, RedactionConfig, relaxed_output_schema
@@ -47,8 +48,34 @@ def policy(settings: Settings) -> Policy:
     """Return the policy of config.toml.
 
     Raises:
-        ConfigError: an expression, a name or a combination in it is wrong.
+        ConfigError: an expression, a name or a combination in it is wrong; with its file and line.
     """
+    try:
+        return _policy(settings)
+    except ConfigError as error:
+        raise _located(error, settings) from None
+
+
+def _located(error: ConfigError, settings: Settings) -> ConfigError:
+    """Add the file and line to a complaint about `rules.<id>.<key>`, `scopes.<name>.<key>`, `roles.…` or `approval.…`."""
+    table, _, rest = error.where.partition(".")
+    ids = [rule.id for rule in settings.rules]
+    names = {"rules": ids, "scopes": [*settings.scopes], "roles": [*settings.roles]}.get(table, [])
+    path: list[str | int] = [table]
+    for name in sorted(names, key=len, reverse=True):  # a name may hold dots, and begin another
+        if rest == name or rest.startswith(f"{name}."):
+            path.append(ids.index(name) if table == "rules" else name)
+            rest = rest.removeprefix(name).removeprefix(".")
+            break
+    try:
+        text = settings.config_file.read_text(encoding="utf-8")
+    except OSError:
+        return error  # settings that come from no file
+    where = f"{settings.config_file}:{line_of(text, [*path, *filter(None, rest.split('.'))])}: `{error.where}`"
+    return ConfigError(str(error).removeprefix(f"{error.where}: "), where=where, hint=error.hint)
+
+
+def _policy(settings: Settings) -> Policy:
     return Policy.build(
         roles=[
             Role(name=name, members=tuple(role.members), scopes=tuple(role.scopes)) for name, role in settings.roles.items()

@@ -136,6 +136,7 @@ def test_an_access_review_shows_grants_visibility_and_the_rules_about_a_tool() -
     assert (transfer.visible, transfer.rules) == (True, ("big",))
     assert (close.visible, close.rules) == (False, ("closed",))
     assert judge.idle_rules([target()]) == ("closed",)
+    assert judge.offered("teller", [target()]) == (target(),)
 
 
 @pytest.mark.parametrize(

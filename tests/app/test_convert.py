@@ -1,0 +1,89 @@
+"""Settings become the rooms' values, and a complaint of a room finds its line again."""
+
+from pathlib import Path
+
+import pytest
+
+from mcpgw.app import convert, network
+from mcpgw.core.errors import ConfigError
+from mcpgw.core.model import Masking, Target, TargetKind
+from mcpgw.inbound.config import Nobody
+from mcpgw.settings import Settings, from_text, load
+
+FOLDER = Path("/srv/gateway")
+GRANTED = '[roles.a]\nmembers = ["everyone"]\nscopes = ["all"]\n[scopes.all]\ntools = ["*"]\n'
+TWO_RULES = '[[rules]]\nid = "a"\neffect = "deny"\n[[rules]]\nid = "a.b"\neffect = "deny"\nwhen = "args.amount >"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[roles.a]\nmembers = ["everyone"]\nscopes = ["al"]\n[scopes.all]\ntools = ["*"]\n', ":3: `roles.a.scopes`: there is no"),
+        (GRANTED + TWO_RULES, ":12: `rules.a.b.when`: line 1, column 14: Syntax error"),
+        ('[approval]\napprovers = ["nobody"]\n', ":2: `approval.approvers`: 'nobody' is neither"),
+        ('[scopes."bank:read"]\ntags = []\n', ":1: `scopes.bank:read`: selects nothing"),
+    ],
+)  # fmt: skip
+def test_a_complaint_about_the_policy_has_its_file_and_line(text: str, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        convert.policy(load(tmp_path))
+    assert f"{tmp_path}/config.toml{complaint}" in str(caught.value)
+
+
+def test_settings_without_a_file_keep_the_complaint_as_it_is() -> None:
+    with pytest.raises(ConfigError, match=r"^roles\.a\.scopes: there is no scope"):
+        convert.policy(from_text('[roles.a]\nmembers = ["everyone"]\nscopes = ["al"]\n', FOLDER))
+
+
+def test_anonymous_callers_are_refused_off_loopback() -> None:
+    text = '[listen]\nhost = "{host}"\n[identity]\nunsafe_allow_anonymous = true\n'
+    assert not isinstance(network.inbound(from_text(text.format(host="127.0.0.1"), FOLDER)).unsafe_allow_anonymous, Nobody)
+    with pytest.raises(ConfigError, match="for loopback"):
+        network.inbound(from_text(text.format(host="0.0.0.0"), FOLDER))
+    assert isinstance(network.inbound(from_text("", FOLDER)).unsafe_allow_anonymous, Nobody)
+
+
+def test_hosts_and_budgets_of_the_settings_join_the_built_in_ones() -> None:
+    text = '[listen]\npublic_url = "https://mcp.bank.example/"\nallowed_hosts = ["gw:9"]\n[approval.budgets]\nMyAgent = "9s"\n'
+    config = network.inbound(from_text(text, FOLDER))
+    assert {"mcp.bank.example", "127.0.0.1:*", "gw:9"} <= set(config.allowed_hosts)
+    assert config.allowed_origins == ("https://mcp.bank.example",)
+    assert config.patience.of("myagent", wants_progress=False).budget_s == 9
+    assert config.patience.of("claude-code", wants_progress=False).budget_s == 45
+
+
+def test_a_profile_that_hashes_needs_the_folders_key(tmp_path: Path) -> None:
+    settings = from_text('[redaction.profiles.hashed]\ndefault = "hash"\n', tmp_path)
+    with pytest.raises(ConfigError, match=r"redaction\.key: the key cannot be read") as caught:
+        convert.redaction(settings)
+    assert "mcpgw init" in caught.value.hint
+    settings.keys_dir.mkdir()
+    (settings.keys_dir / convert.REDACTION_KEY).write_bytes(bytes(32))
+    assert convert.redaction(settings).hash_key == bytes(32)
+
+
+def test_a_published_definition_is_the_upstreams_but_for_what_the_gateway_answers_for() -> None:
+    definition = {
+        "name": "rows",
+        "x-unknown": None,
+        "annotations": {"title": "Rows"},
+        "outputSchema": {"type": "object", "properties": {"born": {"type": "string", "format": "date"}}},
+    }
+    target = Target(
+        kind=TargetKind.TOOL, name="bank__rows", server="bank", server_fingerprint="f", upstream_name="rows",
+        definition=definition, definition_hash="h", annotations={"title": "Rows", "readOnlyHint": True}, masking=Masking(),
+    )  # fmt: skip
+    shown = convert.published(target)
+    assert shown == {
+        **definition,
+        "name": "bank__rows",
+        "annotations": {"title": "Rows", "readOnlyHint": True},
+        "outputSchema": {"type": "object", "properties": {"born": {"type": "string"}}},
+    }
+    assert definition["name"] == "rows"
+
+
+def test_the_hash_of_the_configuration_follows_its_content_and_not_its_folder() -> None:
+    same = convert.config_hash(Settings(folder=Path("/a"))), convert.config_hash(Settings(folder=Path("/b")))
+    assert same[0] == same[1] != convert.config_hash(from_text('name = "other"', FOLDER))
