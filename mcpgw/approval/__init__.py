@@ -4,6 +4,5 @@ from mcpgw.approval.desk import Desk
 from mcpgw.approval.people import NotEntitled
 from mcpgw.approval.seal import KEY_BYTES, SealBroken
 from mcpgw.approval.sheet import Sheet
-from mcpgw.approval.visible import visible, visible_json
 
-__all__ = ["KEY_BYTES", "Desk", "NotEntitled", "SealBroken", "Sheet", "visible", "visible_json"]
+__all__ = ["KEY_BYTES", "Desk", "NotEntitled", "SealBroken", "Sheet"]

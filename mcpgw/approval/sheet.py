@@ -5,8 +5,8 @@ import json
 from dataclasses import dataclass
 
 from mcpgw.approval.seal import Seal, SealBroken
-from mcpgw.approval.visible import oddities, visible_json
 from mcpgw.core.canonical import commitment
+from mcpgw.core.visible import oddities, visible_json
 from mcpgw.ports import Approval
 
 

@@ -11,7 +11,7 @@ from tomlkit.items import InlineTable
 from mcpgw.catalog.dialects import Found
 from mcpgw.catalog.entry import Transport
 from mcpgw.catalog.references import Written, flagged_secret, literal_secret, malformed, secret_shape
-from mcpgw.catalog.visible import visible
+from mcpgw.catalog.hidden import visible
 
 _MAX_SERVER_NAME = 31
 _PINNED = re.compile(r".+@[\w.^~-]+|.+==.+|https?:.+|git\+.+|[./~].*")

@@ -11,7 +11,7 @@ from mcpgw.catalog.definition import KINDS, Offered, Offers
 from mcpgw.catalog.entry import Entry, Rules, WhenDown
 from mcpgw.catalog.lock import Lock, Pinned
 from mcpgw.catalog.problems import Problem
-from mcpgw.catalog.visible import hidden_in, visible
+from mcpgw.catalog.hidden import hidden_in, visible
 from mcpgw.core.model import Json, JsonObject, Target, TargetKind
 from mcpgw.core.naming import COMFORTABLE_LENGTH, MAX_LENGTH, is_published_name, published_name, skeleton
 from mcpgw.core.toml import suggestion

@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from mcpgw.approval import Desk, Sheet, visible
+from mcpgw.approval import Desk, Sheet
 from mcpgw.approval.answers import clock_time
 from mcpgw.approval.desk import MAX_COMMENT
 from mcpgw.approval.standing import tally
 from mcpgw.cli.common import acting_identity, open_folder, open_gateway_store
 from mcpgw.core.model import Identity, Verdict
+from mcpgw.core.visible import visible
 from mcpgw.identity.local import FILE_VARIABLE, KEY_VARIABLE
 from mcpgw.ports import Approval, ApprovalState
 

@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from mcpgw.catalog.drift import Difference, Drift, accept, diff, forget
+from mcpgw.catalog.hidden import visible
 from mcpgw.catalog.load import Catalog, load_catalog
 from mcpgw.catalog.lock import LOCK_NAME, lock_text, write_lock
 from mcpgw.catalog.publish import Quarantine
 from mcpgw.catalog.registry import Registry
-from mcpgw.catalog.visible import visible
 from mcpgw.cli.common import open_folder, record_event
 from mcpgw.cli.probe import probe
 from mcpgw.core.canonical import digest

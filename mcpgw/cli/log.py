@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mcpgw.approval.visible import visible
 from mcpgw.cli.common import open_folder
 from mcpgw.core.errors import ConfigError
+from mcpgw.core.visible import visible
 from mcpgw.ledger.follow import follow as followed
 from mcpgw.ledger.record import parse
 from mcpgw.ledger.sqlite import FILE, SqliteStore

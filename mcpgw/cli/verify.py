@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from mcpgw.approval.visible import visible
 from mcpgw.cli.common import open_folder
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
+from mcpgw.core.visible import visible
 from mcpgw.ledger.checkpoint import InvalidNote
 from mcpgw.ledger.keys import load_verifiers
 from mcpgw.ledger.sqlite import FILE, SqliteStore

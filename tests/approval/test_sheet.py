@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpgw.approval import KEY_BYTES, SealBroken, visible, visible_json
+from mcpgw.approval import KEY_BYTES, SealBroken
 from mcpgw.approval.seal import Seal
-from mcpgw.approval.visible import oddities
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.core.model import Verdict
+from mcpgw.core.visible import oddities, visible, visible_json
 from tests.approval.world import ARGUMENTS, BOB, HOLD, KEY, World
 
 ESCAPED: dict[str, tuple[str, str]] = {

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcpgw.catalog.visible import hidden_in, visible
+from mcpgw.catalog.hidden import hidden_in, visible
 
 
 @pytest.mark.parametrize(
