@@ -4,9 +4,11 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 
+from mcpgw import __version__
 from mcpgw.core.errors import ConfigError, GatewayError
 
 USAGE_EXIT = 2
@@ -41,7 +43,7 @@ VERBS = (
 
 def build(arguments: Sequence[str]) -> typer.Typer:
     """Return the application with the verb that the arguments ask for; the other verbs are only listed."""
-    app = typer.Typer(name="mcpgw", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(name="mcpgw", no_args_is_help=True, invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(_main)
     asked = next((word for word in arguments if not word.startswith("-")), "")
     for verb in VERBS:
@@ -69,8 +71,11 @@ def run() -> None:
         sys.exit(1)  # `mcpgw log | head`: the reader has what it wanted
 
 
-def _main() -> None:
+def _main(version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False) -> None:
     """One MCP endpoint in front of all of an institution's MCP servers, with proof of what happened behind it."""
+    if version:
+        print(f"mcpgw {__version__}")
+        raise typer.Exit
 
 
 def _only_listed() -> None:
