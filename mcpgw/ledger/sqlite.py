@@ -396,7 +396,7 @@ def _where(columns: Sequence[tuple[str, Sequence[str]]]) -> tuple[str, list[Any]
 
 def _conditions(query: Query) -> tuple[str, list[Any]]:
     parts: list[tuple[str, list[Any]]] = [
-        ("seq > ?", [query.after_seq]),
+        ("seq > ? AND seq < ?", [query.after_seq, query.before_seq]),
         ("time_ns BETWEEN ? AND ?", [query.since_ns, query.until_ns]),
     ]
     if query.who:

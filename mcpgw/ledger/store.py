@@ -81,6 +81,8 @@ class Query:
     since_ns: int = 0
     until_ns: int = 2**63 - 1
     after_seq: int = -1
+    before_seq: int = 2**63 - 1
+    """Only records before this one: where the page of newer ones began."""
     limit: int = 100
     """The newest so many of what matches."""
 
