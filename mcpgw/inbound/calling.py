@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import anyio
@@ -16,6 +15,7 @@ from mcpgw.core.model import Answer, Origin, Request, Target, TargetKind
 from mcpgw.inbound.answers import to_result
 from mcpgw.inbound.caller import Caller, caller_of
 from mcpgw.inbound.config import InboundConfig
+from mcpgw.inbound.in_flight import InFlight
 from mcpgw.inbound.peer import RequestPeer
 from mcpgw.inbound.shaping import is_modern
 from mcpgw.pipeline import Corridor
@@ -29,33 +29,6 @@ _PROTOCOL_META: Final = "io.modelcontextprotocol/"
 _GATEWAY_META: Final = "mcpgw/"
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context section 3.2.2, version 00 and what later versions keep of it."""
-
-
-@dataclass(slots=True)
-class InFlight:
-    """The calls under way, so that a shutdown can wait for them and then end them."""
-
-    scopes: set[anyio.CancelScope] = field(default_factory=set)
-    stopping: bool = False
-    _idle: anyio.Event = field(default_factory=anyio.Event)
-
-    def enter(self, scope: anyio.CancelScope) -> None:
-        self.scopes.add(scope)
-
-    def leave(self, scope: anyio.CancelScope) -> None:
-        self.scopes.discard(scope)
-        if not self.scopes:
-            self._idle.set()
-            self._idle = anyio.Event()
-
-    async def drained(self) -> None:
-        while self.scopes:
-            await self._idle.wait()
-
-    def cancel(self) -> None:
-        self.stopping = True
-        for scope in list(self.scopes):
-            scope.cancel()
 
 
 class ToolCalls:

@@ -22,9 +22,10 @@ from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND
 
 from mcpgw.core.model import JsonObject, Origin, RefusalCode, Refused
 from mcpgw.inbound.caller import Caller, caller_of
-from mcpgw.inbound.calling import InFlight, ToolCalls
+from mcpgw.inbound.calling import ToolCalls
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.gate import Challenge, Rim
+from mcpgw.inbound.in_flight import InFlight
 from mcpgw.inbound.listing import Publish, ToolList
 from mcpgw.inbound.shaping import is_modern, shape_result
 from mcpgw.inbound.watching import OwnListBus, Watchers

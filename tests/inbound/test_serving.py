@@ -1,10 +1,16 @@
 """The end of a listener: calls finish, or are ended with a record; nothing new begins."""
 
 import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import aiohttp
 import anyio
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from mcpgw.core.model import FailureCode, Intent
 from mcpgw.inbound.config import InboundConfig
@@ -138,3 +144,47 @@ async def test_a_connection_that_never_sends_a_head_is_closed(monkeypatch: pytes
             with anyio.fail_after(5):
                 assert await reader.read() == b""
             writer.close()
+
+
+@pytest.mark.parametrize(
+    ("trusted", "address"), [((), "127.0.0.1"), (("127.0.0.1",), "10.1.2.3"), (("10.0.0.0/8",), "127.0.0.1")]
+)
+async def test_a_forwarded_address_is_believed_from_trusted_proxies_alone(trusted: tuple[str, ...], address: str) -> None:
+    world = World()
+    async with listening(world, trusted_proxies=trusted) as live, aiohttp.ClientSession(live.url) as http:
+        body, routed = call("bank__echo")
+        await post(http, body, {**routed, "X-Forwarded-For": "10.1.2.3"})
+    assert [received.origin.address for received in world.upstreams.calls] == [address]
+
+
+async def test_it_serves_tls(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    trust = ssl.create_default_context(cafile=str(certificate))
+    async with (
+        listening(World(), tls_certificate=str(certificate), tls_key=str(key)) as live,
+        aiohttp.ClientSession() as http,
+        http.get(f"https://localhost:{live.listener.port}/healthz", ssl=trust) as response,
+    ):
+        assert response.status == 200
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = serialization.PrivateFormat.PKCS8
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()))
+    return folder / "cert.pem", folder / "key.pem"
