@@ -1,14 +1,9 @@
-"""One negotiated conversation with an upstream, over any wire: which era, which headers, which envelope.
-
-Negotiation follows the specification's advice for clients of both eras: ask `server/discover` first; whatever is no sign of
-2026-07-28 means `initialize`. Toward an upstream the gateway declares no client capability, because it relays none yet.
-"""
+"""One negotiated conversation with an upstream, over any wire: which method, which headers, which envelope."""
 
 import itertools
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import anyio
 from mcp.shared.inbound import (
@@ -20,40 +15,19 @@ from mcp.shared.inbound import (
     mcp_param_headers,
     x_mcp_header_map,
 )
-from mcp_types import (
-    CLIENT_CAPABILITIES_META_KEY,
-    CLIENT_INFO_META_KEY,
-    PROTOCOL_VERSION_META_KEY,
-    SERVER_INFO_META_KEY,
-    UNSUPPORTED_PROTOCOL_VERSION,
-)
-from mcp_types.version import (
-    HANDSHAKE_PROTOCOL_VERSIONS,
-    LATEST_HANDSHAKE_VERSION,
-    LATEST_MODERN_VERSION,
-    MODERN_PROTOCOL_VERSIONS,
-)
+from mcp_types.version import LATEST_MODERN_VERSION
 
 from mcpgw.core.errors import UpstreamError
 from mcpgw.core.model import Call, Json, JsonObject, RawReply, ReplyKind, Target, TargetKind
 from mcpgw.ports import OnNotice
 from mcpgw.upstream.config import Limits
+from mcpgw.upstream.negotiation import Negotiator, Peer, as_object, envelope
 from mcpgw.upstream.wire import Ask, OnListChanged, SessionExpired, Wire, WireLost
 
 logger = logging.getLogger(__name__)
 
 _EVERY_LIST = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
 """SubscriptionFilter of 2026-07-28."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """What the server said of itself in the handshake, verbatim."""
-
-    version: str
-    modern: bool
-    capabilities: JsonObject
-    info: JsonObject
 
 
 class Conversation:
@@ -66,6 +40,7 @@ class Conversation:
         self._client_info = client_info
         self._on_list_changed = on_list_changed
         self._ids = itertools.count(1)
+        self._negotiator = Negotiator(name, wire, limits, client_info, self._ids)
         self._renewing = anyio.Lock()
         self.peer = Peer(version="", modern=False, capabilities={}, info={})
 
@@ -75,7 +50,7 @@ class Conversation:
         Raises:
             UpstreamError: no common version, no answer, or one that breaks the protocol.
         """
-        self.peer = await (self._probe(LATEST_MODERN_VERSION) if probe else self._initialize())
+        self.peer = await (self._negotiator.probe(LATEST_MODERN_VERSION) if probe else self._negotiator.initialize())
 
     async def ask(
         self,
@@ -152,59 +127,8 @@ class Conversation:
         async with self._renewing:
             if self._wire.session_id == expired_session:
                 logger.info("upstream %s: it forgot the session; beginning a new one", self._name)
-                self.peer = await self._initialize()
+                self.peer = await self._negotiator.initialize()
                 self._on_list_changed()  # a new session may be another server process, which may offer something else
-
-    # --- negotiation -------------------------------------------------------------------------------------------------
-
-    async def _probe(self, version: str, *, again: bool = False) -> Peer:
-        try:
-            reply = await self._wire.request(self._discovering(version))
-        except TimeoutError:
-            return await self._initialize(reprobe=not again)
-        except WireLost:
-            raise
-        except UpstreamError as error:  # an HTTP refusal: an older server does not know what it was asked
-            logger.debug("upstream %s: no server/discover: %s", self._name, error)
-            return await self._initialize(reprobe=not again)
-        if reply.kind is ReplyKind.RESULT:
-            mutual = _mutual(reply.payload.get("supportedVersions"))
-            return self._adopt_modern(mutual[-1], reply.payload) if mutual else await self._initialize()
-        mutual = _mutual(_supported(reply))
-        if mutual and not again:
-            return await self._probe(mutual[-1], again=True)
-        return await self._initialize()
-
-    async def _initialize(self, *, reprobe: bool = False) -> Peer:
-        """The handshake of 2025-11-25 and earlier. `reprobe`: a late answer to the probe may have made the server modern."""
-        params = {"protocolVersion": LATEST_HANDSHAKE_VERSION, "capabilities": {}, "clientInfo": self._client_info}
-        try:
-            reply = await self._wire.request(self._ask("initialize", params, self._limits.handshake_s, cancellable=False))
-        except TimeoutError:
-            raise UpstreamError(self._says("did not answer `initialize` in time"), sent=True) from None
-        if reply.kind is ReplyKind.ERROR:
-            mutual = _mutual(_supported(reply))
-            if mutual and reprobe:
-                return await self._probe(mutual[-1], again=True)
-            code = reply.payload.get("code")
-            raise UpstreamError(self._says(f"refused `initialize` with JSON-RPC error {code}"), sent=True)
-        version = reply.payload.get("protocolVersion")
-        if version not in HANDSHAKE_PROTOCOL_VERSIONS:
-            raise UpstreamError(self._says("speaks no protocol version that the gateway knows"), sent=True)
-        self._wire.adopt(version, modern=False)
-        await self._wire.notify("notifications/initialized", {})
-        info = _object(reply.payload.get("serverInfo"))
-        return Peer(version=version, modern=False, capabilities=_object(reply.payload.get("capabilities")), info=info)
-
-    def _adopt_modern(self, version: str, result: JsonObject) -> Peer:
-        self._wire.adopt(version, modern=True)
-        info = _object(_object(result.get("_meta")).get(SERVER_INFO_META_KEY))
-        return Peer(version=version, modern=True, capabilities=_object(result.get("capabilities")), info=info)
-
-    def _discovering(self, version: str) -> Ask:
-        params = {"_meta": self._envelope(version)}
-        headers = {MCP_PROTOCOL_VERSION_HEADER: version, MCP_METHOD_HEADER: "server/discover"}
-        return self._ask("server/discover", params, self._limits.probe_s, headers=headers, cancellable=False)
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -212,12 +136,12 @@ class Conversation:
         self, method: str, params: Mapping[str, Json], timeout_s: float, headers: Mapping[str, str], on_notice: OnNotice | None
     ) -> Ask:
         ask_id = next(self._ids)
-        meta = dict(_object(params.get("_meta")))
+        meta = dict(as_object(params.get("_meta")))
         meta.pop("progressToken", None)  # the client's own; the upstream gets ours
         if on_notice is not None:
             meta["progressToken"] = ask_id
         if self.peer.modern:
-            meta |= self._envelope(self.peer.version)
+            meta |= envelope(self.peer.version, self._client_info)
             headers = {**self._routing(method, params), **headers}
         return Ask(
             id=ask_id,
@@ -227,32 +151,6 @@ class Conversation:
             headers=headers,
             on_notice=on_notice,
         )
-
-    def _ask(
-        self,
-        method: str,
-        params: Mapping[str, Json],
-        timeout_s: float,
-        *,
-        headers: Mapping[str, str] | None = None,
-        cancellable: bool = True,
-    ) -> Ask:
-        return Ask(
-            id=next(self._ids),
-            method=method,
-            params=params,
-            timeout_s=timeout_s,
-            headers=headers or {},
-            cancellable=cancellable,
-        )
-
-    def _envelope(self, version: str) -> dict[str, Json]:
-        """The request's own metadata of 2026-07-28, "Per-request protocol fields"."""
-        return {
-            PROTOCOL_VERSION_META_KEY: version,
-            CLIENT_INFO_META_KEY: self._client_info,
-            CLIENT_CAPABILITIES_META_KEY: {},
-        }
 
     def _routing(self, method: str, params: Mapping[str, Json]) -> dict[str, str]:
         """The headers of 2026-07-28 that repeat the body, for intermediaries."""
@@ -268,7 +166,7 @@ class Conversation:
         return mcp_param_headers(x_mcp_header_map(target.definition.get("inputSchema")), arguments)
 
     def _announces_changes(self) -> bool:
-        return any(_object(self.peer.capabilities.get(kind)).get("listChanged") for kind in ("tools", "prompts", "resources"))
+        return any(as_object(self.peer.capabilities.get(kind)).get("listChanged") for kind in ("tools", "prompts", "resources"))
 
     def _says(self, what: str) -> str:
         return f"The upstream server {self._name!r} {what}."
@@ -290,23 +188,6 @@ def _request_of(call: Call, target: Target) -> tuple[str, dict[str, Json]]:
 
 def _reference(call: Call, target: Target) -> dict[str, Json]:
     """A completion's `ref` names a prompt or a resource as the client knows it; the upstream knows it by its own name."""
-    reference = dict(_object(call.arguments.get("ref")))
+    reference = dict(as_object(call.arguments.get("ref")))
     reference["uri" if reference.get("type") == "ref/resource" else "name"] = target.upstream_name
     return reference
-
-
-def _mutual(versions: Json) -> list[str]:
-    """Return the modern versions that both sides speak, the oldest first."""
-    offered = versions if isinstance(versions, list) else []
-    return [version for version in MODERN_PROTOCOL_VERSIONS if version in offered]
-
-
-def _supported(reply: RawReply) -> Json:
-    """Return the versions that an UnsupportedProtocolVersion error names; nothing for other errors."""
-    if reply.payload.get("code") != UNSUPPORTED_PROTOCOL_VERSION:
-        return []
-    return _object(reply.payload.get("data")).get("supported")
-
-
-def _object(value: Json) -> JsonObject:
-    return value if isinstance(value, Mapping) else {}
