@@ -1,15 +1,15 @@
 """The ledger: append, prove, verify.
 
-Read in this order: `record` (what a leaf says), `tree` and `checkpoint` (how it is sealed), `writer` (how it becomes durable).
-`approvals` and `floods` are what the writer keeps beside the log, `sqlite` is the one file that knows SQL, and `verify`
-trusts none of them: it reads what they stored and works with pure formats alone.
+Read in this order: `record` and `describe` (what a leaf is and says), `tree` and `checkpoint` (how it is sealed), `writer` (how
+it becomes durable), `journal` (how the other rooms see it). `approvals` and `floods` are what is kept beside the log, `sqlite`
+is the one file that knows SQL, and `verify` trusts none of them: it works with pure formats alone on what they stored.
 """
 
+from mcpgw.ledger.describe import RecordContext
 from mcpgw.ledger.floods import FloodLimits
 from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.journal import COUNTED, Ledger
 from mcpgw.ledger.keys import create_keys
-from mcpgw.ledger.record import RecordContext
 from mcpgw.ledger.store import Query, StoredRecord
 
 __all__ = ["COUNTED", "FloodLimits", "Ledger", "Query", "RecordContext", "StoredRecord", "create_keys", "new_id"]

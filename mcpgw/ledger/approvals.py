@@ -27,7 +27,8 @@ from mcpgw.core.model import (
     SettledAs,
     Vote,
 )
-from mcpgw.ledger.record import Indeterminate, Record
+from mcpgw.ledger.describe import Indeterminate
+from mcpgw.ledger.record import Record
 from mcpgw.ports import ApprovalState, CastVote
 
 _OVER = (ApprovalState.DENIED, ApprovalState.EXPIRED)

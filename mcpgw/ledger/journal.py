@@ -18,11 +18,12 @@ from mcpgw.ledger import sqlite
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.assemble import assemble
 from mcpgw.ledger.checkpoint import Signer
+from mcpgw.ledger.describe import Indeterminate, Recordable, RecordContext, draft
 from mcpgw.ledger.floods import FloodLimits, RefusalCounter
 from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.keys import load_signer
 from mcpgw.ledger.nodes import Node, is_alive
-from mcpgw.ledger.record import Draft, Indeterminate, Record, Recordable, RecordContext, draft
+from mcpgw.ledger.record import Draft, Record
 from mcpgw.ledger.store import Connect, OpenCall, Query, Reading, Store, StoredRecord
 from mcpgw.ledger.watch import ApprovalWatch
 from mcpgw.ledger.writer import Batch, Writer

@@ -1,63 +1,25 @@
-"""What a leaf says: the one place where a noun of the corridor becomes bytes that are sealed for good.
+"""A leaf: the bytes that are sealed for good, and what the store keeps beside them.
 
 A leaf is canonical JSON (RFC 8785) of about 1 KB: strings, booleans, lists, objects and integers below 2^53, never a payload.
 Clock readings in nanoseconds are decimal strings. A payload's place is taken by `{"sha256", "size"}`, a salted commitment;
 the clean payload itself stands beside the record (`Payload`), and can be erased without touching the tree.
 
 How it may change: `v` stays 1 while members are only added. A reader ignores members that it does not know, and a member that
-changes its meaning gets a new name. Nothing here is ever read back to make a decision except through `v`.
+changes its meaning gets a new name. Writers and verifiers share this file and nothing else of each other.
 """
 
 import json
-import secrets
-import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from mcpgw.core.canonical import SALT_BYTES, commitment
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import (
-    CleanReply,
-    Commitment,
-    Entry,
-    Event,
-    Failed,
-    Identity,
-    Intent,
-    Joined,
-    Manifest,
-    Opened,
-    Origin,
-    Outcome,
-    Refusal,
-    Refused,
-    Rejection,
-    Replay,
-    Ruling,
-    Settled,
-    ShownCall,
-    Target,
-    UnknownTarget,
-    Vote,
-)
-from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.tree import leaf_hash
 
 VERSION = 1
 MAX_LEAF_BYTES = 65_535
 """C2SP tlog-tiles: an entry's length is a uint16."""
-_MAX_TEXT = 1024
-"""Longest text of ours (reasons), in characters."""
-_MAX_NAME = 128
-"""Longest text of somebody else's (unknown names, ids, addresses), in characters: enough to recognise it."""
-_MAX_LIST = 64
-"""Longest list of groups, actors and rules; what is cut off is counted."""
-_MAX_MASKED = 200
-"""Longest masking manifest, in lines; what is cut off is counted."""
-_MAX_EXACT_INT = 2**53
-"""From here on JSON numbers are not exact for every reader (RFC 7493 section 2.2)."""
 
 Members: TypeAlias = dict[str, Any]
 
@@ -67,35 +29,12 @@ class Unrecordable(LedgerUnavailable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordContext:
-    """What the gateway was when it wrote a record."""
-
-    version: str
-    config_hash: str
-    catalog_hash: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
     """What a commitment in the leaf commits to: `sha256 == SHA-256(salt || unpack(packed))`. Never part of the leaf."""
 
     slot: str
     salt: bytes
     packed: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Indeterminate:
-    """An intent whose process died before its outcome: the effect may have happened. Written by recovery alone."""
-
-    call_id: str
-    intent_seq: int
-    intent_node: str
-    approval_id: str
-    reason: str
-
-
-Recordable: TypeAlias = Entry | Indeterminate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,24 +62,6 @@ class Record:
 
 Index: TypeAlias = dict[str, str | int]
 """Columns to search by. Each is a function of the leaf, so a verifier can tell when one was altered."""
-
-
-def draft(entry: Recordable, *, node: str, context: RecordContext) -> Draft:
-    """Describe an entry for the log, with fresh salts for what it commits to.
-
-    Raises:
-        Unrecordable: the entry holds something that a leaf cannot: a float, a large integer, a type that is not JSON's.
-    """
-    sheet = _Sheet()
-    try:
-        kind = _describe(entry, sheet)
-    except ValueError as error:
-        raise Unrecordable(f"a {type(entry).__name__} cannot be recorded: {error}") from error
-    gateway = {"version": context.version, "config": context.config_hash, "catalog": context.catalog_hash}
-    members = {**sheet.members, "gateway": gateway, "node": node, "mono_ns": str(time.monotonic_ns())}
-    if sheet.commitments:
-        members["payloads"] = sheet.commitments
-    return Draft(event_id=new_id(), kind=kind, members=members, payloads=tuple(sheet.payloads))
 
 
 def seal(draft: Draft, *, log: str, seq: int, time_ns: int) -> Record:
@@ -204,255 +125,6 @@ def parse(leaf: bytes) -> Members:
     return members
 
 
-# --- what each entry says ------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Sheet:
-    """A record while it is being filled in."""
-
-    members: Members = field(default_factory=dict)
-    commitments: Members = field(default_factory=dict)
-    payloads: list[Payload] = field(default_factory=list)
-
-    def keep(self, slot: str, body: bytes) -> None:
-        """Commit to a payload under a fresh salt, and hand both to the store."""
-        salt = secrets.token_bytes(SALT_BYTES)
-        self.commitments[slot] = {"sha256": commitment(salt, body), "size": len(body)}
-        self.payloads.append(Payload(slot=slot, salt=salt, packed=pack(body)))
-
-    def commit(self, slot: str, made: Commitment) -> None:
-        """Note a commitment whose payload nobody keeps. Its salt is not kept either: with it, and with the clean view
-        beside it, whoever reads the store could guess a masked number until the hash fits.
-        """
-        self.commitments[slot] = {"sha256": made.digest, "size": made.size}
-
-    def shown(self, shown: ShownCall) -> None:
-        call = shown.call
-        self.members["call"] = call.id
-        self.members["who"] = _who(call.identity)
-        self.members["target"] = _target(call.target)
-        self.members["origin"] = _origin(call.origin)
-        self.members["received_ns"] = str(call.received_ns)
-        self.members["masking"] = {"arguments": _manifest(shown.manifest)}
-        self.keep("arguments.clean", payload_bytes(shown.arguments))
-        self.commit("arguments.raw", shown.raw)
-
-    def reply(self, reply: CleanReply) -> None:
-        self.members["outcome"] = {"class": "tool_error" if reply.is_error else "completed", "reply": reply.kind.value}
-        self.members["masking"] = {"result": _manifest(reply.manifest)}
-        self.keep("result.clean", payload_bytes(reply.payload))
-        self.commit("result.raw", reply.raw)
-
-
-def _describe(entry: Recordable, sheet: _Sheet) -> str:
-    """Fill in the sheet and return the record's kind."""
-    match entry:
-        case Intent():
-            return _intent(entry, sheet)
-        case Outcome():
-            return _outcome(entry, sheet)
-        case Replay():
-            return _replay(entry, sheet)
-        case Refusal():
-            return _refusal(entry, sheet)
-        case Rejection():
-            return _rejection(entry, sheet)
-        case Opened():
-            return _opened(entry, sheet)
-        case Joined():
-            return _joined(entry, sheet)
-        case Vote():
-            return _vote(entry, sheet)
-        case Settled():
-            return _settled(entry, sheet)
-        case Event():
-            return _event(entry, sheet)
-    return _indeterminate(entry, sheet)
-
-
-def _intent(entry: Intent, sheet: _Sheet) -> str:
-    sheet.shown(entry.shown)
-    sheet.members["decision"] = _decision("allow", entry.allow.ruling)
-    if entry.allow.approval is not None:
-        sheet.members["approval"] = {"id": entry.allow.approval.id, "digest": entry.allow.approval.digest}
-    return "call.intent"
-
-
-def _outcome(entry: Outcome, sheet: _Sheet) -> str:
-    intent = entry.intent.entry
-    call = intent.shown.call
-    sheet.members["call"] = call.id
-    sheet.members["who"] = _who(call.identity)
-    sheet.members["target"] = _target(call.target)
-    sheet.members["origin"] = _origin(call.origin)
-    sheet.members["intent"] = {"id": entry.intent.event_id, "seq": entry.intent.seq}
-    sheet.members["latency_ns"] = dict(entry.latency_ns)
-    if intent.allow.approval is not None:
-        sheet.members["approval"] = {"id": intent.allow.approval.id}
-    if isinstance(entry.result, Failed):
-        failed = entry.result
-        reason = cut(failed.reason, _MAX_TEXT)
-        sheet.members["outcome"] = {"class": "failed", "code": failed.code.value, "reason": reason, "reached": failed.reached}
-    else:
-        sheet.reply(entry.result)
-    return "call.outcome"
-
-
-def _replay(entry: Replay, sheet: _Sheet) -> str:
-    sheet.shown(entry.shown)
-    reply = entry.done.reply
-    sheet.members["decision"] = _decision("hold", entry.ruling)
-    sheet.members["approval"] = {"id": entry.done.approval_id}
-    sheet.members["outcome"] = {"class": "tool_error" if reply.is_error else "completed", "reply": reply.kind.value}
-    sheet.members["replayed_from"] = entry.done.call_id  # whose outcome record commits to the reply that was given again
-    return "call.outcome"
-
-
-def _refusal(entry: Refusal, sheet: _Sheet) -> str:
-    sheet.shown(entry.shown)
-    if entry.ruling is not None:
-        sheet.members["decision"] = _decision("deny", entry.ruling)
-    sheet.members["outcome"] = _refused(entry.refused)
-    if entry.refused.approval_id:
-        sheet.members["approval"] = {"id": entry.refused.approval_id}
-    return "call.refused"
-
-
-def _rejection(entry: Rejection, sheet: _Sheet) -> str:
-    sheet.members["origin"] = _origin(entry.origin)
-    sheet.members["actor"] = cut(entry.principal, _MAX_TEXT)
-    sheet.members["outcome"] = _refused(entry.refused)
-    return "call.refused"
-
-
-def _opened(entry: Opened, sheet: _Sheet) -> str:
-    sheet.shown(entry.shown)
-    hold = entry.hold
-    sheet.members["decision"] = _decision("hold", hold.ruling)
-    sheet.members["approval"] = {
-        "id": entry.approval_id,
-        "how": "opened",
-        "digest": entry.digest,
-        "request_key": entry.request_key,
-        "approvers": list(hold.approvers),
-        "quorum": hold.quorum,
-        "deadline_ns": str(entry.deadline_ns),
-    }
-    sheet.keep("facts", payload_bytes(entry.facts))
-    return "call.held"
-
-
-def _joined(entry: Joined, sheet: _Sheet) -> str:
-    sheet.shown(entry.shown)
-    sheet.members["decision"] = _decision("hold", entry.ruling)
-    sheet.members["approval"] = {"id": entry.approval_id, "how": "joined"}
-    return "call.held"
-
-
-def _vote(entry: Vote, sheet: _Sheet) -> str:
-    sheet.members["who"] = _who(entry.voter)
-    sheet.members["approval"] = {"id": entry.approval_id, "verdict": entry.verdict.value}
-    if entry.comment:
-        sheet.keep("comment", payload_bytes(entry.comment))  # people write names into comments: committed to, not quoted
-    return "approval.voted"
-
-
-def _settled(entry: Settled, sheet: _Sheet) -> str:
-    reason = cut(entry.reason, _MAX_TEXT)
-    sheet.members["approval"] = {"id": entry.approval_id, "state": entry.state.value, "reason": reason}
-    return "approval.settled"
-
-
-def _event(entry: Event, sheet: _Sheet) -> str:
-    sheet.members["actor"] = cut(entry.actor, _MAX_TEXT)
-    _check_plain(entry.facts)
-    sheet.members["facts"] = dict(entry.facts)
-    return entry.kind
-
-
-def _indeterminate(entry: Indeterminate, sheet: _Sheet) -> str:
-    sheet.members["actor"] = "gateway"
-    sheet.members["call"] = entry.call_id
-    sheet.members["intent"] = {"seq": entry.intent_seq, "node": entry.intent_node}
-    sheet.members["outcome"] = {"class": "indeterminate", "reason": entry.reason}
-    if entry.approval_id:
-        sheet.members["approval"] = {"id": entry.approval_id}
-    return "call.indeterminate"
-
-
-# --- the parts they are made of ------------------------------------------------------------------------------------------
-
-
-def _who(identity: Identity) -> Members:
-    groups = sorted(identity.groups)
-    return {
-        "iss": identity.issuer,
-        "sub": identity.subject,
-        "kind": identity.kind.value,
-        "method": identity.method,
-        "client": cut(identity.client_id, _MAX_NAME),
-        "credential": cut(identity.credential_id, _MAX_NAME),
-        "auth_time": min(identity.auth_time, _MAX_EXACT_INT - 1),
-        "amr": list(identity.amr[:_MAX_LIST]),
-        "actors": list(identity.actors[:_MAX_LIST]),
-        "groups": groups[:_MAX_LIST],
-        "groups_cut": len(groups[_MAX_LIST:]),
-    }
-
-
-def _target(target: Target | UnknownTarget) -> Members:
-    if isinstance(target, UnknownTarget):
-        return {"kind": target.kind.value, "name": cut(target.name, _MAX_NAME)}
-    return {
-        "kind": target.kind.value,
-        "name": target.name,
-        "server": target.server,
-        "fingerprint": target.server_fingerprint,
-        "upstream": cut(target.upstream_name, _MAX_TEXT),
-        "definition": target.definition_hash,
-    }
-
-
-def _origin(origin: Origin) -> Members:
-    return {
-        "transport": origin.transport,
-        "protocol": cut(origin.protocol_version, _MAX_NAME),
-        "request": cut(origin.request_id, _MAX_NAME),
-        "address": cut(origin.address, _MAX_NAME),
-        "client": cut(origin.client, _MAX_NAME),
-        "traceparent": cut(origin.traceparent, _MAX_NAME),
-        "session": cut(origin.session, _MAX_NAME),
-    }
-
-
-def _decision(effect: str, ruling: Ruling) -> Members:
-    rules = list(ruling.rule_ids[:_MAX_LIST])
-    return {"effect": effect, "rules": rules, "reason": cut(ruling.reason, _MAX_TEXT), "policy": ruling.policy_hash}
-
-
-def _refused(refused: Refused) -> Members:
-    return {"class": "refused", "code": refused.code.value, "reason": cut(refused.reason, _MAX_TEXT)}
-
-
-def _manifest(manifest: Manifest) -> Members:
-    lines = [[line.entity, cut(line.path, _MAX_NAME), line.detector, line.count] for line in manifest.masked[:_MAX_MASKED]]
-    rest = sum(line.count for line in manifest.masked[_MAX_MASKED:])
-    return {"profile": manifest.profile, "hash": manifest.profile_hash, "masked": lines, "masked_cut": rest}
-
-
-def payload_bytes(payload: object) -> bytes:
-    """Return a clean payload as it is kept: JSON in the order in which the caller saw it.
-
-    Raises:
-        ValueError: it is not JSON, or holds a lone surrogate or a number that is not finite.
-    """
-    try:
-        return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, RecursionError) as error:
-        raise ValueError(f"a payload cannot be kept: {type(error).__name__}") from error
-
-
 def pack(body: bytes) -> bytes:
     """Compress a payload's body for the store. Commitments are over what was packed, so this may change at any time."""
     return zlib.compress(body, 1)
@@ -470,40 +142,9 @@ def unpack(packed: bytes) -> bytes:
         raise ValueError("the payload's bytes are damaged") from error
 
 
-def cut(text: str, length: int) -> str:
-    """Return at most `length` characters that UTF-8 can carry; an ellipsis shows that something was cut off."""
-    plain = text.encode("utf-8", "replace").decode()
-    return plain if len(plain) <= length else plain[: length - 1] + "…"
-
-
 def _canonical(members: Members) -> bytes:
     """`core.canonical` at the speed of C. The two agree on what a leaf may hold: a test compares them.
 
     Without floats, and with ASCII keys, RFC 8785 asks for no more than sorted keys, no spaces and the shortest escapes.
     """
     return json.dumps(members, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _check_plain(value: object) -> None:
-    """Refuse what two readers could read differently: floats, and integers that JSON cannot carry exactly.
-
-    Facts alone need it: every other member is made here, of strings and small integers.
-    """
-    match value:
-        case float():
-            raise ValueError("a record holds no floats")
-        case bool() | str() | None:
-            return
-        case int():
-            if abs(value) >= _MAX_EXACT_INT:
-                raise ValueError("a record holds integers below 2^53 only; write larger ones as strings")
-        case Mapping():
-            for key, item in value.items():
-                if not isinstance(key, str) or not key.isascii():
-                    raise ValueError("a record's names are ASCII")
-                _check_plain(item)
-        case list() | tuple():
-            for item in value:
-                _check_plain(item)
-        case _:
-            raise ValueError(f"a record cannot hold a {type(value).__name__}")

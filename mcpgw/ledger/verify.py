@@ -14,46 +14,18 @@ which its signature covers. So each alteration is located to its record, or to t
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 
-from mcpgw.core.canonical import commitment
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Verifier, open_checkpoint
-from mcpgw.ledger.record import VERSION, Members, index_of, parse, unpack
+from mcpgw.ledger.examine import Approvals, ProblemKind, objections
 from mcpgw.ledger.store import Reading, StoredCheckpoint, StoredPayload, StoredRecord
-from mcpgw.ledger.tree import Frontier, leaf_hash
+from mcpgw.ledger.tree import Frontier
 
 _CHUNK = 500
 """Records read at a time: bounds memory."""
 _ALL = 2**63 - 1
 """More records than any log has."""
-_NOBODY_KEEPS = ("arguments.raw", "result.raw")
-"""Slots that are committed to and not stored."""
-
-
-class ProblemKind(StrEnum):
-    ALTERED = "altered"
-    """The leaf does not have the hash that was sealed, or is no leaf."""
-    MISPLACED = "misplaced"
-    """The leaf says that it stands elsewhere, or in another log: reordered, inserted or copied."""
-    MISSING = "missing"
-    COLUMNS = "columns"
-    """The columns that searches use do not say what the leaf says."""
-    PAYLOAD = "payload"
-    """A payload beside the record is missing, foreign, or not the one that was committed to."""
-    APPROVAL = "approval"
-    """An approval was spent that no record shows to be approved and unspent."""
-    ROOT = "root"
-    """The records do not add up to the checkpoint that was signed over them."""
-    CHECKPOINT = "checkpoint"
-    """A stored checkpoint is not signed by a key that is believed, or was altered."""
-    UNSEALED = "unsealed"
-    """Records behind the newest checkpoint: nobody signed for them."""
-    ANCHOR = "anchor"
-    """The log is not a continuation of the checkpoint that was kept elsewhere."""
-    DAMAGED = "damaged"
-    """The database file itself is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,27 +98,6 @@ def verify(
     return walk.report()
 
 
-@dataclass(slots=True)
-class _Approvals:
-    """Which approvals stand approved and unspent, as the records tell it."""
-
-    approved: set[str] = field(default_factory=set)
-
-    def objection(self, members: Members) -> str:
-        """Return what is wrong with the approval that this record spends, or nothing."""
-        approval = members.get("approval", {})
-        match members["kind"]:
-            case "approval.settled" if approval["state"] == "approved":
-                self.approved.add(approval["id"])
-            case "approval.settled":
-                self.approved.discard(approval["id"])
-            case "call.intent" if approval:
-                if approval["id"] not in self.approved:
-                    return f"it spends approval {approval['id']}, which no record shows to be approved and unspent"
-                self.approved.discard(approval["id"])
-        return ""
-
-
 class _Walk:
     """The state of one pass over the log."""
 
@@ -160,7 +111,7 @@ class _Walk:
         self._next = 0  # the sequence number that must come next
         self._sealed = 0  # size of the newest checkpoint that could be believed
         self._checkpoints = 0
-        self._approvals = _Approvals()
+        self._approvals = Approvals()
         self._problems: list[Problem] = []
         self._describe = describe
         self._found = 0
@@ -175,7 +126,7 @@ class _Walk:
             self.missing(range(self._next, record.seq))
         self._next = record.seq + 1
         here = range(record.seq, record.seq + 1)
-        for kind, what in _objections(record, self._origin, payloads, self._approvals):
+        for kind, what in objections(record, self._origin, payloads, self._approvals):
             self.problem(kind, here, what)
         try:
             self._tree = self._tree.appended(record.hash)
@@ -243,67 +194,6 @@ class _Walk:
     def _compare_anchor(self) -> None:
         if self._whole and self._tree.size == self._anchor.size:
             self._anchor_met = self._anchor_met or self._tree.root() == self._anchor.root
-
-
-Objections = Iterator[tuple[ProblemKind, str]]
-
-
-def _objections(record: StoredRecord, origin: str, payloads: Sequence[StoredPayload], approvals: _Approvals) -> Objections:
-    """Yield what is wrong with one record by itself."""
-    if leaf_hash(record.leaf) != record.hash:
-        yield ProblemKind.ALTERED, f"record {record.seq} was altered: it does not have the hash that it was sealed with"
-        return
-    try:
-        members = parse(record.leaf)
-        columns = index_of(members)
-        yield from _place(record, members, origin)
-        yield from _columns(record, columns)
-        yield from _payloads(record, members.get("payloads", {}), payloads)
-        spent = approvals.objection(members)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        yield ProblemKind.ALTERED, f"record {record.seq} is not a leaf of version {VERSION}: {type(error).__name__}"
-        return
-    if spent:
-        yield ProblemKind.APPROVAL, f"record {record.seq}: {spent}"
-
-
-def _place(record: StoredRecord, members: Members, origin: str) -> Objections:
-    if members["v"] != VERSION:
-        yield ProblemKind.ALTERED, f"record {record.seq} has version {members['v']!r}; this verifier knows {VERSION}"
-    if members["seq"] != record.seq:
-        yield ProblemKind.MISPLACED, f"record {record.seq} says that it is record {members['seq']!r}"
-    if members["log"] != origin:
-        yield ProblemKind.MISPLACED, f"record {record.seq} says that it belongs to the log {members['log']!r}"
-    if members["id"] != record.event_id:
-        yield ProblemKind.COLUMNS, f"record {record.seq}: what the database shows as event_id is not what the leaf says"
-
-
-def _columns(record: StoredRecord, columns: dict[str, str | int]) -> Objections:
-    wrong = [name for name, value in columns.items() if record.index.get(name) != value]
-    if wrong:
-        yield (
-            ProblemKind.COLUMNS,
-            f"record {record.seq}: what the database shows as {', '.join(wrong)} is not what the leaf says",
-        )
-
-
-def _payloads(record: StoredRecord, committed: Members, payloads: Sequence[StoredPayload]) -> Objections:
-    stored = {payload.slot: payload for payload in payloads}
-    for slot in sorted(stored.keys() - committed.keys()):
-        yield ProblemKind.PAYLOAD, f"record {record.seq}: the payload {slot} is foreign: the leaf does not know it"
-    for slot in sorted(committed.keys() - stored.keys() - set(_NOBODY_KEEPS)):
-        yield ProblemKind.PAYLOAD, f"record {record.seq}: the payload {slot} is missing"
-    for slot in sorted(committed.keys() & stored.keys()):
-        if not _fits(stored[slot], committed[slot]):
-            yield ProblemKind.PAYLOAD, f"record {record.seq}: the payload {slot} was altered"
-
-
-def _fits(payload: StoredPayload, committed: Members) -> bool:
-    try:
-        body = unpack(payload.packed)
-        return bool(commitment(payload.salt, body) == committed["sha256"] and len(body) == committed["size"])
-    except ValueError:
-        return False
 
 
 def _damage(store: Reading) -> Sequence[str]:

@@ -26,7 +26,8 @@ from mcpgw.core.errors import ApprovalConflict, GatewayError, LedgerUnavailable
 from mcpgw.core.model import Intent, Outcome
 from mcpgw.ledger.approvals import advanced
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, open_checkpoint
-from mcpgw.ledger.record import Draft, Indeterminate, Record, Recordable, Unrecordable, seal
+from mcpgw.ledger.describe import Indeterminate, Recordable
+from mcpgw.ledger.record import Draft, Record, Unrecordable, seal
 from mcpgw.ledger.store import CommitUnknown, Connect, Head, OpenCall, Store, Transaction
 from mcpgw.ledger.tree import Frontier
 

@@ -39,9 +39,9 @@ from mcpgw.core.model import (
     Verdict,
     Vote,
 )
+from mcpgw.ledger.describe import RecordContext
 from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.journal import Ledger
-from mcpgw.ledger.record import RecordContext
 
 ORIGIN = "bank.example/mcpgw"
 CONTEXT = RecordContext(version="0.1.0", config_hash="c0" * 32, catalog_hash="ca" * 32)

@@ -24,9 +24,10 @@ from mcpgw.cli.verify import as_data, as_text, check, newest_checkpoint, read_no
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.model import Event
 from mcpgw.ledger import Query
+from mcpgw.ledger.examine import ProblemKind
 from mcpgw.ledger.follow import follow
 from mcpgw.ledger.sqlite import SqliteStore
-from mcpgw.ledger.verify import Problem, ProblemKind
+from mcpgw.ledger.verify import Problem
 
 NASTY = "bank__\x1b[2Jtransfer\u202e"
 
@@ -69,6 +70,7 @@ def test_the_log_is_a_table_with_the_newest_last(database: Path) -> None:
         (Query(until_ns=1), []),
         (Query(limit=2), [4, 5]),
         (Query(after_seq=3), [4, 5]),
+        (Query(before_seq=4, limit=2), [2, 3]),
     ],
 )
 def test_the_log_is_searched_by_who_what_and_when(query: Query, seqs: list[int], database: Path, capsys) -> None:
@@ -201,7 +203,8 @@ from mcpgw.cli.log import show
 from mcpgw.ledger import Query
 from mcpgw.ledger.follow import follow
 from mcpgw.ledger.sqlite import SqliteStore
-from mcpgw.ledger.verify import Problem, ProblemKind
+from mcpgw.ledger.examine import ProblemKind
+from mcpgw.ledger.verify import Problem
 show(Path({str(database)!r}), Query(kind="call.*"), Console(width=200), following=True, as_json={as_json})
 """
     process = subprocess.Popen([sys.executable, "-u", "-c", command], stdout=subprocess.PIPE, text=True)

@@ -15,7 +15,8 @@ from mcpgw.core.canonical import canonical
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.core.model import Event, Identity, IdentityKind, Manifest, Masked, Refusal, RefusalCode, Refused
 from mcpgw.ledger import COUNTED, FloodLimits, Ledger, Query, new_id
-from mcpgw.ledger.record import draft, parse, seal
+from mcpgw.ledger.describe import draft
+from mcpgw.ledger.record import parse, seal
 from mcpgw.ledger.sqlite import SqliteStore, SqliteTransaction
 from mcpgw.ledger.tree import leaf_hash
 

@@ -14,11 +14,12 @@ from ledger_parts import CONTEXT, ORIGIN, Open, failed, intent, opened, outcome,
 
 from mcpgw.core.model import Event, SettledAs
 from mcpgw.ledger import Ledger
+from mcpgw.ledger.examine import ProblemKind
 from mcpgw.ledger.keys import create_keys, load_verifiers
 from mcpgw.ledger.record import parse
 from mcpgw.ledger.sqlite import SqliteStore
 from mcpgw.ledger.tree import leaf_hash
-from mcpgw.ledger.verify import ProblemKind, Report, verify
+from mcpgw.ledger.verify import Report, verify
 
 Tamper = Callable[[sqlite3.Connection], object]
 Change = Callable[[bytes], bytes]
