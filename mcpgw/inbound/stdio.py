@@ -186,7 +186,7 @@ async def _lines(reader: BinaryIO, limit: int) -> AsyncIterator[MemoryObjectRece
         except (RuntimeError, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError, ValueError) as gone:
             logger.debug("the reader of stdin ended: %r", gone)  # nobody listens any more
 
-    async with receive:
+    async with receive, send:
         threading.Thread(target=pump, name="mcpgw-stdin", daemon=True).start()
         yield receive
 
