@@ -165,6 +165,22 @@ class Ledger:
         """Return the newest records that match, the newest last."""
         return await self._read(lambda store: store.search(query))
 
+    async def records_after(self, seq: int, limit: int) -> Sequence[StoredRecord]:
+        """Return the oldest `limit` records behind that sequence number (-1: from the first), in order.
+
+        Raises:
+            LedgerUnavailable: the log cannot be read.
+        """
+        return await self._read(lambda store: store.records(seq + 1, limit))
+
+    async def size(self) -> int:
+        """Return how many records the log has.
+
+        Raises:
+            LedgerUnavailable: the log cannot be read.
+        """
+        return await self._read(lambda store: store.size())
+
     async def export_checkpoint(self) -> str:
         """Return the newest signed checkpoint, to be kept where the database's admin cannot reach it.
 

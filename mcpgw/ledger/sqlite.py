@@ -271,7 +271,7 @@ def _opened(name: str, busy_timeout_s: float, vfs: str | None) -> apsw.Connectio
             if time.monotonic() > until:
                 raise
             time.sleep(_LONGEST_NAP_S)
-        except BaseException:
+        except BaseException:  # passed on: whatever it was, the connection does not outlive it
             db.close()
             raise
 
@@ -290,20 +290,16 @@ def _prepare(db: apsw.Connection) -> None:
 
 
 def _migrate(db: apsw.Connection) -> None:
+    """Bring the schema up to date, in one transaction, which an error rolls back with the connection."""
     db.execute("BEGIN IMMEDIATE")
-    try:
-        found = int(db.pragma("user_version"))
-        if found > VERSION:
-            hint = "Run the mcpgw that made it, or a newer one."
-            raise ConfigError(f"the ledger has schema {found}, and this mcpgw knows {VERSION}", hint=hint)
-        for migration in MIGRATIONS[found:]:
-            db.execute(migration).fetchall()
-        db.pragma("user_version", VERSION)
-        db.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(apsw.Error):
-            db.execute("ROLLBACK")
-        raise
+    found = int(db.pragma("user_version"))
+    if found > VERSION:
+        hint = "Run the mcpgw that made it, or a newer one."
+        raise ConfigError(f"the ledger has schema {found}, and this mcpgw knows {VERSION}", hint=hint)
+    for migration in MIGRATIONS[found:]:
+        db.execute(migration).fetchall()
+    db.pragma("user_version", VERSION)
+    db.execute("COMMIT")
 
 
 def _opened_read_only(name: str, flags: int, busy_timeout_s: float) -> apsw.Connection:
@@ -313,7 +309,7 @@ def _opened_read_only(name: str, flags: int, busy_timeout_s: float) -> apsw.Conn
         version = db.pragma("user_version")
         if version == 0 or version > VERSION:
             raise LedgerUnavailable(f"{name} is not a ledger that this mcpgw can read (schema {version})")
-    except BaseException:
+    except BaseException:  # passed on: whatever it was, the connection does not outlive it
         db.close()
         raise
     return db
