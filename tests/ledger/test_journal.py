@@ -180,6 +180,17 @@ async def test_a_caller_that_went_away_leaves_its_record_and_disturbs_nobody(led
     assert len(await ledger.search(Query(kind="call.intent"))) in (1, 2)
 
 
+async def test_whoever_follows_the_log_reads_it_forwards_page_by_page(ledger: Ledger) -> None:
+    for _ in range(5):
+        await ledger.append(intent())
+    size = await ledger.size()
+    seen: list[int] = []
+    while page := await ledger.records_after(seen[-1] if seen else -1, 4):
+        assert len(page) <= 4
+        seen += [record.seq for record in page]
+    assert seen == list(range(size))
+
+
 async def test_the_newest_checkpoint_can_be_exported(ledger: Ledger) -> None:
     sealed = await ledger.append(intent())
     assert (await ledger.export_checkpoint()).startswith(f"{ORIGIN}\n{sealed.seq + 1}\n")
