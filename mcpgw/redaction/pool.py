@@ -48,6 +48,9 @@ class Worker:
         self.loaded = False
         self.loading_until = loading_until
         """Monotonic time by which its model must be loaded."""
+        self._loading = anyio.Lock()
+        """The start and the first job may both wait for the model, and a pipe has one reader."""
+        self._broken: ConfigError | None = None  # None until the model was found to be unloadable
 
     @classmethod
     async def spawn(cls, config: RedactionConfig) -> "Worker":
@@ -64,6 +67,10 @@ class Worker:
         return worker
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         return self._process.returncode is None
 
@@ -73,11 +80,15 @@ class Worker:
         Raises:
             ConfigError: it cannot be.
         """
-        if not self.loaded:
-            answer = json.loads(await self._receive())
-            if "error" in answer:
-                raise ConfigError(answer["error"], hint=answer["hint"])
-            self.loaded = True
+        async with self._loading:
+            if self._broken is not None:
+                raise ConfigError(str(self._broken), hint=self._broken.hint)
+            if not self.loaded:
+                answer = json.loads(await self._receive())
+                if "error" in answer:
+                    self._broken = ConfigError(answer["error"], hint=answer["hint"])
+                    raise ConfigError(answer["error"], hint=answer["hint"])
+                self.loaded = True
 
     async def ask(self, body: bytes) -> Any:
         """Send a job and return its answer, parsed."""
@@ -110,13 +121,21 @@ class Pool:
         """Whether a worker with a loaded model is alive."""
         return self._open and any(worker.loaded and worker.alive for worker in self._workers)
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the workers."""
+        return tuple(worker.pid for worker in self._workers)
+
     async def start(self) -> None:
-        """Start the workers and wait until each has loaded its model.
+        """Start the workers and wait until each has loaded its model. After a failure it may be tried again.
 
         Raises:
             ConfigError: the model cannot be loaded.
             RedactionError: it was not loaded in time.
         """
+        self._put.close()
+        self._idle.close()
+        self._put, self._idle = anyio.create_memory_object_stream[Worker](self._config.workers)
         self._open = True
         try:
             with anyio.fail_after(self._config.start_timeout_s):
@@ -184,7 +203,7 @@ class Pool:
 
     async def _give_back(self, worker: Worker, answered: bool) -> None:
         """Return the worker to the others; one that is late, cancelled in its work, or dead is replaced."""
-        if not self._open:
+        if not self._open or worker not in self._workers:  # the pool was closed meanwhile, and perhaps started again
             return
         with anyio.CancelScope(shield=True):
             loading = not worker.loaded and worker.alive and time.monotonic() < worker.loading_until
