@@ -83,6 +83,7 @@ _GROUPS = {
         r"\b(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?(?:Z"
         r"|[+-][0-9]{2}:?[0-9]{2})?"
     ),
+    "spaced": r"\b[0-9](?:[ ._/-]{1,3}[0-9]){7,18}\b",
     "mac": r"\b(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}\b",
     "ipv6": (
         r"\b(?:[0-9A-Fa-f]{1,4}:){3,7}(?::?[0-9A-Fa-f]{1,4}){1,4}\b|\b(?:[0-9A-Fa-f]{1,4}:){1,6}:(?:[0-9A-Fa-f]{1,4}(?:"
@@ -119,7 +120,6 @@ _GROUPS = {
         r"\b"
     ),
     "ein": r"\b[0-9]{2}-[0-9]{7}\b",
-    "spaced": r"\b[0-9](?:[ ._/-]{1,3}[0-9]){7,18}\b",
     "digits": r"\b[0-9]{4,34}\b",
     "dashed": r"\b[0-9]{2,10}(?:[ -][0-9]{2,10}){1,5}\b",
     "lettered": (
@@ -272,9 +272,9 @@ def _phone(candidate: str, text: str, start: int, end: int, bare: bool) -> Findi
     digits = _digits(candidate)
     if not 7 <= len(digits) <= 21:
         return None
-    if candidate[0] == "+" or candidate.startswith("00"):
-        return _found("PHONE", start, end, 0.9)
     told = context.before(text, start)
+    if candidate.isdigit() and not told:
+        return None
     return _found(told or "PHONE", start, end, 0.9)
 
 

@@ -39,6 +39,11 @@ class PresidioRedactor:
         """Whether the model is loaded in a living worker."""
         return self._pool.ready
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the workers, for those who watch the machine."""
+        return self._pool.pids
+
     async def start(self) -> None:
         """Start the workers and load the model.
 

@@ -12,15 +12,7 @@ _TEXT = frozenset({"pattern", "format", "minLength", "maxLength", "contentEncodi
 _MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 _LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 _SINGLE = frozenset(
-    {
-        "items",
-        "additionalItems",
-        "additionalProperties",
-        "unevaluatedItems",
-        "unevaluatedProperties",
-        "contains",
-        "propertyNames",
-    }
+    {"items", "additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties", "contains"}
 )
 _CONDITIONS = frozenset({"if", "then", "else", "not", "dependencies"})
 _NUMBERS = frozenset({"number", "integer"})

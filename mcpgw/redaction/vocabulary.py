@@ -267,7 +267,8 @@ def identifier(window: tuple[str, ...]) -> Meaning | None:
 _FREE = listed("""
     memo note notes comment comments
     description details detail narrative remark remarks message reason text body subject
-    summary     content title msg purpose explanation instruction instructions transcript log output error prompt question answer terms
+    summary     content title msg purpose explanation instruction instructions transcript log output error prompt
+    question answer terms
     abstract feedback history line lines address snippet excerpt query sql command
 """)
 

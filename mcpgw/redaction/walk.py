@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from mcpgw.core.errors import RedactionError
@@ -79,6 +79,8 @@ class Taker:
         self._max_depth = max_depth
         self.units: list[Unit] = []
         self._records = 0
+        self._blobs = 0
+        """How many encodings deep the text being read is."""
 
     # --- JSON -----------------------------------------------------------------------------------------------------------
 
@@ -194,7 +196,7 @@ class Taker:
 
     # --- text -----------------------------------------------------------------------------------------------------------
 
-    def string(self, text: str, place: Place, depth: int = 0, blobs: int = 0) -> Node | None:
+    def string(self, text: str, place: Place, depth: int = 0) -> Node | None:
         """Return the node of a string: a unit, or what it is made of. None where nothing in it can be personal."""
         forced = self._rules.detector(place.key, place.steps)
         if forced:
@@ -202,8 +204,8 @@ class Taker:
         sure = place.meaning.entity not in ("", "?", "*") and place.meaning.certainty is Certainty.SURE
         if len(text) < 2 or (not sure and _IDENTIFIER.fullmatch(text)):
             return None
-        if len(text) >= 20:
-            node = self._composite(text, place, depth, blobs)
+        if len(text) >= 8:
+            node = self._composite(text, place, depth)
             if node is not None:
                 return node
         prose = (
@@ -215,16 +217,13 @@ class Taker:
             return self._pieces(text, 0, len(text), place)
         return self._unit(text, place, prose=prose)
 
-    def _composite(self, text: str, place: Place, depth: int, blobs: int) -> Node | None:
-        blob = self._blob(text, place, depth, blobs)
-        if blob is not None:
-            return blob
+    def _composite(self, text: str, place: Place, depth: int) -> Node | None:
         parts = list(self._documents(text, place, depth))
-        if not parts and "\n" not in text and not markup.MARKED_UP.search(text) and not sql.INSERT.search(text):
-            return None
-        if parts and len(parts) == 1 and not text[: parts[0][0]].strip() and not text[parts[0][1] :].strip():
+        if len(parts) == 1 and not text[: parts[0][0]].strip() and not text[parts[0][1] :].strip():
             return Spliced(text, parts)
-        return self._mixed(text, parts, place)
+        if parts or "\n" in text or markup.MARKED_UP.search(text) or sql.INSERT.search(text):
+            return self._mixed(text, parts, place)
+        return self._blob(text, place)
 
     def _documents(self, text: str, place: Place, depth: int) -> Iterator[tuple[int, int, Node]]:
         """JSON documents in a text: the whole of it, one in each line, or between words."""
@@ -316,6 +315,9 @@ class Taker:
                 stop -= 1
             path = f"{place.path}:{_safe(stretch.key)}" if stretch.key else place.path
             here = Place(stretch.key or place.key, meanings[stretch.key], path, (stretch.key,), personal, record)
+            if markup.MARKED_UP.search(text, start, stop):  # tags inside a line, which hold nothing together
+                yield start, stop, Escaped(self._pieces(text, start, stop, here))
+                continue
             node = self.string(text[start:stop], here, 1)
             if node is not None:
                 yield start, stop, Escaped(node)
@@ -331,7 +333,10 @@ class Taker:
     def _stretch(self, text: str, start: int, end: int, place: Place) -> Iterator[tuple[int, int, Node]]:
         if len(text[start:end].strip()) < 2:
             return
-        if end - start > _LONGEST:
+        blob = self._blob(text[start:end], place)
+        if blob is not None:
+            yield start, end, blob
+        elif end - start > _LONGEST:
             yield start, end, self._pieces(text, start, end, place)
         else:
             yield start, end, self._unit(text[start:end], place, prose=True)
@@ -352,30 +357,22 @@ class Taker:
 
     # --- encodings -------------------------------------------------------------------------------------------------------
 
-    def _blob(self, text: str, place: Place, depth: int, blobs: int) -> Node | None:
+    def _blob(self, text: str, place: Place) -> Node | None:
         """Encoded stretches that decode to text: the whole of each is masked if anything in it is."""
-        if blobs >= _BLOB_DEPTH or len(text) > _BLOB_LIMIT:
+        if self._blobs >= _BLOB_DEPTH or len(text) > _BLOB_LIMIT:
             return None
+        inside = Place(place.key if place.meaning is BARE else "", BARE, f"{place.path}:", (), False)
         parts: list[tuple[int, int, Node]] = []
+        self._blobs += 1
         for match in _ENCODED.finditer(text):
-            for decode in _DECODERS:
-                plain = decode(match.group())
-                if plain is None:
-                    continue
-                inner = self.string(
-                    plain,
-                    Place(place.key if place.meaning is BARE else "", BARE, f"{place.path}:", (), False),
-                    depth + 1,
-                    blobs + 1,
-                )
-                if inner is not None:
-                    parts.append((*match.span(), Blob(inner, "<ENCODED>")))
-                break
+            plain = _hex(match.group()) or _base64(match.group())
+            inner = None if plain is None else self.string(plain, inside, self._blobs)
+            if inner is not None:
+                parts.append((*match.span(), Blob(inner, "<ENCODED>")))
+        self._blobs -= 1
         if not parts:
             return None
-        if len(parts) == 1 and parts[0][:2] == (0, len(text)):
-            return parts[0][2]
-        return self._mixed(text, parts, place)
+        return parts[0][2] if parts[0][:2] == (0, len(text)) else self._mixed(text, parts, place)
 
 
 _CONTAINERS = listed("""
@@ -396,9 +393,6 @@ def _base64(candidate: str) -> str | None:
         return _legible(base64.b64decode(stripped + "=" * (-len(stripped) % 4)))
     except (binascii.Error, ValueError):
         return None
-
-
-_DECODERS: tuple[Callable[[str], str | None], ...] = (_hex, _base64)
 
 
 def _legible(data: bytes) -> str | None:

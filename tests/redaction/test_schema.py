@@ -1,0 +1,83 @@
+"""A masked answer satisfies the schema that is published."""
+
+import copy
+
+import jsonschema_rs
+import pytest
+from mcpgw.redaction import relaxed_output_schema
+from mcpgw.redaction.engine import Engine
+
+from tests.redaction.helpers import json_of
+
+STRICT = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "title": "Customers",
+    "required": ["rows"],
+    "additionalProperties": False,
+    "$defs": {"ssn": {"type": "string", "pattern": r"^\d{3}-\d{2}-\d{4}$", "minLength": 11, "maxLength": 11}},
+    "properties": {
+        "rows": {
+            "type": "array",
+            "uniqueItems": True,
+            "items": {
+                "type": "object",
+                "required": ["ssn", "account_no"],
+                "properties": {
+                    "ssn": {"$ref": "#/$defs/ssn"},
+                    "account_no": {"type": "integer", "minimum": 1},
+                    "limit": {"type": ["number", "null"]},
+                    "email": {"type": "string", "format": "email"},
+                    "dob": {"oneOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+                    "kind": {"enum": ["a", "b"]},
+                    "flag": {"const": True},
+                    "version": {"const": 1},
+                    "active": {"type": "boolean", "enum": [True]},
+                },
+            },
+        }
+    },
+}
+ROW = {"ssn": "219-09-9999", "account_no": 441123987, "limit": None, "email": "a@b.example", "dob": "1969-12-31", "kind": "a",
+       "flag": True, "version": 1, "active": True}  # fmt: skip
+
+
+def test_an_answer_validates_before_and_after_masking(engine: Engine) -> None:
+    jsonschema_rs.validator_for(STRICT).validate({"rows": [ROW]})
+    relaxed = jsonschema_rs.validator_for(relaxed_output_schema(STRICT), validate_formats=True)
+    relaxed.validate({"rows": [ROW]})
+    clean = json_of(engine, {"rows": [ROW, {**ROW, "ssn": "219-09-9998"}]})
+    assert clean["rows"][0]["account_no"] == "<BANK_ACCOUNT>"
+    relaxed.validate(clean)
+
+
+def test_structure_stays_as_strict_as_it_was() -> None:
+    relaxed = jsonschema_rs.validator_for(relaxed_output_schema(STRICT))
+    for broken in ({}, {"rows": 1}, {"rows": [], "more": 1}, {"rows": [{"ssn": "1"}]}, {"rows": [{**ROW, "active": False}]}):
+        assert not relaxed.is_valid(broken)
+
+
+def test_the_schema_given_is_not_changed() -> None:
+    before = copy.deepcopy(STRICT)
+    relaxed_output_schema(STRICT)
+    assert before == STRICT
+
+
+RELAXED = [
+    ({"oneOf": [{"type": "integer"}], "anyOf": [{}]}, {"anyOf": [{}], "allOf": [{"anyOf": [{"type": ["integer", "string"]}]}]}),
+    ({"enum": [True, None]}, {"enum": [True, None]}),
+    ({"const": {"a": [1]}}, {}),
+    ({"const": None}, {"const": None}),
+    ({"items": True, "contains": {"const": "x"}}, {"items": True, "contains": {}}),
+    ({"items": [{"type": "integer"}], "not": {"type": "string"}}, {"items": [{"type": ["integer", "string"]}]}),
+    ({"propertyNames": {"pattern": "^a"}}, {"propertyNames": {"pattern": "^a"}}),
+    ({"properties": {"format": {"format": "date"}}}, {"properties": {"format": {}}}),
+    ({"type": ["number", "string"], "x-own": 1}, {"type": ["number", "string"], "x-own": 1}),
+]
+
+
+@pytest.mark.parametrize(("strict", "relaxed"), RELAXED)
+def test_each_keyword_is_relaxed_exactly_where_masking_may_touch_it(
+    strict: dict[str, object], relaxed: dict[str, object]
+) -> None:
+    assert relaxed_output_schema(strict) == relaxed
