@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mcpgw.catalog.registry import Registry
 from mcpgw.core.errors import ConfigError
 from mcpgw.settings import Settings, from_text, load
 
@@ -72,6 +73,11 @@ def test_the_template_that_init_writes_is_valid_and_all_its_comments_are_too() -
     opened = "\n".join(line for line in commented if line.startswith(("[", "id =", "effect =", "tools =", "sql =", "when =")))
     rules = from_text(opened[opened.index("[[rules]]") : opened.index("[approval]")], Path()).rules
     assert [rule.id for rule in rules] == ["large-transfers", "no-ddl"]
+
+
+def test_the_folder_for_development_is_valid() -> None:
+    assert load(ROOT).ledger.origin == "mcpgw.local/development"
+    assert [*Registry(ROOT / "catalog").servers] == ["bank", "time"]
 
 
 def test_the_configuration_page_is_what_the_settings_say() -> None:
