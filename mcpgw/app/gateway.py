@@ -31,7 +31,7 @@ from mcpgw.upstream import ServerConfig, UpstreamPool
 logger = logging.getLogger(__name__)
 
 _HEALTH_S = 2.0
-"""How often the ledger is asked for a durable write while the gateway serves HTTP: bounds how stale `/readyz` is."""
+"""How often ledger and redactor are asked whether they work: bounds how stale `/readyz` is."""
 _MODEL_RETRY_S = 15.0
 """Pause between two attempts to load the language model."""
 _CONFIG_S = 1.0
@@ -105,8 +105,23 @@ class Gateway:
         broken = [ServerStatus(name=name, state=ServerState.DOWN, problem=why) for name, why in self._unresolved.items()]
         return sorted([*self.pool.status(), *broken], key=lambda status: status.name)
 
-    async def start_redactor(self) -> None:
-        """Load the language model; until it is there, every reply is withheld. Tried again, because it may be installed."""
+    async def tend_redactor(self) -> None:
+        """Load the language model, and bring it back whenever its process died, until cancelled.
+
+        Without it every call is refused, and a gateway that is not ready may be sent no call that would find out that the
+        model works again. Loading is tried again too, because the model may be installed meanwhile.
+        """
+        await self._start_redactor()
+        self._redactor_problem = "The process that redacts died; another one is being started."
+        while True:
+            await anyio.sleep(_HEALTH_S)
+            if not self.redactor.ready:
+                try:
+                    await self.redactor.revive()
+                except GatewayError as error:
+                    logger.warning("the redactor is not back yet: %s", error)
+
+    async def _start_redactor(self) -> None:
         while True:
             try:
                 await self.redactor.start()
@@ -270,7 +285,7 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
         await stack.enter_async_context(gateway.pool)
         registry.on_change(gateway.on_change)
         gateway.connect()
-        tasks.start_soon(gateway.start_redactor)
+        tasks.start_soon(gateway.tend_redactor)
         tasks.start_soon(watch, registry)
         tasks.start_soon(gateway.watch_config)
         tasks.start_soon(gateway.desk.run)

@@ -53,6 +53,14 @@ class PresidioRedactor:
         """
         await self._pool.start()
 
+    async def revive(self) -> None:
+        """Bring a worker back where it died while nobody was using it; calls do so by themselves.
+
+        Raises:
+            RedactionError: it is not there yet, and still loading; or it cannot work.
+        """
+        await self._redact(b"{}", Masking(), envelope=False)
+
     async def aclose(self) -> None:
         """End the workers. Redactions under way fail."""
         await self._pool.aclose()
