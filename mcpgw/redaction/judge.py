@@ -181,7 +181,7 @@ def _judge_cell(unit: Unit) -> tuple[tuple[Finding, ...], bool]:
             return (whole,), False
     if unit.number:
         return tuple(patterns.scan(text)), False
-    found = (*_pairs_in(text), *patterns.scan(text, bare=told is BARE))
+    found = (*_pairs_in(text), *patterns.scan(text, bare=told is BARE), *(names.cued(text) if " " in stripped else ()))
     if found:
         return found, False
     ask = names.person_shaped(stripped, strict=False) and not names.company(stripped) and not covers(stripped)

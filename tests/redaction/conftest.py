@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+
 from mcpgw.core.model import Call, Identity, IdentityKind, Masking, Origin, Target, TargetKind
 from mcpgw.redaction import PresidioRedactor, RedactionConfig
 from mcpgw.redaction.engine import Engine

@@ -1,8 +1,8 @@
 """What is found, entity by entity, on values made up for this file."""
 
 import pytest
-from mcpgw.redaction.engine import Engine
 
+from mcpgw.redaction.engine import Engine
 from tests.redaction.helpers import cell, json_of, text_of
 
 SAID = [

@@ -5,6 +5,7 @@ import time
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from mcpgw.core.model import Masking
 from mcpgw.redaction.config import RedactionConfig
 from mcpgw.redaction.engine import Engine
@@ -64,16 +65,43 @@ def test_text_that_holds_json_agrees_with_structured_content(value: object) -> N
 @quick
 @given(st.lists(st.sampled_from(["status", "count", "created_at", "currency"]), max_size=4), st.integers(0, 999))
 def test_harmless_values_stay_byte_for_byte(names: list[str], number: int) -> None:
-    text = json.dumps({name: number for name in names}, indent=number % 4)
+    text = json.dumps(dict.fromkeys(names, number), indent=number % 4)
     assert ENGINE.redact({"content": [{"type": "text", "text": text}]}, Masking()).payload["content"][0]["text"] == text
 
 
 HOSTILE = [
-    "1 " * 50_000, "1-" * 50_000, "A " * 50_000, "a@" * 50_000, "a." * 50_000, "%41" * 30_000, "&#65;" * 20_000, "(" * 100_000, '{"a":' * 20_000,
-    "Mr. " * 20_000, "a=" * 50_000, '"' * 100_000, "|" * 50_000 + "\n" + "-|" * 50_000, "a,b\n" * 20_000, "<a>" * 30_000, "</a>" * 30_000, "1 A " * 30_000,
-    "DE89" * 30_000, "+1 " * 40_000, "12:" * 40_000, "\u0301" * 50_000, "QUJD" * 20_000, "-----BEGIN PRIVATE KEY-----" * 4_000, "x" * 200_000,
-    "VALUES (" * 10_000, "(a) VALUES (1,", "1 Aa" * 30_000, "John Smith " * 10_000, "[{" * 30_000, "\n" * 100_000, "eyJ" * 40_000,
-]  # fmt: skip
+    "1 " * 50_000,
+    "1-" * 50_000,
+    "A " * 50_000,
+    "a@" * 50_000,
+    "a." * 50_000,
+    "%41" * 30_000,
+    "&#65;" * 20_000,
+    "(" * 100_000,
+    '{"a":' * 20_000,
+    "Mr. " * 20_000,
+    "a=" * 50_000,
+    '"' * 100_000,
+    "|" * 50_000 + "\n" + "-|" * 50_000,
+    "a,b\n" * 20_000,
+    "<a>" * 30_000,
+    "</a>" * 30_000,
+    "1 A " * 30_000,
+    "DE89" * 30_000,
+    "+1 " * 40_000,
+    "12:" * 40_000,
+    "\u0301" * 50_000,
+    "QUJD" * 20_000,
+    "-----BEGIN PRIVATE KEY-----" * 4_000,
+    "x" * 200_000,
+    "VALUES (" * 10_000,
+    "(a) VALUES (1,",
+    "1 Aa" * 30_000,
+    "John Smith " * 10_000,
+    "[{" * 30_000,
+    "\n" * 100_000,
+    "eyJ" * 40_000,
+]
 
 
 def test_no_hostile_text_takes_more_than_linear_time() -> None:

@@ -1,13 +1,13 @@
 """Columns, paths, operators, profiles and blobs: what the admin says, whatever the detectors think."""
 
 import pytest
+
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Masked, Masking
 from mcpgw.redaction.config import Blobs, Operator, Profile, RedactionConfig, profile_hash
 from mcpgw.redaction.engine import Engine
 from mcpgw.redaction.judge import NoModel
 from mcpgw.redaction.paths import parse
-
 from tests.redaction.helpers import json_of, text_of
 
 

@@ -4,9 +4,9 @@ import copy
 
 import jsonschema_rs
 import pytest
+
 from mcpgw.redaction import relaxed_output_schema
 from mcpgw.redaction.engine import Engine
-
 from tests.redaction.helpers import json_of
 
 STRICT = {

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+
 from mcpgw.core.errors import RedactionError
 from mcpgw.core.model import Masking
 from mcpgw.redaction.engine import Engine
-
 from tests.redaction.helpers import json_of, text_of
 
 READ = [
@@ -28,21 +28,43 @@ READ = [
     ("json in words", 'Result: {"ssn": 219099999} (1)', 'Result: {"ssn": "<US_SSN>"} (1)'),
     ("json in json", r'{"p": "{\"ssn\": \"219-09-9999\"}"}', r'{"p": "{\"ssn\": \"<US_SSN>\"}"}'),
     ("duplicate keys", '{"ssn": "219099999", "ssn": "219099998"}', '{"ssn": "<US_SSN>", "ssn": "<US_SSN>"}'),
-    ("html", "<table><tr><th>SSN</th></tr><tr><td>219099999</td></tr></table>",
-     "<table><tr><th>SSN</th></tr><tr><td>&lt;US_SSN&gt;</td></tr></table>"),
-    ("html without heads", "<table><tr><td>SSN</td><td>219099999</td></tr></table>",
-     "<table><tr><td>SSN</td><td>&lt;US_SSN&gt;</td></tr></table>"),
-    ("html row heads", "<table><tr><td>x</td></tr><tr><th>SSN</th><td>219099999</td></tr></table>",
-     "<table><tr><td>x</td></tr><tr><th>SSN</th><td>&lt;US_SSN&gt;</td></tr></table>"),
+    (
+        "html",
+        "<table><tr><th>SSN</th></tr><tr><td>219099999</td></tr></table>",
+        "<table><tr><th>SSN</th></tr><tr><td>&lt;US_SSN&gt;</td></tr></table>",
+    ),
+    (
+        "html without heads",
+        "<table><tr><td>SSN</td><td>219099999</td></tr></table>",
+        "<table><tr><td>SSN</td><td>&lt;US_SSN&gt;</td></tr></table>",
+    ),
+    (
+        "html row heads",
+        "<table><tr><td>x</td></tr><tr><th>SSN</th><td>219099999</td></tr></table>",
+        "<table><tr><td>x</td></tr><tr><th>SSN</th><td>&lt;US_SSN&gt;</td></tr></table>",
+    ),
     ("terms", "<dl><dt>SSN</dt><dd>219099999</dd></dl> end", "<dl><dt>SSN</dt><dd>&lt;US_SSN&gt;</dd></dl> end"),
-    ("xml", '<c><ns:SSN>219099999</ns:SSN><a email="x@y.example">1</a></c>', '<c><ns:SSN>&lt;US_SSN&gt;</ns:SSN><a email="&lt;EMAIL&gt;">1</a></c>'),
-    ("sql", "INSERT INTO t (id, ssn) VALUES (1, '219099999'), (2, '219099998');",
-     "INSERT INTO t (id, ssn) VALUES (1, '<US_SSN>'), (2, '<US_SSN>');"),
-    ("mail", "From: Jane Doe <jane@x.example>\nSubject: Hi\n\nHello Richard,\n\nBye\n",
-     "From: <PERSON> <<EMAIL>>\nSubject: Hi\n\nHello <PERSON>,\n\nBye\n"),
-    ("form", "Account Holder: Jane Doe\nMailing Address: 12 Elm Street\nStatus: open",
-     "Account Holder: <PERSON>\nMailing Address: <ADDRESS>\nStatus: open"),
-]  # fmt: skip
+    (
+        "xml",
+        '<c><ns:SSN>219099999</ns:SSN><a email="x@y.example">1</a></c>',
+        '<c><ns:SSN>&lt;US_SSN&gt;</ns:SSN><a email="&lt;EMAIL&gt;">1</a></c>',
+    ),
+    (
+        "sql",
+        "INSERT INTO t (id, ssn) VALUES (1, '219099999'), (2, '219099998');",
+        "INSERT INTO t (id, ssn) VALUES (1, '<US_SSN>'), (2, '<US_SSN>');",
+    ),
+    (
+        "mail",
+        "From: Jane Doe <jane@x.example>\nSubject: Hi\n\nHello Richard,\n\nBye\n",
+        "From: <PERSON> <<EMAIL>>\nSubject: Hi\n\nHello <PERSON>,\n\nBye\n",
+    ),
+    (
+        "form",
+        "Account Holder: Jane Doe\nMailing Address: 12 Elm Street\nStatus: open",
+        "Account Holder: <PERSON>\nMailing Address: <ADDRESS>\nStatus: open",
+    ),
+]
 
 
 @pytest.mark.parametrize(("text", "clean"), [row[1:] for row in READ], ids=[row[0] for row in READ])

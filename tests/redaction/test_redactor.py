@@ -1,0 +1,278 @@
+"""The door on real worker processes: what fails is refused, and the next call works."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from mcpgw.core.canonical import commitment
+from mcpgw.core.errors import ConfigError, RedactionError
+from mcpgw.core.model import Call, Masked, Masking, RawJson, RawNotice, RawReply, ReplyKind, TargetKind, UnknownTarget
+from mcpgw.redaction import PresidioRedactor, Profile, RedactionConfig
+from mcpgw.redaction.payload import payload_bytes
+
+MakeCall = Callable[..., Call]
+
+
+def result(text: str) -> RawReply:
+    return RawReply(kind=ReplyKind.RESULT, payload=RawJson({"content": [{"type": "text", "text": text}], "isError": False}))
+
+
+async def test_a_reply_is_cleaned_committed_to_and_accounted_for(redactor: PresidioRedactor, make_call: MakeCall) -> None:
+    raw = result("SSN 219-09-9999")
+    clean = await redactor.clean(make_call(), raw)
+    assert clean.payload == {"content": [{"type": "text", "text": "SSN <US_SSN>"}], "isError": False}
+    assert clean.raw.digest == commitment(clean.raw.salt, payload_bytes(raw.payload))
+    assert clean.raw.size == len(payload_bytes(raw.payload))
+    assert clean.manifest.masked == (Masked("US_SSN", "content[*].text", "patterns@1", 1),)
+    assert clean.manifest.profile == "default" and len(clean.manifest.profile_hash) == 64
+
+
+async def test_arguments_errors_notices_and_resources_are_cleaned(redactor: PresidioRedactor, make_call: MakeCall) -> None:
+    shown = await redactor.show(make_call({"ssn": "219-09-9999", "amount": 5}))
+    assert shown.arguments == {"ssn": "<US_SSN>", "amount": 5}
+    error = RawReply(
+        kind=ReplyKind.ERROR, payload=RawJson({"code": -32000, "message": "no SSN 219-09-9999", "data": {"ssn": 219099999}})
+    )
+    assert (await redactor.clean(make_call(), error)).payload == {
+        "code": -32000,
+        "message": "no SSN <US_SSN>",
+        "data": {"ssn": "<US_SSN>"},
+    }
+    notice = RawNotice(
+        method="notifications/message", params=RawJson({"level": "info", "data": "for a@b.example", "logger": "x"})
+    )
+    assert (await redactor.clean_notice(make_call(), notice)).params == {"level": "info", "data": "for <EMAIL>", "logger": "x"}
+    resource = {
+        "type": "resource",
+        "resource": {"uri": "bank://a/a%40b.example", "mimeType": "text/csv", "text": "ssn,n\n219099999,1\n219099998,2"},
+    }
+    link = {
+        "type": "resource_link",
+        "uri": "x://y",
+        "name": "n",
+        "title": "of Mr. Roe",
+        "description": "SSN 219-09-9999",
+        "_meta": {"k": "a@b.example"},
+    }
+    clean = await redactor.clean(make_call(), RawReply(kind=ReplyKind.RESULT, payload=RawJson({"content": [resource, link]})))
+    embedded, linked = clean.payload["content"]
+    assert embedded["resource"]["text"] == "ssn,n\n<US_SSN>,1\n<US_SSN>,2" and embedded["resource"]["uri"] == "bank://a/<EMAIL>"
+    assert (linked["title"], linked["description"], linked["_meta"]) == ("of Mr. <PERSON>", "SSN <US_SSN>", {"k": "<EMAIL>"})
+
+
+async def test_the_targets_own_columns_apply_and_an_unknown_target_has_none(
+    redactor: PresidioRedactor, make_call: MakeCall
+) -> None:
+    call = make_call({"tier": "gold"}, Masking(columns=("tier",)))
+    assert (await redactor.show(call)).arguments == {"tier": "<MASKED>"}
+    unknown = Call(
+        id="2",
+        identity=call.identity,
+        target=UnknownTarget(kind=TargetKind.TOOL, name="x"),
+        arguments={"tier": "gold"},
+        origin=call.origin,
+    )
+    assert (await redactor.show(unknown)).arguments == {"tier": "gold"}
+
+
+async def test_odd_payloads_pass_whole(redactor: PresidioRedactor, make_call: MakeCall) -> None:
+    odd = {"n": 10**400, "f": 1e308, "s": "lone \ud800 half", "e": "", "l": [], "o": {}, "\ud800": None}
+    assert (await redactor.show(make_call(odd))).arguments == odd
+
+
+REFUSED = [
+    ({"a": 10**5000}, Masking(), "cannot be written as JSON"),
+    ({"a": {1, 2}}, Masking(), "cannot be written as JSON"),
+    ({"a": "x" * 5_000_000}, Masking(), "at most 4000000"),
+    ({"a": "x"}, Masking(profile="absent"), "no redaction profile"),
+    ({"a": "x"}, Masking(paths=("[",)), "not a path"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "masking", "why"), REFUSED)
+async def test_what_cannot_be_redacted_is_refused_in_words(
+    redactor: PresidioRedactor, make_call: MakeCall, arguments: dict[str, object], masking: Masking, why: str
+) -> None:
+    with pytest.raises(RedactionError, match=why):
+        await redactor.show(make_call(arguments, masking))
+
+
+async def test_deep_nesting_is_refused_wherever_it_is_noticed(redactor: PresidioRedactor, make_call: MakeCall) -> None:
+    for levels in (150, 900, 100_000):
+        deep: list[object] = []
+        for _ in range(levels):
+            deep = [deep]
+        with pytest.raises(RedactionError, match="nested"):
+            await redactor.show(make_call({"a": deep}))
+    assert (await redactor.show(make_call({"a": 1}))).arguments == {"a": 1}
+
+
+async def test_a_hung_worker_is_killed_and_the_next_call_works(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none", timeout_s=1.5))
+    await redactor.start()
+    with anyio.fail_after(20):
+        (pid,) = redactor.pids
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(RedactionError, match="took too long"):
+            await redactor.clean(make_call(), result("SSN 219-09-9999"))
+        assert redactor.pids != (pid,)
+        assert (await redactor.clean(make_call(), result("SSN 219-09-9999"))).payload["content"][0]["text"] == "SSN <US_SSN>"
+        await redactor.aclose()
+
+
+async def test_a_worker_that_dies_at_work_fails_its_call_alone(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none"))
+    await redactor.start()
+    with anyio.fail_after(20):
+        (pid,) = redactor.pids
+        os.kill(pid, signal.SIGSTOP)
+        async with anyio.create_task_group() as group:
+            refused = anyio.Event()
+
+            async def ask() -> None:
+                with pytest.raises(RedactionError, match="ended while it was at work"):
+                    await redactor.clean(make_call(), result("x"))
+                refused.set()
+
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            os.kill(pid, signal.SIGKILL)
+            await refused.wait()
+        assert (await redactor.clean(make_call(), result("SSN 219-09-9999"))).payload["content"][0]["text"] == "SSN <US_SSN>"
+        await redactor.aclose()
+
+
+async def test_a_worker_that_died_idle_is_replaced_before_the_next_call(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none"))
+    await redactor.start()
+    with anyio.fail_after(20):
+        os.kill(redactor.pids[0], signal.SIGKILL)
+        while redactor.ready:
+            await anyio.lowlevel.checkpoint()
+        assert (await redactor.clean(make_call(), result("SSN 219-09-9999"))).payload["content"][0]["text"] == "SSN <US_SSN>"
+        assert redactor.ready
+        await redactor.aclose()
+
+
+async def test_a_cancelled_call_leaves_a_working_redactor(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none"))
+    await redactor.start()
+    with anyio.fail_after(20):
+        os.kill(redactor.pids[0], signal.SIGSTOP)
+        with anyio.move_on_after(0.05):
+            await redactor.clean(make_call(), result("x"))
+        assert (await redactor.clean(make_call(), result("SSN 219-09-9999"))).payload["content"][0]["text"] == "SSN <US_SSN>"
+        await redactor.aclose()
+
+
+async def test_many_calls_share_the_workers(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none", workers=2))
+    await redactor.start()
+    answers: list[str] = []
+
+    async def ask(number: int) -> None:
+        clean = await redactor.clean(make_call(), result(f"{number} SSN 219-09-9999"))
+        answers.append(clean.payload["content"][0]["text"])
+
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(ask, number)
+    assert sorted(answers) == sorted(f"{number} SSN <US_SSN>" for number in range(20))
+    await redactor.aclose()
+
+
+async def test_when_all_workers_are_busy_too_long_a_call_is_refused(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none", timeout_s=0.5))
+    await redactor.start()
+    with anyio.fail_after(20):
+        os.kill(redactor.pids[0], signal.SIGSTOP)
+        reasons: list[str] = []
+
+        async def ask() -> None:
+            with pytest.raises(RedactionError) as refused:
+                await redactor.clean(make_call(), result("x"))
+            reasons.append(str(refused.value))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            group.start_soon(ask)
+        assert any("took too long" in reason for reason in reasons)
+        await redactor.aclose()
+
+
+async def test_a_missing_model_is_named_with_what_to_install() -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="absent_model"))
+    with pytest.raises(ConfigError, match="'absent_model' is not installed") as refused:
+        await redactor.start()
+    assert "pip install" in refused.value.hint
+    assert not redactor.ready
+
+
+async def test_a_package_that_is_no_model_is_refused() -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="json"))
+    with pytest.raises(ConfigError, match="could not be loaded"):
+        await redactor.start()
+
+
+async def test_a_worker_without_memory_is_refused_at_the_start() -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none", memory_mb=8))
+    with anyio.fail_after(20), pytest.raises((RedactionError, ConfigError)):
+        await redactor.start()
+
+
+async def test_a_start_that_takes_too_long_is_given_up() -> None:
+    redactor = PresidioRedactor(RedactionConfig(start_timeout_s=0.05))
+    with pytest.raises(RedactionError, match="not loaded within"):
+        await redactor.start()
+
+
+async def test_before_start_and_after_close_everything_is_refused(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none"))
+    with pytest.raises(RedactionError, match="not running"):
+        await redactor.show(make_call())
+    await redactor.start()
+    await redactor.aclose()
+    with pytest.raises(RedactionError, match="not running"):
+        await redactor.show(make_call())
+
+
+async def test_settings_reach_the_worker_whole(make_call: MakeCall) -> None:
+    profiles = {"default": Profile(), "open": Profile(columns=("tier",), paths=("a.b",))}
+    redactor = PresidioRedactor(RedactionConfig(model="none", profiles=profiles, hash_key=b"x" * 16))
+    await redactor.start()
+    shown = await redactor.show(make_call({"tier": "gold", "a": {"b": 1}}, Masking(profile="open")))
+    assert shown.arguments == {"tier": "<MASKED>", "a": {"b": "<MASKED>"}}
+    await redactor.aclose()
+
+
+async def test_the_model_works_in_a_worker(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig())
+    with anyio.fail_after(30):
+        await redactor.start()
+        assert redactor.ready
+        clean = await redactor.clean(make_call(), result("Marguerite Robaszkow visited the branch."))
+        assert clean.payload["content"][0]["text"] == "<PERSON> visited the branch."
+        await redactor.aclose()
+
+
+def test_importing_the_room_loads_neither_spacy_nor_presidio() -> None:
+    code = "import mcpgw.redaction, sys; print([m for m in sys.modules if m.split('.')[0] in ('spacy', 'presidio_analyzer', 'numpy')])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_the_command_redacts_rows_as_a_client_would_get_them() -> None:
+    rows = [{"id": "1", "text": "SSN 219-09-9999", "mime": "text/plain"}, {"id": "2", "text": "", "mime": "text/plain"}]
+    source = "\n".join(map(json.dumps, rows)) + "\n\n"
+    command = [sys.executable, "-m", "mcpgw", "redact", "--model", "none", "--manifest", "-C", os.devnull]
+    out = subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
+    first, second = map(json.loads, out.splitlines())
+    masked = [{"entity": "US_SSN", "path": "content[*].text", "detector": "patterns@1", "count": 1}]
+    assert (first, second) == ({"id": "1", "text": "SSN <US_SSN>", "masked": masked}, {"id": "2", "text": "", "masked": []})
+    broken = subprocess.run(command, input="{}\n", capture_output=True, text=True, check=False)
+    assert broken.returncode != 0 and "standard input:1" in broken.stderr
