@@ -36,6 +36,7 @@ def seconds(value: object) -> object:
 
 
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+Member = Annotated[str, Field(pattern=r"^(group|user):.+$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.:-]{0,62}$")]
 
 
@@ -233,6 +234,19 @@ class RedactionSettings(Section):
     """How a kind of tool is treated; `redaction.profile` in the catalog selects one, else `default` applies."""
 
 
+class ConsoleSettings(Section):
+    """The pages for approvers and auditors, beside the MCP endpoints of `mcpgw serve`."""
+
+    enabled: bool = True
+    """Whether there are any. Without them people decide with `mcpgw approvals`."""
+    auditors: list[Member] = []
+    """`group:NAME` or `user:NAME`: who may read the log and the state of the upstreams. Empty: nobody."""
+    session_idle: Seconds = 900.0
+    """After so long without a page opened, one has to sign in again."""
+    session_max: Seconds = 28_800.0
+    """After so long one has to sign in again in any case."""
+
+
 class LedgerSettings(Section):
     """The tamper-evident record."""
 
@@ -278,6 +292,7 @@ class Settings(BaseSettings):
     rules: list[Rule] = []
     approval: ApprovalSettings = ApprovalSettings()
     redaction: RedactionSettings = RedactionSettings()
+    console: ConsoleSettings = ConsoleSettings()
     ledger: LedgerSettings = LedgerSettings()
     sinks: list[Sink] = []
 

@@ -28,7 +28,7 @@ def inbound(settings: Settings) -> InboundConfig:
         version=__version__,
         name=settings.name,
         instructions=settings.instructions,
-        public_url=settings.public_url,
+        public_url=settings.public_url if settings.console.enabled else "",  # where a held call's page would be
         allowed_hosts=tuple(dict.fromkeys(hosts)),
         allowed_origins=(f"{public.scheme}://{public.netloc}", *settings.listen.allowed_origins),
         unsafe_allow_anonymous=unsafe_anonymous() if anonymous else Nobody(),

@@ -10,6 +10,7 @@ import anyio
 import typer
 
 from mcpgw.app import convert, network
+from mcpgw.app.console import console_routes
 from mcpgw.app.gateway import open_gateway
 from mcpgw.cli.common import log_to_stderr, open_folder
 from mcpgw.identity import stdio_identity
@@ -25,7 +26,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens
 
 
 def serve(folder: Folder = Path(), verbose: Verbose = False) -> None:
-    """Run the gateway over HTTP: /mcp (Streamable HTTP), /sse (legacy), /healthz, /readyz."""
+    """Run the gateway over HTTP: /mcp (Streamable HTTP), /sse (legacy), /healthz, /readyz, and the console at /."""
     settings = open_folder(folder)
     log_to_stderr(verbose=verbose)
     anyio.run(_serve, settings, backend_options={"use_uvloop": sys.platform != "win32"})
@@ -34,7 +35,7 @@ def serve(folder: Folder = Path(), verbose: Verbose = False) -> None:
 async def _serve(settings: Settings) -> None:
     async with open_gateway(settings, node="serve") as gateway, anyio.create_task_group() as tasks:
         tasks.start_soon(gateway.tend_health)
-        listener = make_uvicorn(gateway.server, make_app(gateway.server), network.listener(settings))
+        listener = make_uvicorn(gateway.server, make_app(gateway.server, console_routes(gateway)), network.listener(settings))
         tasks.start_soon(_announce, listener, settings)
         await listener.serve()
         tasks.cancel_scope.cancel()

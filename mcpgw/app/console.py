@@ -1,0 +1,186 @@
+"""The console's doors, filled in with the rooms of one gateway."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from mcpgw import __version__
+from mcpgw.app import convert
+from mcpgw.app.gateway import Gateway
+from mcpgw.approval import Desk, NotEntitled, SealBroken, Sheet
+from mcpgw.approval.people import must_be_entitled, must_be_person, same_person
+from mcpgw.approval.standing import tally
+from mcpgw.catalog.drift import Drift, diff
+from mcpgw.catalog.load import load_catalog
+from mcpgw.catalog.problems import CatalogError
+from mcpgw.catalog.publish import Quarantine
+from mcpgw.console import ConsoleConfig, Doors, NotForYou, Routes, Search, ServerView, Unclear, make_routes
+from mcpgw.console.doors import CatalogView, Refused
+from mcpgw.core.model import Identity, TargetKind, Verdict
+from mcpgw.core.visible import visible
+from mcpgw.identity import ApiKeys
+from mcpgw.inbound.config import InboundConfig
+from mcpgw.inbound.head import Turned, check_host
+from mcpgw.ledger import Ledger, Query, StoredRecord
+from mcpgw.ports import Approval, ApprovalState, Definitions, ServerState, ServerStatus
+
+_HELD_BACK: Mapping[Quarantine, str] = {
+    Quarantine.NEW: "new, not accepted",
+    Quarantine.CHANGED: "changed since it was accepted",
+    Quarantine.SERVER: "its server is new, or reached in another way",
+}
+
+
+def console_routes(gateway: Gateway) -> Routes:
+    """Return the console's routes for `make_app`; none where the console is switched off."""
+    settings = gateway.settings
+    if not settings.console.enabled:
+        return ()
+    doors = Doors(
+        authenticator=ApiKeys(settings.keys_dir / convert.API_KEYS, method="console"),
+        corridor=gateway.corridor,
+        journal=gateway.ledger,
+        desk=_PeoplesDesk(gateway.desk, gateway.ledger),
+        records=_Records(gateway.ledger),
+        catalog=_CatalogSurvey(gateway).view,
+        problems=gateway.server.problems,
+        check_host=_HostCheck(gateway.server.config),
+        is_draining=gateway.server.rim.is_draining,
+    )
+    config = ConsoleConfig(
+        name=settings.name,
+        version=__version__,
+        public_url=settings.public_url,
+        auditors=tuple(settings.console.auditors),
+        session_idle_s=settings.console.session_idle,
+        session_max_s=settings.console.session_max,
+    )
+    return make_routes(doors, config)
+
+
+@dataclass(frozen=True, slots=True)
+class _PeoplesDesk:
+    """`console.doors.PeoplesDesk`: the desk itself, its errors in the console's words."""
+
+    desk: Desk
+    ledger: Ledger
+
+    async def docket(self, viewer: Identity, states: Sequence[ApprovalState], limit: int) -> tuple[Approval, ...]:
+        return await self.desk.docket(viewer, states, limit)
+
+    async def show(self, approval_id: str, viewer: Identity) -> Sheet:
+        try:
+            return await self.desk.show(approval_id, viewer)
+        except NotEntitled as error:
+            raise NotForYou(str(error), hint=_NOT_YOURS) from None
+        except SealBroken as error:
+            raise Unclear(str(error), hint=error.hint) from None
+
+    async def vote(self, approval_id: str, voter: Identity, verdict: Verdict, comment: str, *, shown: str) -> Approval:
+        try:
+            return await self.desk.vote(approval_id, voter, verdict, comment, shown=shown)
+        except NotEntitled as error:
+            raise NotForYou(str(error), hint=error.hint) from None
+
+    def objection(self, viewer: Identity, approval: Approval) -> str:
+        try:
+            must_be_person(viewer)
+            must_be_entitled(viewer, approval)
+        except NotEntitled as error:
+            return f"{error} {error.hint}"
+        if any(same_person(viewer.principal, vote.voter) for vote in approval.votes):
+            return "You have voted already. Another approver has to decide."
+        return ""
+
+    def tally(self, approval: Approval) -> str:
+        return tally(approval)
+
+    async def changed(self, timeout_s: float) -> None:
+        await self.ledger.changed(timeout_s)
+
+
+_NOT_YOURS = "Check the link, and that you are among the approvers that the rule names."
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    ledger: Ledger
+
+    async def search(self, search: Search) -> Sequence[StoredRecord]:
+        return await self.ledger.search(Query(**asdict(search)))
+
+    async def checkpoint(self) -> str:
+        return await self.ledger.export_checkpoint()
+
+
+@dataclass(frozen=True, slots=True)
+class _HostCheck:
+    """The MCP doors' own check of `Host`. Their list of foreign origins does not count here: the console has none."""
+
+    config: InboundConfig
+
+    def __call__(self, hosts: Sequence[str]) -> None:
+        try:
+            check_host(hosts, (), self.config)
+        except Turned as turned:
+            raise Refused(turned.status, str(turned)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _CatalogSurvey:
+    gateway: Gateway
+
+    async def view(self) -> CatalogView:
+        """Join what servers say with what was accepted. The comparison is done off the event loop: definitions may be large."""
+        statuses = self.gateway.upstreams()
+        offered = {status.name: self._offered(status) for status in statuses}
+        problems = [self.gateway.registry.problem, *map(str, self.gateway.registry.snapshot.problems)]
+        try:
+            drifts = await asyncio.to_thread(self._drifts, offered)
+        except CatalogError as error:
+            problems.append(str(error))
+            drifts = {}
+        servers = tuple(self._server(status, drifts.get(status.name, ())) for status in statuses)
+        return CatalogView(servers=servers, problems=tuple(dict.fromkeys(filter(None, problems))))
+
+    def _offered(self, status: ServerStatus) -> Definitions | str:
+        if status.state is ServerState.READY:
+            return self.gateway.pool.definitions(status.name)
+        return "it is not connected"
+
+    def _drifts(self, offered: Mapping[str, Definitions | str]) -> dict[str, tuple[str, ...]]:
+        """Raises: CatalogError: the files on disk are wrong."""
+        loaded = load_catalog(self.gateway.registry.catalog_dir)
+        return {drift.server: tuple(_lines(drift)) for drift in diff(loaded.entries, loaded.lock, offered)}
+
+    def _server(self, status: ServerStatus, drift: tuple[str, ...]) -> ServerView:
+        snapshot = self.gateway.registry.snapshot
+        held = [item for item in snapshot.held_back if item.server == status.name]
+        info = status.server_info or {}
+        return ServerView(
+            name=status.name,
+            state=status.state,
+            problem=status.problem,
+            protocol_version=status.protocol_version,
+            software=" ".join(str(info[key]) for key in ("name", "version") if info.get(key)),
+            published=sum(
+                target.server == status.name for kind in TargetKind for target in snapshot.found.get(kind, {}).values()
+            ),
+            quarantined=tuple(f"{item.kind.value} {item.upstream_name}: {_HELD_BACK[item.why]}" for item in held),
+            drift=drift,
+        )
+
+
+def _lines(drift: Drift) -> Iterator[str]:
+    """What `mcpgw catalog diff` says of one server."""
+    if drift.reached:
+        yield "  is reached in another way than when it was accepted:"
+        yield from drift.reached
+    for title, differences in (("new", drift.added), ("changed", drift.changed), ("gone", drift.removed)):
+        for difference in differences:
+            renamed = f", probably {visible(difference.renamed_from)} renamed" if difference.renamed_from else ""
+            yield f"  {title}: {difference.kind.value} {visible(difference.name)}{renamed}"
+            yield from (f"    ! hides text: {hidden}" for hidden in difference.hidden)
+            if title != "gone":
+                yield from difference.lines
+    yield from (f"  ! {visible(fault.name) or '(without a name)'}: {fault.message}" for fault in drift.faults)

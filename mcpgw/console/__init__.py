@@ -1,0 +1,24 @@
+"""The console: people at the desk, the log and the catalog, through server-rendered pages.
+
+Read in this order: `doors` (what the console is given), `routes` (which pages exist, and for whom), `entrance` (what must hold
+before a page is made), `sessions`, then the pages: `approvals`, `log`, `upstreams`, `overview`, `sign_in`. It decides nothing:
+who may see and vote is the desk's, and everything that is read or refused goes into the same ledger as calls do.
+"""
+
+from mcpgw.console.config import ConsoleConfig
+from mcpgw.console.doors import Doors, NotForYou, Search, ServerView, Unclear
+from mcpgw.console.routes import ROUTES, Access, Door, Routes, make_routes
+
+__all__ = [
+    "ROUTES",
+    "Access",
+    "ConsoleConfig",
+    "Door",
+    "Doors",
+    "NotForYou",
+    "Routes",
+    "Search",
+    "ServerView",
+    "Unclear",
+    "make_routes",
+]

@@ -1,0 +1,128 @@
+"""The desk's pages: what waits, one held call to the letter, and the verdict on it."""
+
+import hashlib
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+
+from mcpgw.console.arrival import Visit
+from mcpgw.console.doors import NotForYou, Unclear
+from mcpgw.console.entrance import Turned, is_signed_in
+from mcpgw.console.room import Room
+from mcpgw.console.view import HEADERS
+from mcpgw.core.errors import ApprovalConflict
+from mcpgw.core.model import RefusalCode, Verdict
+from mcpgw.ports import Approval, ApprovalState
+
+_ID = re.compile(r"[a-z0-9_]{1,64}")
+_ALL: Final = 1_000_000
+"""In effect every approval that waits: none of them may be hidden by newer ones that are over."""
+_RECENT: Final = 50
+"""Approvals that are listed below the waiting ones."""
+_LOOKED_AT: Final = 500
+_BEAT_S: Final = 1.0
+"""How soon a live page notices that its session ended, or that the gateway shuts down."""
+_STREAM_S: Final = 300.0
+"""Longest life of one stream; the browser opens the next one by itself."""
+
+
+async def docket(room: Room, visit: Visit) -> Response:
+    """List what is the person's to see: waiting first, the nearest deadline on top."""
+    waiting = await _waiting(room, visit)
+    seen = await room.doors.desk.docket(visit.identity, (), _LOOKED_AT)
+    others = [approval for approval in seen if approval.state is not ApprovalState.PENDING][:_RECENT]
+    notice, visit.session.notice = visit.session.notice, ""
+    return room.view.page(
+        "approvals.html",
+        visit=visit,
+        waiting=waiting,
+        others=others,
+        mark=_mark(waiting),
+        notice=notice,
+        desk=room.doors.desk,
+    )
+
+
+async def sheet(room: Room, visit: Visit) -> Response:
+    """Show one approval exactly as the desk lays it out; the desk records the reading first."""
+    approval_id = _approval_id(visit)
+    try:
+        shown = await room.doors.desk.show(approval_id, visit.identity)
+    except NotForYou as error:
+        raise Turned(404, str(error), hint=error.hint, code=RefusalCode.DENIED) from None
+    except Unclear as error:
+        raise Turned(500, str(error), hint=error.hint, code=RefusalCode.UNAVAILABLE) from None
+    approval = shown.approval
+    objection = room.doors.desk.objection(visit.identity, approval) if approval.state is ApprovalState.PENDING else ""
+    may_decide = approval.state is ApprovalState.PENDING and not objection
+    return room.view.page(
+        "approval.html", visit=visit, sheet=shown, approval=approval, objection=objection, may_decide=may_decide,
+        target=approval.facts.get("target", {}), tally=room.doors.desk.tally(approval),
+    )  # fmt: skip
+
+
+async def decide(room: Room, visit: Visit) -> Response:
+    """Pass the verdict to the desk, tied to what was on the page."""
+    approval_id = _approval_id(visit)
+    form = visit.arrival.form
+    shown, comment = form.get("shown", ""), form.get("comment", "").replace("\r\n", "\n").strip()
+    if form.get("verdict") not in {verdict.value for verdict in Verdict} or not shown:
+        raise Turned(400, "The form does not say what you saw and decided, so nothing was done.", hint="Open the page again.")
+    verdict = Verdict(form["verdict"])
+    try:
+        approval = await room.doors.desk.vote(approval_id, visit.identity, verdict, comment, shown=shown)
+    except NotForYou as error:
+        raise Turned(403, str(error), hint=error.hint, code=RefusalCode.DENIED) from None
+    except ApprovalConflict as error:
+        raise Turned(409, str(error), hint=error.hint, code=RefusalCode.DENIED) from None
+    except ValueError as error:
+        raise Turned(400, f"Your verdict was not recorded: {error}.", hint="Go back and shorten the comment.") from None
+    said = "approval" if verdict is Verdict.APPROVE else "denial"
+    visit.session.notice = f"Your {said} of {approval.id} is recorded. It is {_standing(room, approval)}."
+    return RedirectResponse("/approvals", status_code=303, headers=HEADERS)
+
+
+async def live(room: Room, visit: Visit) -> Response:
+    """Tell the docket's page, by server-sent events, how the docket stands, whenever that changes."""
+    headers = {**HEADERS, "x-accel-buffering": "no"}
+    return StreamingResponse(_marks(room, visit), media_type="text/event-stream", headers=headers)
+
+
+async def _marks(room: Room, visit: Visit) -> AsyncIterator[str]:
+    """Yield an event for every new mark. It ends with the session, the gateway or its time, not with the docket."""
+    until = time.monotonic() + _STREAM_S
+    told = ""
+    yield "retry: 3000\n\n"
+    while time.monotonic() < until and not room.doors.is_draining() and await is_signed_in(room, visit.arrival):
+        mark = _mark(await _waiting(room, visit))
+        if mark != told:
+            told = mark
+            yield f"event: docket\ndata: {mark}\n\n"
+        await room.doors.desk.changed(_BEAT_S)
+
+
+async def _waiting(room: Room, visit: Visit) -> Sequence[Approval]:
+    found = await room.doors.desk.docket(visit.identity, (ApprovalState.PENDING,), _ALL)
+    return sorted(found, key=lambda approval: approval.deadline_ns)
+
+
+def _mark(waiting: Sequence[Approval]) -> str:
+    """A short name for the state of the list: equal exactly if a reload would show the same rows."""
+    rows = "\n".join(f"{approval.id} {len(approval.votes)}" for approval in waiting)
+    return hashlib.sha256(rows.encode()).hexdigest()[:16]
+
+
+def _standing(room: Room, approval: Approval) -> str:
+    if approval.state is ApprovalState.PENDING:
+        return f"still waiting, {room.doors.desk.tally(approval)}"
+    return approval.state.value
+
+
+def _approval_id(visit: Visit) -> str:
+    approval_id = visit.arrival.params["approval_id"]
+    if not _ID.fullmatch(approval_id):
+        raise Turned(404, "There is no such approval.")
+    return approval_id

@@ -1,0 +1,174 @@
+"""What the console is given. `app/console.py` fills these in with the other rooms."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mcpgw.core.errors import GatewayError
+from mcpgw.core.model import Identity, Verdict
+from mcpgw.pipeline import Corridor
+from mcpgw.ports import Approval, ApprovalState, Authenticator, Journal, ServerState
+
+
+class NotForYou(GatewayError):
+    """It is not the person's to see or to decide, or there is no such thing."""
+
+
+class Unclear(GatewayError):
+    """What is kept is not what was bound, so it is not shown: somebody has to look at the store."""
+
+
+class Sheet(Protocol):
+    """An approval laid out for a person: what stands in `arguments` can be trusted by the eye."""
+
+    @property
+    def approval(self) -> Approval: ...
+
+    @property
+    def exact(self) -> bool: ...
+
+    @property
+    def arguments(self) -> str: ...
+
+    @property
+    def oddities(self) -> tuple[str, ...]: ...
+
+    @property
+    def commitment(self) -> str: ...
+
+
+class PeoplesDesk(Protocol):
+    """The people's side of the desk. It alone decides who sees what and whose vote counts."""
+
+    async def docket(self, viewer: Identity, states: Sequence[ApprovalState], limit: int) -> tuple[Approval, ...]: ...
+
+    async def show(self, approval_id: str, viewer: Identity) -> Sheet:
+        """Record the reading, then lay the approval out.
+
+        Raises:
+            NotForYou: it does not exist, or is not the viewer's to see.
+            Unclear: what is kept is not what the digest binds.
+            LedgerUnavailable: the reading could not be recorded.
+        """
+        ...
+
+    async def vote(self, approval_id: str, voter: Identity, verdict: Verdict, comment: str, *, shown: str) -> Approval:
+        """Record the verdict of somebody who saw the sheet whose commitment is `shown`.
+
+        Raises:
+            NotForYou: the voter may not decide on it.
+            ApprovalConflict: nothing is left to decide, or `shown` is not what is bound.
+            ValueError: the comment is too long.
+            LedgerUnavailable: the vote is not known to be durable.
+        """
+        ...
+
+    def objection(self, viewer: Identity, approval: Approval) -> str:
+        """Return why the viewer's vote would be refused, in a sentence for them; empty if it would count."""
+        ...
+
+    def tally(self, approval: Approval) -> str:
+        """Return the count in words: `1 of 2 approved`."""
+        ...
+
+    async def changed(self, timeout_s: float) -> None:
+        """Return as soon as an approval may have changed, or after the timeout."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """A question to the log; an empty field asks for nothing. See `mcpgw log --help` for the words."""
+
+    who: str = ""
+    tool: str = ""
+    decision: str = ""
+    kind: str = ""
+    call_id: str = ""
+    approval_id: str = ""
+    since_ns: int = 0
+    until_ns: int = 2**63 - 1
+    after_seq: int = -1
+    before_seq: int = 2**63 - 1
+    limit: int = 50
+
+
+class Record(Protocol):
+    """A record as it stands in the log."""
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def leaf(self) -> bytes: ...
+
+    @property
+    def hash(self) -> bytes: ...
+
+    @property
+    def index(self) -> Mapping[str, str | int]: ...
+
+
+class Records(Protocol):
+    async def search(self, search: Search) -> Sequence[Record]:
+        """Return the newest records that match, the newest last."""
+        ...
+
+    async def checkpoint(self) -> str:
+        """Return the newest signed checkpoint.
+
+        Raises:
+            LedgerUnavailable: there is none yet, or it cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerView:
+    """One upstream server, in words safe to show."""
+
+    name: str
+    state: ServerState
+    problem: str = ""
+    protocol_version: str = ""
+    software: str = ""
+    """Name and version as the server claims."""
+    published: int = 0
+    quarantined: tuple[str, ...] = ()
+    """What it offers and is held back, and why."""
+    drift: tuple[str, ...] = ()
+    """Lines of the difference to what was accepted, hidden characters escaped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogView:
+    servers: tuple[ServerView, ...]
+    problems: tuple[str, ...]
+    """What is wrong with the files, and what was refused publication."""
+
+
+class Refused(GatewayError):
+    """A request's head is refused, with an HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """Every door of the console."""
+
+    authenticator: Authenticator
+    """For API keys; asked again at every request."""
+    corridor: Corridor
+    """Where refusals are recorded."""
+    journal: Journal
+    desk: PeoplesDesk
+    records: Records
+    catalog: Callable[[], Awaitable[CatalogView]]
+    problems: Callable[[], Mapping[str, str]]
+    """Why the gateway is not ready, by part; empty while it is."""
+    check_host: Callable[[Sequence[str]], None]
+    """Raises `Refused` unless the `Host` values are one, and ours."""
+    is_draining: Callable[[], bool]

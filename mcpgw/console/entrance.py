@@ -1,0 +1,267 @@
+"""What must hold before a page is made.
+
+    (1) our own host  (2) a POST: from our own page, and small  (3) a session whose credential is good now
+    (4) the page's access  (5) a POST: the session's token
+
+A request that is turned away is recorded before its answer leaves, except for people who merely are not signed in yet.
+"""
+
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+from urllib.parse import parse_qsl, quote, urlsplit
+
+import anyio
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from mcpgw.console.arrival import Arrival, Visit, local_page
+from mcpgw.console.doors import Refused as HeadRefused
+from mcpgw.console.people import is_named, is_person
+from mcpgw.console.room import Room, cookie_name, forget_cookie
+from mcpgw.console.sessions import NoSession
+from mcpgw.console.view import HEADERS
+from mcpgw.core.errors import AuthenticationError, LedgerUnavailable
+from mcpgw.core.model import Origin, RefusalCode, Refused
+
+logger = logging.getLogger(__name__)
+
+PublicPage: TypeAlias = Callable[[Room, Arrival], Awaitable[Response]]
+PersonsPage: TypeAlias = Callable[[Room, Visit], Awaitable[Response]]
+
+MAX_FORM_BYTES: Final = 65_536
+"""A comment of 2,000 characters takes 24 kB where each is written as `%F0%9F%98%80`."""
+_MAX_FIELDS: Final = 32
+_FORM_TIMEOUT_S: Final = 15.0
+CHALLENGE: Final = 'Cookie realm="mcpgw console"'
+"""RFC 9110 section 15.5.2 wants a challenge with a 401; this scheme makes no browser open a dialog."""
+
+
+class Turned(Exception):
+    """The request is turned away. The message is for the person, and holds nothing of the request."""
+
+    def __init__(
+        self, status: int, message: str, *, hint: str = "", code: RefusalCode = RefusalCode.MALFORMED, recorded: bool = True
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.hint = hint
+        self.code = code
+        self.recorded = recorded
+
+
+class _NotSignedIn(Exception):
+    """Nobody is signed in; `why` says so to somebody who was, and is empty for others."""
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class Entrance:
+    """One ASGI door of the console. A subclass admits the public, a person, or an auditor."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except ClientDisconnect:
+            return
+        except LedgerUnavailable:
+            logger.error("a page of the console was refused: the ledger cannot write or be read")
+            message = "The gateway cannot reach its record now, so nothing was done and nothing is shown."
+            response = self._room.view.page("turned.html", status=503, message=message, hint="Try again in a moment.")
+        except Exception:
+            # The console's one broad except: whatever broke, nothing of it is shown, and no verdict was recorded by it.
+            logger.exception("a page of the console failed")
+            response = self._room.view.page("turned.html", status=500, message="This page could not be made.", hint="")
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            arrival = await self._arrive(request)
+        except Turned as turned:
+            return await self._turn_away(request, turned, "")
+        return await self._enter(request, arrival)
+
+    async def _enter(self, request: Request, arrival: Arrival) -> Response:
+        raise NotImplementedError
+
+    async def _arrive(self, request: Request) -> Arrival:
+        """Raises: Turned."""
+        headers = request.headers
+        try:
+            self._room.doors.check_host(headers.getlist("host"))
+        except HeadRefused as refused:
+            raise Turned(refused.status, str(refused)) from None
+        if self._room.doors.is_draining():
+            raise Turned(503, "The gateway is shutting down.", hint="Try again in a moment.", recorded=False)
+        is_secure = self._room.config.is_secure(request.url.scheme, headers["host"])
+        form: dict[str, str] = {}
+        if request.method == "POST":
+            _must_be_from_here(headers, is_secure=is_secure)
+            form = await _read_form(request)
+        elif "prefetch" in f"{headers.get('sec-purpose', '')} {headers.get('purpose', '')}".lower():
+            # Reading is recorded, and nobody has read what a browser fetched on a guess.
+            raise Turned(403, "Pages of the console are not fetched in advance.", recorded=False)
+        return Arrival(
+            path=request.url.path,
+            params={name: str(value) for name, value in request.path_params.items()},
+            query=dict(request.query_params),
+            form=form,
+            address=request.client.host if request.client else "",
+            is_secure=is_secure,
+            session_id=request.cookies.get(cookie_name(is_secure=is_secure), "")[:256],
+        )
+
+    async def _turn_away(self, request: Request, turned: Turned, principal: str) -> Response:
+        if turned.recorded:
+            origin = _origin(request)
+            await self._room.doors.corridor.reject(origin, Refused(code=turned.code, reason=str(turned)), principal)
+        headers = {"www-authenticate": CHALLENGE} if turned.status == 401 else {}
+        return self._room.view.page("turned.html", status=turned.status, headers=headers, message=str(turned), hint=turned.hint)
+
+
+class PublicEntrance(Entrance):
+    """For everybody."""
+
+    def __init__(self, room: Room, page: PublicPage) -> None:
+        super().__init__(room)
+        self._page = page
+
+    async def _enter(self, request: Request, arrival: Arrival) -> Response:
+        return await self._page(self._room, arrival)
+
+
+class PersonsEntrance(Entrance):
+    """For people who are signed in; with `for_auditors`, for those among them who may read the record."""
+
+    def __init__(self, room: Room, page: PersonsPage, *, for_auditors: bool) -> None:
+        super().__init__(room)
+        self._page = page
+        self._for_auditors = for_auditors
+
+    async def _enter(self, request: Request, arrival: Arrival) -> Response:
+        principal = ""
+        try:
+            visit = await admit(self._room, arrival)
+            principal = visit.identity.principal
+            if self._for_auditors and not visit.is_auditor:
+                hint = "Ask the gateway's administrator: auditors are named in config.toml, [console] auditors."
+                raise Turned(403, "This page is for auditors.", hint=hint, code=RefusalCode.DENIED)
+            if request.method == "POST" and not hmac.compare_digest(
+                arrival.form.get("token", "").encode(), visit.session.token.encode()
+            ):
+                raise Turned(403, "The form does not belong to your session, so nothing was done.", hint="Open the page again.")
+            return await self._page(self._room, visit)
+        except _NotSignedIn as nobody:
+            return await self._ask_to_sign_in(request, arrival, nobody.why)
+        except Turned as turned:
+            return await self._turn_away(request, turned, principal)
+
+    async def _ask_to_sign_in(self, request: Request, arrival: Arrival, why: str) -> Response:
+        if request.method == "POST":
+            message = why or "You are not signed in, so nothing was done."
+            turned = Turned(401, message, hint="Sign in, then try again.", code=RefusalCode.UNAUTHENTICATED)
+            return await self._turn_away(request, turned, "")
+        query = f"?{request.url.query}" if request.url.query else ""
+        sign_in = f"/sign-in?next={quote(local_page(arrival.path + query), safe='/')}"
+        if not arrival.session_id and request.headers.get("sec-fetch-site") == "cross-site":
+            # A link in a chat or a mail: the browser keeps our cookie (SameSite=Strict) to itself, for the whole chain of
+            # redirects. A page of ours that leads on starts a new chain, and who is signed in arrives.
+            return self._room.view.page("onward.html", onward=sign_in)
+        response = RedirectResponse(sign_in, status_code=303, headers=HEADERS)
+        if arrival.session_id:
+            forget_cookie(response, is_secure=arrival.is_secure)
+        return response
+
+
+async def admit(room: Room, arrival: Arrival, *, is_activity: bool = True) -> Visit:
+    """Return the visit of the person who is signed in, after asking for their credential's standing again.
+
+    Raises:
+        _NotSignedIn: no session, or its credential is not good any more.
+    """
+    try:
+        session = room.sessions.find(arrival.session_id, is_activity=is_activity)
+    except NoSession:
+        raise _NotSignedIn from None
+    try:
+        identity = await room.doors.authenticator.authenticate(session.credential)
+    except AuthenticationError as error:
+        room.sessions.close(arrival.session_id)
+        refused = Refused(code=RefusalCode.UNAUTHENTICATED, reason=str(error))
+        await room.doors.corridor.reject(arrival.origin, refused, session.principal)
+        raise _NotSignedIn(str(error)) from None
+    if identity.principal != session.principal or not is_person(identity):
+        room.sessions.close(arrival.session_id)
+        raise _NotSignedIn("The key is not the one that signed in.")
+    is_auditor = is_named(identity, room.config.auditors)
+    return Visit(arrival=arrival, identity=identity, session=session, is_auditor=is_auditor)
+
+
+async def is_signed_in(room: Room, arrival: Arrival, *, is_activity: bool = False) -> bool:
+    """Tell whether the session counts now. Looking does not keep it from going idle."""
+    try:
+        await admit(room, arrival, is_activity=is_activity)
+    except _NotSignedIn:
+        return False
+    return True
+
+
+def _must_be_from_here(headers: Headers, *, is_secure: bool) -> None:
+    """Refuse a form that another page sent. Every current browser says where a POST comes from; silence is refused too.
+
+    Raises:
+        Turned: it is from elsewhere, or does not say.
+    """
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    ours = f"{'https' if is_secure else 'http'}://{headers['host']}".lower()
+    same_site = site in (None, "same-origin")
+    same_origin = origin is None or (len(headers.getlist("origin")) == 1 and _normal(origin) == _normal(ours))
+    if not (same_site and same_origin) or (site is None and origin is None):
+        raise Turned(403, "This form was not sent by a page of the console, so nothing was done.")
+
+
+def _normal(origin: str) -> tuple[str, str, int]:
+    """Scheme, host and port, with the default port spelled out; what is no origin equals nothing of ours."""
+    try:
+        parts = urlsplit(origin.lower())
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    except ValueError:
+        return ("", "", 0)
+    return (parts.scheme, parts.hostname or "", port)
+
+
+async def _read_form(request: Request) -> dict[str, str]:
+    """Raises: Turned: too large, too slow, or no form."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+        raise Turned(415, "Only forms are accepted here.")
+    body = b""
+    try:
+        with anyio.fail_after(_FORM_TIMEOUT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_FORM_BYTES:
+                    raise Turned(413, "The form is too large.")
+        fields = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict", max_num_fields=_MAX_FIELDS
+        )
+    except TimeoutError:
+        raise Turned(408, "The form did not arrive in time.") from None
+    except ValueError:
+        raise Turned(400, "The form cannot be read.") from None
+    form = dict(fields)
+    if len(form) != len(fields):
+        raise Turned(400, "The form has a field twice.")
+    return form
+
+
+def _origin(request: Request) -> Origin:
+    return Origin(transport="console", protocol_version="", address=request.client.host if request.client else "")
