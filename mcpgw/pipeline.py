@@ -209,7 +209,12 @@ class Corridor:
 
     async def _turn_away(self, shown: ShownCall, settled: Deny | Waiting | AlreadyDone, ruling: Ruling) -> Answer:
         if isinstance(settled, Waiting):
-            return Held(approval_id=settled.approval_id, deadline_ns=settled.deadline_ns, reason=ruling.reason)
+            return Held(
+                approval_id=settled.approval_id,
+                deadline_ns=settled.deadline_ns,
+                reason=ruling.reason,
+                running=settled.running,
+            )
         if isinstance(settled, AlreadyDone):
             replay = await self._journal.append(Replay(shown=shown, done=settled, ruling=ruling))
             return Completed(reply=settled.reply, sealed=replay, replayed_from=settled.call_id)

@@ -170,7 +170,8 @@ class Desk:
                 return self._checked(settlement, approval, facts, hold)
             elapsed = self._monotonic() - started
             if elapsed >= patience.budget_s:
-                return Waiting(approval_id=approval.id, deadline_ns=approval.deadline_ns)
+                running = approval.state is ApprovalState.SPENT
+                return Waiting(approval_id=approval.id, deadline_ns=approval.deadline_ns, running=running)
             if elapsed >= next_beat:
                 await peer.waiting(waiting_message(approval), elapsed)
                 next_beat = elapsed + patience.heartbeat_s
@@ -217,7 +218,7 @@ class Desk:
             raise ApprovalConflict(f"You have voted on {approval_id} already.", hint="Another approver has to decide.")
         if shown and shown != lay_out(approval, self._seal).commitment:
             raise ApprovalConflict(f"What you were shown is not what {approval_id} binds.", hint="Look at it again.")
-        await self._journal.append(Vote(approval_id=approval_id, voter=voter, verdict=verdict, comment=comment))
+        await self._journal.append(Vote(approval_id=approval_id, voter=voter, verdict=verdict, comment=comment, shown=shown))
         return await self._conclude(await self._find(approval_id))
 
     async def show(self, approval_id: str, viewer: Identity) -> Sheet:

@@ -281,6 +281,8 @@ class Waiting:
     approval_id: str
     deadline_ns: int
     """Unix nanoseconds."""
+    running: bool = False
+    """It was approved, and an identical call is under way: not nobody's decision but its result is awaited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -431,6 +433,8 @@ class Held:
     approval_id: str
     deadline_ns: int
     reason: str
+    running: bool = False
+    """An identical call was approved and is under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -522,6 +526,8 @@ class Vote:
     voter: Identity
     verdict: Verdict
     comment: str = ""
+    shown: str = ""
+    """Hex hash of what the voter was shown, exact arguments included; empty where the surface showed nothing."""
 
 
 class SettledAs(StrEnum):

@@ -236,7 +236,7 @@ def _joined(entry: Joined, sheet: _Sheet) -> str:
 
 def _vote(entry: Vote, sheet: _Sheet) -> str:
     sheet.members["who"] = _who(entry.voter)
-    sheet.members["approval"] = {"id": entry.approval_id, "verdict": entry.verdict.value}
+    sheet.members["approval"] = {"id": entry.approval_id, "verdict": entry.verdict.value, "shown": entry.shown}
     if entry.comment:
         sheet.keep("comment", payload_bytes(entry.comment))  # people write names into comments: committed to, not quoted
     return "approval.voted"

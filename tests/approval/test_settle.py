@@ -225,11 +225,14 @@ async def test_a_duplicate_waits_for_the_call_under_way_and_gets_its_result(worl
     allow = await world.settle(first)
     assert isinstance(allow, Allow)
     intent = await world.spend(first, allow)
+    hasty = await world.settle(patience=Patience(budget_s=0.0))
+    assert isinstance(hasty, Waiting)
+    assert hasty.running, "not nobody's decision is awaited, but a result"
     peer = Witness()
     world.time.at(world.time.elapsed + 2.0, lambda: world.finish(intent))
     answer = await world.settle(peer=peer)
     assert answer == AlreadyDone(approval_id=approval_id, call_id=first.call.id, reply=REPLY)
-    assert world.kinds()[-2:] == ["Joined", "Outcome"]
+    assert sorted(world.kinds()[-3:]) == ["Joined", "Joined", "Outcome"]
     assert peer.heard == [(0.0, f"Approved as {approval_id}; an identical call is under way, waiting for its result.")]
 
 

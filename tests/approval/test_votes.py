@@ -240,6 +240,8 @@ async def test_a_vote_on_what_was_shown_is_taken_and_on_anything_else_is_refused
         await world.desk.vote(other, BOB, Verdict.APPROVE, shown=sheet.commitment)
     approval = await world.desk.vote(approval_id, BOB, Verdict.APPROVE, shown=sheet.commitment)
     assert approval.state is ApprovalState.APPROVED
+    (vote,) = [entry for entry in world.ledger.entries if isinstance(entry, Vote)]
+    assert vote.shown == sheet.commitment
 
 
 async def test_who_sees_which_approvals(world: World) -> None:

@@ -80,6 +80,13 @@ def test_a_held_call_names_its_page_where_there_is_one() -> None:
     ]
 
 
+def test_a_duplicate_of_a_running_call_is_not_told_that_nothing_was_executed() -> None:
+    held = Held(approval_id="apr_1", deadline_ns=1_800_000_000_999_999_999, reason="", running=True)
+    (block,) = answered(held, url="https://gw.example")["content"]
+    assert "under way" in block["text"]
+    assert "not executed" not in block["text"]
+
+
 async def both_eras(http: aiohttp.ClientSession, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     body, routed = call(name)
     _, modern, _ = await post(http, body, routed)
