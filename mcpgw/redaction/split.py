@@ -21,6 +21,8 @@ def pieces(values: Sequence[Any]) -> dict[int, str]:
     """Return the entity of every value, by index, that is a piece of a number together with its neighbours."""
     lengths = [len(value) if isinstance(value, str) and value.isascii() and value.isdigit() else 0 for value in values]
     found: dict[int, str] = {}
+    if sum(map(bool, lengths)) < 2:
+        return found
     for shape, entity in _SHAPES.items():
         size = len(shape)
         for start in range(len(values) - size + 1):

@@ -9,6 +9,7 @@ import binascii
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from mcpgw.core.errors import RedactionError
@@ -40,6 +41,10 @@ _ATTEMPTS = 64
 _BLOB_LIMIT = 200_000
 """Characters of an encoded blob that is decoded. A longer one passes as what it is: binary data."""
 _BLOB_DEPTH = 3
+
+
+Scalar = tuple[Any, Node | None]
+"""A string, number, truth value or null, and the node that judges it, if any does."""
 
 
 class Pairs:
@@ -84,29 +89,32 @@ class Taker:
 
     # --- JSON -----------------------------------------------------------------------------------------------------------
 
-    def json(self, value: Any, place: Place, depth: int = 0) -> Iterator[tuple[Any, Node | None]]:
-        """Yield every scalar of a JSON value with its node, in the order in which they are written."""
-        if depth > self._max_depth:
-            raise RedactionError(
-                f"it is nested deeper than {self._max_depth} levels", hint="Raise redaction.max_depth, or flatten the result."
-            )
-        match value:
-            case str():
-                yield value, self.string(value, place, depth)
-            case bool() | None:
-                yield value, None
-            case int() | float():
-                yield value, self._number(value, place)
-            case Pairs():
-                yield from self._object(value.pairs, place, depth)
-            case dict():
-                yield from self._object(list(value.items()), place, depth)
-            case list() | tuple():
-                yield from self._array(value, place, depth)
-            case _:
-                raise RedactionError(f"it holds a {type(value).__name__}, which is not JSON")
+    def json(self, value: Any, place: Place, depth: int = 0) -> list[Scalar]:
+        """Return every scalar of a JSON value with its node, in the order in which they are written."""
+        taken: list[Scalar] = []
+        self._take(value, place, depth, taken)
+        return taken
 
-    def _object(self, pairs: list[tuple[str, Any]], place: Place, depth: int) -> Iterator[tuple[Any, Node | None]]:
+    def _take(self, value: Any, place: Place, depth: int, taken: list[Scalar]) -> None:
+        if isinstance(value, str):
+            taken.append((value, self.string(value, place, depth)))
+        elif value is None or isinstance(value, bool):
+            taken.append((value, None))
+        elif isinstance(value, int | float):
+            taken.append((value, self._number(value, place)))
+        elif depth > self._max_depth:
+            hint = "Raise redaction.max_depth, or flatten the result."
+            raise RedactionError(f"it is nested deeper than {self._max_depth} levels", hint=hint)
+        elif isinstance(value, Pairs):
+            self._object(value.pairs, place, depth, taken)
+        elif isinstance(value, dict):
+            self._object(list(value.items()), place, depth, taken)
+        elif isinstance(value, list | tuple):
+            self._array(value, place, depth, taken)
+        else:
+            raise RedactionError(f"it holds a {type(value).__name__}, which is not JSON")
+
+    def _object(self, pairs: list[tuple[str, Any]], place: Place, depth: int, taken: list[Scalar]) -> None:
         header = _positional_header(pairs)
         named = _named_value(pairs)
         keyed = [(key, self._meaning(key, place)) for key, _ in pairs]
@@ -121,17 +129,16 @@ class Taker:
                 told = self._meaning(named[key], place)
             if index in cut and told.entity in ("", "?", "*") and told is not HARMLESS:
                 told = Meaning(cut[index])
-            rows = header if header and _is_rows(value, len(header)) else ()
             if value.__class__ is bool or value is None:
-                yield value, None
+                taken.append((value, None))
                 continue
             here = Place(named.get(key, key), told, _join(place.path, key), (*place.steps, key), personal, record)
-            if rows:
-                yield from self._rows(value, rows, here, depth + 1)
+            if header and _is_rows(value, len(header)):
+                self._rows(value, header, here, depth + 1, taken)
             else:
-                yield from self.json(value, here, depth + 1)
+                self._take(value, here, depth + 1, taken)
 
-    def _array(self, items: Any, place: Place, depth: int) -> Iterator[tuple[Any, Node | None]]:
+    def _array(self, items: Any, place: Place, depth: int, taken: list[Scalar]) -> None:
         path = f"{place.path}[*]"
         if (
             len(items) > 1
@@ -139,19 +146,16 @@ class Taker:
             and _is_header(items[0])
             and _is_rows(items[1:], len(items[0]))
         ):
-            for name in items[0]:
-                yield name, None
-            yield from self._rows(items[1:], tuple(items[0]), place, depth + 1, first=1)
+            taken.extend((name, None) for name in items[0])
+            self._rows(items[1:], tuple(items[0]), place, depth + 1, taken, first=1)
             return
         cut = split.pieces(items) if len(items) > 1 else {}
         for index, item in enumerate(items):
             told = Meaning(cut[index]) if index in cut and place.meaning in (BARE, UNKNOWN) else place.meaning
             here = Place(place.key, told, path, (*place.steps, f"[{index}]"), place.personal, place.record)
-            yield from self.json(item, here, depth + 1)
+            self._take(item, here, depth + 1, taken)
 
-    def _rows(
-        self, rows: Any, header: tuple[str, ...], place: Place, depth: int, first: int = 0
-    ) -> Iterator[tuple[Any, Node | None]]:
+    def _rows(self, rows: Any, header: tuple[str, ...], place: Place, depth: int, taken: list[Scalar], first: int = 0) -> None:
         """Rows of values under a header that stands elsewhere: what SQL tools return."""
         meanings = [meaning(name) for name in header]
         personal = any(m.entity in PERSONAL and m.certainty is Certainty.SURE for m in meanings)
@@ -159,7 +163,7 @@ class Taker:
             record = self._record()
             for name, told, value in zip(header, meanings, row, strict=True):
                 here = Place(name, told, f"{place.path}[*].{_safe(name)}", (*place.steps, f"[{index}]", name), personal, record)
-                yield from self.json(value, here, depth + 1)
+                self._take(value, here, depth + 1, taken)
 
     def _record(self) -> int:
         self._records += 1
@@ -418,6 +422,7 @@ _PLAIN_KEY = re.compile(r"[^\W\d][\w $/#-]{0,63}")
 _LONG_NUMBER = re.compile(r"\d{5}|@")
 
 
+@lru_cache(maxsize=16384)
 def _safe(key: str) -> str:
     """Return the key as a manifest may hold it: one that could itself be personal data is written `*`."""
     return key if _PLAIN_KEY.fullmatch(key) and not _LONG_NUMBER.search(key) and len(key.split()) < 5 else "*"
