@@ -6,13 +6,15 @@
 
 FROM python:3.12-slim AS build
 WORKDIR /src
-COPY requirements/runtime.txt requirements/runtime.txt
+COPY requirements/runtime.txt requirements/build.txt requirements/
 RUN python -m venv /opt/mcpgw && /opt/mcpgw/bin/pip install --no-cache-dir --require-hashes --only-binary :all: \
       -r requirements/runtime.txt
+RUN python -m venv /opt/build && /opt/build/bin/pip install --no-cache-dir --require-hashes --only-binary :all: \
+      -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY mcpgw mcpgw
 COPY examples examples
-RUN /opt/mcpgw/bin/pip install --no-cache-dir --no-deps .
+RUN /opt/build/bin/hatchling build -t wheel && /opt/mcpgw/bin/pip install --no-cache-dir --no-deps dist/*.whl
 
 FROM python:3.12-slim
 RUN useradd --uid 10001 --create-home mcpgw && mkdir /gateway && chown mcpgw /gateway

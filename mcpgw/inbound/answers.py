@@ -107,7 +107,7 @@ def _held(held: Held, public_url: str) -> dict[str, Any]:
     deadline = datetime.fromtimestamp(held.deadline_ns // 1_000_000_000, UTC).isoformat()
     url = f"{public_url}/approvals/{held.approval_id}" if public_url else ""
     if held.running:
-        text = f"Approved as {held.approval_id}; an identical call is under way. Call again with identical arguments for its result."
+        text = f"Approved as {held.approval_id}; an identical call is under way. Call again the same way for its result."
         return error_result(text, {APPROVAL_META: {"id": held.approval_id, "deadline": deadline}})
     lines = [
         f"Held for approval {held.approval_id}, not executed. Call again with identical arguments once approved.",
