@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import astuple
 from typing import BinaryIO
 
@@ -33,21 +34,23 @@ def namer(config: RedactionConfig) -> Namer:
 def main() -> None:
     """Serve one gateway process until it closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which finishes its calls first
-    source = sys.stdin.buffer
     sink = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints must not end up between the frames
+    serve(sys.stdin.buffer, sink, limit)
+
+
+def serve(source: BinaryIO, sink: BinaryIO, limit: Callable[[int], None]) -> None:
+    """Read settings and jobs until the source ends; write one answer to each, the first when the model is loaded."""
     config = wire.read_settings(_read(source))
-    _limit(config.memory_mb)
+    limit(config.memory_mb)
     try:
         engine = Engine(config, namer(config))
         engine.redact({"content": [{"type": "text", "text": "Dear Jane Doe, welcome."}]}, Masking())
     except GatewayError as error:
         sink.write(wire.frame(_problem(error)))
         return
-    except Exception as error:
-        sink.write(
-            wire.frame(json.dumps({"error": f"the model could not be loaded ({type(error).__name__})", "hint": ""}).encode())
-        )
+    except Exception as error:  # whatever a model's package raises: the gateway is told, and does not start
+        sink.write(wire.frame(_withheld(f"the model could not be loaded ({type(error).__name__})")))
         return
     sink.write(wire.frame(b"{}"))
     while body := _read(source):
@@ -65,17 +68,19 @@ def _answer(engine: Engine, body: bytes) -> bytes:
     except GatewayError as error:
         return _problem(error)
     except RecursionError:
-        return json.dumps({"error": "it is nested too deep", "hint": ""}).encode()
+        return _withheld("it is nested too deep")
     except MemoryError:
-        return json.dumps(
-            {"error": "it needs more memory than a redaction worker has", "hint": "Raise redaction.memory_mb."}
-        ).encode()
-    except Exception as error:
-        return json.dumps({"error": f"the redactor failed ({type(error).__name__})", "hint": ""}).encode()
+        return _withheld("it needs more memory than a redaction worker has", "Raise redaction.memory_mb.")
+    except Exception as error:  # the one broad except of the worker: the answer is withheld, and names no part of the payload
+        return _withheld(f"the redactor failed ({type(error).__name__})")
+
+
+def _withheld(reason: str, hint: str = "") -> bytes:
+    return json.dumps({"error": reason, "hint": hint}).encode()
 
 
 def _problem(error: GatewayError) -> bytes:
-    return json.dumps({"error": str(error), "hint": error.hint}).encode()
+    return _withheld(str(error), error.hint)
 
 
 def _read(source: BinaryIO) -> bytes:
@@ -84,7 +89,7 @@ def _read(source: BinaryIO) -> bytes:
     return source.read(int.from_bytes(head, "big")) if len(head) == wire.LENGTH_BYTES else b""
 
 
-def _limit(memory_mb: int) -> None:
+def limit(memory_mb: int) -> None:
     """Bound the process's memory, and keep what it holds out of core dumps."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
