@@ -291,7 +291,12 @@ def _field(text: str, start: int, end: int, key: str, told: Meaning) -> Iterable
         return
     unit = Unit(value, key=key, path="", meaning=told)
     unit.personal = True
-    if told.entity == "PERSON" and told.certainty is Certainty.SURE and not names.person_shaped(value) and " " in value:
+    if (
+        told.entity == "PERSON"
+        and told.certainty is Certainty.SURE
+        and not names.person_shaped(value, strict=False)
+        and " " in value
+    ):
         return
     if told.entity == "ADDRESS" and not any(map(str.isdigit, value)):
         return

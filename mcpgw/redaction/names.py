@@ -38,7 +38,10 @@ _CUES = Linear(
     r"|patient|claimant|insured|mother|father|son|daughter|brother|sister|attorney|agent|relationship manager"
     r"|loan officer|identity of|kyc for"
     r"|ssn of|account of|favou?r of|sent by|sent to|paid to|transfer to|transferred to|wire to"
-    r"|payment to|payment from|transfer from|received from|owed to"
+    r"|(?:approved|countersigned|checked|reviewed|authori[sz]ed|verified|requested|submitted"
+    r"|prepared|witnessed|held|owned|made) by"
+    r"|(?:escalated|assigned|addressed) to|complaint from|records for|payment to|payment from"
+    r"|transfer from|received from|owed to"
     r")\b:?[ \t]+(?:is[ \t]+)?)"
     rf"(?P<cued>{_FULL})",
 )

@@ -18,8 +18,10 @@ keys = st.one_of(
     st.text(max_size=8),
 )
 snippets = st.sampled_from(
-    ["SSN 219-09-9999", "Jane Doe", "<PERSON>", "a@b.example", '{"ssn": 1}', "a,b\n1,2\n3,4", "| a |\n|---|\n| 1 |", "&#45;", "%40", "\\u0031", "<td>1</td>",
-     "key=value", "4111111111111111", "\u200b", "\ud800", "VALUES ('", "Mr. ", "\n\n", '"', "bmFtZT1KYW5lIERvZTtzc249MjE5LTA5LTk5OTk="]
+    ["SSN 219-09-9999", "Jane Doe", "<PERSON>", "a@b.example", '{"ssn": 1}', "a,b\n1,2\n3,4", "| a |\n|---|\n| 1 |",
+     "&#45;", "%40", "\\u0031", "<td>1</td>",
+     "key=value", "4111111111111111", "\u200b", "\ud800", "VALUES ('",
+     "Mr. ", "\n\n", '"', "bmFtZT1KYW5lIERvZTtzc249MjE5LTA5LTk5OTk="]
 )  # fmt: skip
 texts = st.one_of(
     st.text(max_size=40), st.lists(snippets, max_size=5).map(" ".join), st.lists(snippets, max_size=5).map("".join)
