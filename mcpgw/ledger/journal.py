@@ -13,7 +13,7 @@ from typing import TypeVar
 import anyio
 
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import Event, Refusal, Rejection, Sealed
+from mcpgw.core.model import Event, Failed, FailureCode, Outcome, Refusal, Rejection, Sealed
 from mcpgw.ledger import sqlite
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.assemble import assemble
@@ -61,6 +61,8 @@ class Ledger:
         self._closing = asyncio.Event()
         self._refusals = RefusalCounter(limits)
         self._window_from_ns = time.time_ns()
+        self._owed: dict[str, Outcome] = {}
+        """By call id: what the record must say of calls whose outcome could not be recorded when they ended."""
         self._reader: Store | None = None  # None until the first read, and after a fault
         self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-reader")
 
@@ -114,7 +116,16 @@ class Ledger:
     # --- Journal ---------------------------------------------------------------------------------------------------------
 
     async def append(self, entry: EntryT) -> Sealed[EntryT]:
-        """`Journal.append`. A refusal in a flood is counted instead of recorded: its `seq` is `COUNTED`."""
+        """`Journal.append`. A refusal in a flood is counted instead of recorded: its `seq` is `COUNTED`.
+
+        An outcome that could not be recorded is on the record as `unrecorded` as soon as the store can be written again.
+        """
+        if isinstance(entry, Outcome):
+            try:
+                return _sealed(entry, await self._record(entry))
+            except LedgerUnavailable:
+                self._owed[entry.intent.entry.shown.call.id] = _unrecorded(entry)
+                raise
         if not isinstance(entry, Refusal | Rejection):
             return _sealed(entry, await self._record(entry))
         if not self._refusals.deserves_record(entry):
@@ -132,6 +143,7 @@ class Ledger:
             LedgerUnavailable: it cannot.
         """
         await self._writer.submit(lambda batch: batch.tx.touch(self._node.id, time.time_ns()))
+        await self._pay()
 
     async def recover(self) -> int:
         """Record the intents of processes that died as indeterminate; return how many there were.
@@ -263,7 +275,27 @@ class Ledger:
                     await self._closing.wait()
             await self._write_counts()
             with contextlib.suppress(LedgerUnavailable):  # the writer has logged it; the next round tries again
+                await self._pay()
                 await self.recover()
+
+    async def _pay(self) -> None:
+        """Record what is owed, of calls that are still open: a commit that seemed to fail may have been one.
+
+        Raises:
+            LedgerUnavailable: it is owed as before.
+        """
+        owed = dict(self._owed)
+        if not owed:
+            return
+
+        def work(batch: Batch) -> None:
+            standing = {call.call_id for call in batch.tx.open_calls()}
+            for call_id in owed.keys() & standing:
+                batch.append(owed[call_id], self._draft(owed[call_id]))
+
+        await self._writer.submit(work)
+        for call_id in owed:
+            del self._owed[call_id]
 
     async def _write_counts(self) -> None:
         from_ns, self._window_from_ns = self._window_from_ns, time.time_ns()
@@ -301,6 +333,14 @@ class Ledger:
         if self._reader is not None:
             self._reader.close()
         self._node.release()
+
+
+def _unrecorded(outcome: Outcome) -> Outcome:
+    """What the caller was told instead: that the answer is withheld."""
+    reached = not isinstance(outcome.result, Failed) or outcome.result.reached
+    reason = "The outcome could not be recorded when the call ended, so its answer was withheld."
+    lost = Failed(code=FailureCode.UNRECORDED, reason=reason, reached=reached)
+    return Outcome(intent=outcome.intent, result=lost, latency_ns=outcome.latency_ns)
 
 
 def _claim(data_dir: Path, connect: Connect) -> Node:
