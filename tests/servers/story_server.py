@@ -40,12 +40,13 @@ async def steps(count: int, ctx: Context[Any, Any]) -> str:
 
 
 @server.tool()
-async def wait(marker: str, ctx: Context[Any, Any], seconds: float = 60) -> str:
-    """Wait; tell the marker when it started and whether it was cancelled."""
+async def wait(marker: str, ctx: Context[Any, Any], seconds: float = 60, until: str = "") -> str:
+    """Wait that long, or until a file appears; tell the marker when it started and whether it was cancelled."""
     note(marker, "started")
     try:
         await ctx.report_progress(1, 2, "waiting")
-        await anyio.sleep(seconds)
+        with anyio.move_on_after(seconds):
+            await appeared(until)
     except anyio.get_cancelled_exc_class():
         note(marker, "cancelled")
         raise
@@ -112,6 +113,11 @@ def tell(who: str) -> str:
 @server.completion()
 async def complete(ref: Any, argument: Any, context: Any) -> Any:
     return Completion(values=[f"{argument.value}rab"], total=1, has_more=False)
+
+
+async def appeared(file: str) -> None:
+    while not (file and await anyio.Path(file).exists()):  # noqa: ASYNC110 - another process makes it
+        await anyio.sleep(0.05)
 
 
 def note(marker: str, line: str) -> None:
