@@ -292,7 +292,7 @@ def run(folder: Path, key: str, *arguments: str, check: bool = True) -> str:
     """Show a command and what it says."""
     console.print(Text(f"$ mcpgw {' '.join(arguments)}", style="bold"))
     output = mcpgw(folder, *arguments, key=key, check=check)
-    console.print(Text(output.rstrip()))
+    console.print(Text(output.rstrip()), no_wrap=True, overflow="ellipsis")
     return output
 
 
@@ -334,8 +334,8 @@ def ending(folder: Path, url: str, keys: dict[str, str]) -> None:
     desktop = {
         "mcpServers": {
             "bank": {
-                "command": shutil.which("mcpgw") or f"{sys.executable} -m mcpgw",
-                "args": ["stdio", "-C", str(folder)],
+                "command": sys.executable,
+                "args": ["-m", "mcpgw", "stdio", "-C", str(folder)],
                 "env": {"MCPGW_API_KEY": keys["alice"], "BANK_TOKEN": TOKEN},
             }
         }
