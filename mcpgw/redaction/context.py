@@ -2,6 +2,7 @@
 
 import re
 
+from mcpgw.redaction.findings import PLACEHOLDER
 from mcpgw.redaction.lists import listed
 from mcpgw.redaction.vocabulary import identifier, is_stop, words
 
@@ -27,6 +28,7 @@ def before(text: str, start: int) -> str:
     window = text[max(0, start - REACH) : start]
     if not window or window.isspace():
         return ""
+    window = PLACEHOLDER.sub("0", window)  # what was masked says no more than the number that stood there
     cut = 0
     for boundary in _BOUNDARY.finditer(window):
         cut = boundary.end()

@@ -1,7 +1,11 @@
 """What a detector says: from where to where, what it is, and who says so."""
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
+
+PLACEHOLDER = re.compile(r"<[A-Z][A-Z0-9_]{1,40}(?::[0-9A-Za-z]{1,32})?>")
+"""What masking writes. It is never looked into again, so that redaction of a redacted text changes nothing."""
 
 
 class Finding(NamedTuple):

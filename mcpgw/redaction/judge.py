@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from mcpgw.redaction import names, patterns
-from mcpgw.redaction.findings import Finding, resolve
+from mcpgw.redaction.findings import PLACEHOLDER, Finding, resolve
 from mcpgw.redaction.linear import Linear
 from mcpgw.redaction.lists import listed
 from mcpgw.redaction.memory import remember
@@ -172,7 +172,7 @@ def _judge_cell(unit: Unit) -> tuple[tuple[Finding, ...], bool]:
     text = unit.plain.text
     told = unit.meaning
     stripped = text.strip()
-    if not stripped or stripped.casefold() in _NOTHING or patterns.PLACEHOLDER.fullmatch(stripped):
+    if not stripped or stripped.casefold() in _NOTHING or PLACEHOLDER.fullmatch(stripped):
         return (), False
     whole = Finding(0, len(text), told.entity, KEY_DETECTOR, 1.5)
     if told.entity not in ("", "?", "*"):
@@ -385,7 +385,7 @@ def _outside_placeholders(text: str, findings: list[Finding]) -> list[Finding]:
     """Cut out of the findings what an earlier redaction wrote, so that redacting twice changes nothing."""
     if "<" not in text:
         return findings
-    marks = [m.span() for m in patterns.PLACEHOLDER.finditer(text)]
+    marks = [m.span() for m in PLACEHOLDER.finditer(text)]
     kept: list[Finding] = []
     for finding in findings:
         start = finding.start

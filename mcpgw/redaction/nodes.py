@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from mcpgw.redaction.disguise import View, view
-from mcpgw.redaction.findings import Finding
-from mcpgw.redaction.patterns import PLACEHOLDER
+from mcpgw.redaction.findings import PLACEHOLDER, Finding
 from mcpgw.redaction.vocabulary import BARE, Meaning
 
 

@@ -11,9 +11,6 @@ from mcpgw.redaction.linear import Linear
 
 DETECTOR = "patterns@1"
 
-PLACEHOLDER = re.compile(r"<[A-Z][A-Z0-9_]{1,40}(?::[0-9A-Za-z]{1,32})?>")
-"""What masking writes. It is never looked into again, so that redaction of a redacted text changes nothing."""
-
 _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
