@@ -466,3 +466,24 @@ def read_from_a_medium(medium: Path, database: Path) -> None:
     with nobody(), pytest.raises(LedgerUnavailable):
         SqliteStore.connect_read_only(copied)
     medium.chmod(0o755)
+
+
+async def test_an_outcome_that_met_a_failing_disk_is_told_as_unrecorded_once_it_works_again(
+    disk: FailingDisk, open_ledger: Open, folder: Path
+) -> None:
+    path = folder / "data" / "ledger.db"
+    async with open_ledger(connect=lambda: SqliteStore.connect(path, vfs=disk.name)) as ledger:
+        lost, kept = await ledger.append(intent()), await ledger.append(intent())
+        disk.failing = frozenset({"write", "truncate"})
+        for sealed in (lost, kept):
+            with pytest.raises(LedgerUnavailable):
+                await ledger.append(outcome(sealed))
+        disk.failing = frozenset()
+        await ledger.append(outcome(kept))  # as if its commit had only seemed to fail
+        await ledger.probe()
+        await ledger.probe()
+        ends = {record.index["call_id"]: record.index for record in await ledger.search(Query(kind="call.outcome"))}
+    assert len(ends) == 2
+    assert ends[lost.entry.shown.call.id]["code"] == "unrecorded"
+    assert ends[kept.entry.shown.call.id]["outcome"] == "completed"
+    assert verified(folder).ok
