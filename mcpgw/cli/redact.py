@@ -34,9 +34,8 @@ def redact(
 def _config(folder: Path, model: str) -> RedactionConfig:
     config = RedactionConfig()
     if (folder / CONFIG_FILE).exists():
-        # lazy: measuring without a folder needs none of the rooms that a folder configures
-        from mcpgw.app import convert
-        from mcpgw.cli.common import open_folder
+        from mcpgw.app import convert  # lazy: measuring without a folder
+        from mcpgw.cli.common import open_folder  # lazy: needs no other room
 
         config = convert.redaction(open_folder(folder))
     return config.replace(model=model) if model else config

@@ -66,9 +66,8 @@ class PresidioNamer:
 
     def __init__(self, model: str, language: str, score_threshold: float) -> None:
         package = model_package(model)
-        # lazy: Presidio and spaCy take a second to import and 150 MB, and `model = "none"` must not pay for them
-        from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
-        from presidio_analyzer.predefined_recognizers import (
+        from presidio_analyzer import AnalyzerEngine, RecognizerRegistry  # lazy: a second and 150 MB
+        from presidio_analyzer.predefined_recognizers import (  # lazy: a second and 150 MB
             CryptoRecognizer,
             MedicalLicenseRecognizer,
             PhoneRecognizer,
@@ -179,10 +178,9 @@ class PresidioNamer:
 
 
 def _nlp_engine(package: str, language: str) -> Any:
-    # lazy: as above
-    import spacy
-    from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
-    from thinc.api import NumpyOps, set_current_ops
+    import spacy  # lazy: a second and 150 MB
+    from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine  # lazy: as above
+    from thinc.api import NumpyOps, set_current_ops  # lazy: as above
 
     set_current_ops(NumpyOps(use_blis=False))  # numpy's own BLAS multiplies this model's small matrices three times as fast
 
@@ -213,9 +211,8 @@ def _nlp_engine(package: str, language: str) -> Any:
 
 def _ordinary_words(package: str) -> frozenset[str]:
     """Return the dictionary words (WordNet's) that an English model carries for its lemmatizer, or none."""
-    # lazy: as above
-    from spacy.lookups import Lookups
-    from spacy.util import get_package_path
+    from spacy.lookups import Lookups  # lazy: as above
+    from spacy.util import get_package_path  # lazy: as above
 
     words: set[str] = set()
     for folder in get_package_path(package).rglob("lemmatizer/lookups"):
