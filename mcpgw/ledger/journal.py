@@ -14,7 +14,6 @@ import anyio
 
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.core.model import Event, Failed, FailureCode, Outcome, Refusal, Rejection, Sealed
-from mcpgw.ledger import sqlite
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.assemble import assemble
 from mcpgw.ledger.checkpoint import Signer
@@ -22,9 +21,10 @@ from mcpgw.ledger.describe import Indeterminate, Recordable, RecordContext, draf
 from mcpgw.ledger.floods import FloodLimits, RefusalCounter
 from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.keys import load_signer
-from mcpgw.ledger.nodes import Node, is_alive
+from mcpgw.ledger.nodes import OutOfSight
 from mcpgw.ledger.record import Draft, Record
-from mcpgw.ledger.store import Connect, OpenCall, Query, Reading, Store, StoredRecord
+from mcpgw.ledger.sqlite import SqliteDatabase
+from mcpgw.ledger.store import Database, OpenCall, Query, Reading, Store, StoredRecord
 from mcpgw.ledger.watch import ApprovalWatch
 from mcpgw.ledger.writer import Batch, Writer
 from mcpgw.ports import Approval, ApprovalState, EntryT
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 COUNTED = -1
 """The `seq` of a refusal that got no record of its own because it is counted in a `refusals.counted` record."""
-_NODES = "nodes"
 _LIMITS = FloodLimits()
 
 T = TypeVar("T")
@@ -43,20 +42,19 @@ _seen: ContextVar[int] = ContextVar("approvals_version_seen")
 
 
 class Ledger:
-    """The log of one data folder, open for writing. Any number of processes may have it open at once."""
+    """One log, open for writing. Any number of processes may have it open at once."""
 
     def __init__(
-        self, *, signer: Signer, node: Node, nodes: Path, connect: Connect, context: Callable[[], RecordContext],
-        limits: FloodLimits,
-    ) -> None:  # fmt: skip
+        self, *, signer: Signer, database: Database, context: Callable[[], RecordContext], limits: FloodLimits
+    ) -> None:
         """Use `open`."""
-        self._node = node
-        self._nodes = nodes
-        self._connect = connect
+        self._node = new_id()
+        self._connect = database.connect
+        self._out_of_sight = OutOfSight(database.patience_s)
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._writer = Writer(connect, signer, node=node.id, recover=self._close_calls, on_commit=self._committed)
-        self._watch = ApprovalWatch(self._approvals_version)
+        self._writer = Writer(self._connect, signer, node=self._node, recover=self._close_calls, on_commit=self._committed)
+        self._watch = ApprovalWatch(self._approvals_version, database.poll_s)
         self._limits = limits
         self._closing = asyncio.Event()
         self._refusals = RefusalCounter(limits)
@@ -78,21 +76,21 @@ class Ledger:
         node: str = "",
         announce: bool = True,
         limits: FloodLimits = _LIMITS,
-        connect: Connect | None = None,
+        database: Database | None = None,
     ) -> "AsyncIterator[Ledger]":
         """Open the log, record what died before, and close it at the end with everything in flight finished.
 
         `node` is a name for people. `announce` writes `gateway.started` and `gateway.stopped`; a short-lived command does
-        without. `connect` opens another store than `data_dir/ledger.db`.
+        without. `database` is where the log is kept, if not in SQLite in `data_dir`.
 
         Raises:
-            ConfigError: no key, a wrong one, or an unsafe SQLite.
+            ConfigError: no key, a wrong one, or a database that must not be written as it is set up.
             LedgerUnavailable: the folder or the database cannot be written.
         """
-        store = connect or (lambda: sqlite.SqliteStore.connect(data_dir / sqlite.FILE))
+        kept_in = database or SqliteDatabase(data_dir)
         signer = await asyncio.to_thread(load_signer, keys_dir, origin)
-        me = await asyncio.to_thread(_claim, data_dir, store)
-        ledger = cls(signer=signer, node=me, nodes=data_dir / _NODES, connect=store, context=context, limits=limits)
+        ledger = cls(signer=signer, database=kept_in, context=context, limits=limits)
+        presence = await asyncio.to_thread(kept_in.attend, ledger.node_id, ledger._told)
         ledger._writer.start()
         try:
             await ledger._join(node, announce=announce)
@@ -107,11 +105,12 @@ class Ledger:
         finally:
             with anyio.CancelScope(shield=True):
                 await asyncio.to_thread(ledger._close)
+                await asyncio.to_thread(presence.release)
 
     @property
     def node_id(self) -> str:
         """The id that this process's records carry as `node`."""
-        return self._node.id
+        return self._node
 
     # --- Journal ---------------------------------------------------------------------------------------------------------
 
@@ -142,7 +141,7 @@ class Ledger:
         Raises:
             LedgerUnavailable: it cannot.
         """
-        await self._writer.submit(lambda batch: batch.tx.touch(self._node.id, time.time_ns()))
+        await self._writer.submit(lambda batch: batch.tx.touch(self._node, time.time_ns()))
         await self._pay()
 
     async def recover(self) -> int:
@@ -211,13 +210,13 @@ class Ledger:
         return record
 
     def _draft(self, entry: Recordable) -> Draft:
-        return draft(entry, node=self._node.id, context=self._context())
+        return draft(entry, node=self._node, context=self._context())
 
     async def _join(self, name: str, *, announce: bool) -> None:
-        started = Event(kind="gateway.started", actor="gateway", facts={"name": name, "node": self._node.id})
+        started = Event(kind="gateway.started", actor="gateway", facts={"name": name, "node": self._node})
 
         def work(batch: Batch) -> None:
-            batch.tx.add_node(self._node.id, name, time.time_ns())
+            batch.tx.add_node(self._node, name, time.time_ns())
             if announce:
                 batch.append(started, self._draft(started))
             self._bury(batch)
@@ -225,12 +224,12 @@ class Ledger:
         await self._writer.submit(work)
 
     async def _leave(self, name: str, *, announce: bool) -> None:
-        stopped = Event(kind="gateway.stopped", actor="gateway", facts={"name": name, "node": self._node.id})
+        stopped = Event(kind="gateway.stopped", actor="gateway", facts={"name": name, "node": self._node})
 
         def work(batch: Batch) -> None:
             if announce:
                 batch.append(stopped, self._draft(stopped))
-            batch.tx.remove_node(self._node.id)
+            batch.tx.remove_node(self._node)
 
         try:
             await self._writer.submit(work)
@@ -239,14 +238,14 @@ class Ledger:
 
     def _bury(self, batch: Batch) -> int:
         """Close the calls of nodes that are dead, or gone without closing them."""
-        nodes = batch.tx.nodes()
-        dead = {node for node in nodes if node != self._node.id and not is_alive(self._nodes, node)}
-        living = set(nodes) - dead
-        calls = [call for call in batch.tx.open_calls() if call.node not in living]
-        self._close_calls(batch, calls)
+        nodes, calls = batch.tx.nodes(), batch.tx.open_calls()
+        others = {*nodes, *(call.node for call in calls)} - {self._node}
+        dead = self._out_of_sight.dead(others - batch.tx.living(others))
+        left = [call for call in calls if call.node in dead]
+        self._close_calls(batch, left)
         for node in dead:
             batch.tx.remove_node(node)
-        return len(calls)
+        return len(left)
 
     def _close_calls(self, batch: Batch, calls: Sequence[OpenCall]) -> None:
         if calls:
@@ -266,6 +265,11 @@ class Ledger:
         if batch.approvals_changed:
             with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits on it
                 self._loop.call_soon_threadsafe(self._watch.wake)
+
+    def _told(self) -> None:
+        """Called by a thread of the database: another process may have changed an approval."""
+        with contextlib.suppress(RuntimeError):  # as above
+            self._loop.call_soon_threadsafe(self._watch.look)
 
     async def _tend(self) -> None:
         """At the end of each window write what was counted in it, and what a process that died has left behind."""
@@ -332,7 +336,6 @@ class Ledger:
         self._reading.shutdown()
         if self._reader is not None:
             self._reader.close()
-        self._node.release()
 
 
 def _unrecorded(outcome: Outcome) -> Outcome:
@@ -341,17 +344,6 @@ def _unrecorded(outcome: Outcome) -> Outcome:
     reason = "The outcome could not be recorded when the call ended, so its answer was withheld."
     lost = Failed(code=FailureCode.UNRECORDED, reason=reason, reached=reached)
     return Outcome(intent=outcome.intent, result=lost, latency_ns=outcome.latency_ns)
-
-
-def _claim(data_dir: Path, connect: Connect) -> Node:
-    """Become a node of this folder, once its store has been opened without complaint."""
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        connect().close()
-        return Node(data_dir / _NODES)
-    except OSError as error:
-        hint = f"Make {data_dir} writable for the gateway."
-        raise LedgerUnavailable(f"the data folder cannot be written: {error.strerror}", hint=hint) from error
 
 
 def _sealed(entry: EntryT, record: Record) -> Sealed[EntryT]:

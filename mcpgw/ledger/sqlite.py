@@ -7,10 +7,8 @@ file; `BEGIN IMMEDIATE` makes one of them the writer. Not for network file syste
 # ruff: noqa: S608 (SQL is put together from constants of this file alone; every value is bound)
 
 import contextlib
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,9 @@ import apsw
 
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.ledger.approvals import ApprovalRow
+from mcpgw.ledger.nodes import Node, is_alive
 from mcpgw.ledger.record import Record
+from mcpgw.ledger.rows import APPROVAL, INDEX, RECORD, approval_of, approval_values, record_of
 from mcpgw.ledger.schema import MIGRATIONS, VERSION
 from mcpgw.ledger.store import (
     CommitUnknown,
@@ -30,19 +30,13 @@ from mcpgw.ledger.store import (
     StoredRecord,
 )
 from mcpgw.ledger.tree import Frontier
-from mcpgw.ports import ApprovalState, CastVote
+from mcpgw.ports import ApprovalState
 
 FILE = "ledger.db"
+NODES = "nodes"
+"""Folder of the nodes' locks, beside the file."""
 OLDEST_SAFE = 3_051_003
 """3.7.0 to 3.51.2 can corrupt a WAL that several connections write and checkpoint (the WAL-reset bug)."""
-_INDEX = (
-    "time_ns", "kind", "principal", "server", "target", "decision",
-    "outcome", "code", "call_id", "approval_id", "session", "node",
-)  # fmt: skip
-_RECORD = ("seq", "event_id", "leaf", "hash", *_INDEX)
-_APPROVAL = tuple(field.name for field in fields(ApprovalRow))
-_LISTS = ("actors", "approvers", "rule_ids", "votes")
-"""Columns of an approval that hold JSON."""
 _FIRST_NAP_S = 0.0002
 _LONGEST_NAP_S = 0.001
 """Between two tries for the write lock: shorter than the pause in which a busy neighbour answers its callers, so that everybody
@@ -60,11 +54,40 @@ def require_safe_library(version: int) -> None:
         raise ConfigError(f"SQLite {version} can corrupt a log that several processes write; 3.51.3 is needed", hint=hint)
 
 
+class SqliteDatabase:
+    """`store.Database`: one file in a folder of this machine, and the nodes' locks beside it."""
+
+    patience_s = 0.0  # the kernel knows at once who is dead
+    poll_s = 0.05  # nobody tells: one indexed read of one row each time, and only while somebody waits
+
+    def __init__(self, folder: Path, connect: "Callable[[], SqliteStore] | None" = None) -> None:
+        """`connect` opens the file in another way than `SqliteStore.connect`."""
+        self._folder = folder
+        self._connect = connect or (lambda: SqliteStore.connect(folder / FILE))
+
+    def connect(self) -> "SqliteStore":
+        return self._connect()
+
+    def connect_read_only(self) -> "SqliteStore":
+        return SqliteStore.connect_read_only(self._folder / FILE)
+
+    def attend(self, node: str, told: Callable[[], None]) -> Node:
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.connect().close()
+            return Node(self._folder / NODES, node)
+        except OSError as error:
+            hint = f"Make {self._folder} writable for the gateway."
+            raise LedgerUnavailable(f"the data folder cannot be written: {error.strerror}", hint=hint) from error
+
+
 class SqliteStore:
     """`store.Store` on one connection. Not for two threads at a time."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, folder: Path) -> None:
+        """`folder` is where the database stands, and the nodes beside it."""
         self._db = connection
+        self._folder = folder
 
     @classmethod
     def connect(cls, path: Path, *, busy_timeout_s: float = 5.0, vfs: str | None = None) -> "SqliteStore":
@@ -82,7 +105,7 @@ class SqliteStore:
         except OSError as error:
             raise LedgerUnavailable(f"{path} cannot be written: {error.strerror}") from error
         with _translated():
-            return cls(_opened(str(path), busy_timeout_s, vfs))
+            return cls(_opened(str(path), busy_timeout_s, vfs), path.parent)
 
     @classmethod
     def connect_read_only(cls, path: Path, *, busy_timeout_s: float = 5.0) -> "SqliteStore":
@@ -95,12 +118,13 @@ class SqliteStore:
             raise LedgerUnavailable(f"there is no ledger at {path}", hint="Is this the gateway's folder?")
         with _translated():
             try:
-                return cls(_opened_read_only(str(path), apsw.SQLITE_OPEN_READONLY, busy_timeout_s))
+                return cls(_opened_read_only(str(path), apsw.SQLITE_OPEN_READONLY, busy_timeout_s), path.parent)
             except (apsw.CantOpenError, apsw.ReadOnlyError):
                 if path.with_name(path.name + "-wal").exists():
                     raise  # without shared memory the newest records could not be seen, and nobody would know
                 uri = f"{path.resolve().as_uri()}?immutable=1"
-                return cls(_opened_read_only(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, busy_timeout_s))
+                flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+                return cls(_opened_read_only(uri, flags, busy_timeout_s), path.parent)
 
     def close(self) -> None:
         with contextlib.suppress(apsw.Error):  # a connection that failed may fail to close; nothing depends on it
@@ -110,7 +134,7 @@ class SqliteStore:
 
     def begin(self) -> "SqliteTransaction":
         self._all("BEGIN IMMEDIATE")
-        return SqliteTransaction(self._db)
+        return SqliteTransaction(self._db, self._folder)
 
     def confirm(self, event_id: str) -> bool:
         with _translated():
@@ -138,14 +162,14 @@ class SqliteStore:
 
     def approvals(self, ids: Sequence[str], states: Sequence[ApprovalState], limit: int) -> Sequence[ApprovalRow]:
         where, values = _where([("id", ids), ("state", [state.value for state in states])])
-        sql = f"SELECT {', '.join(_APPROVAL)} FROM approvals {where} ORDER BY held_seq DESC LIMIT ?"
-        return [_approval(row) for row in self._all(sql, (*values, limit))]
+        sql = f"SELECT {', '.join(APPROVAL)} FROM approvals {where} ORDER BY held_seq DESC LIMIT ?"
+        return [approval_of(row) for row in self._all(sql, (*values, limit))]
 
     def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]:
         return _approvals_for(self._db, request_key)
 
     def find(self, event_id: str) -> Sequence[StoredRecord]:
-        return [_record(row) for row in self._all(f"SELECT {', '.join(_RECORD)} FROM records WHERE event_id = ?", (event_id,))]
+        return [record_of(row) for row in self._all(f"SELECT {', '.join(RECORD)} FROM records WHERE event_id = ?", (event_id,))]
 
     def payload(self, seq: int, slot: str) -> Sequence[StoredPayload]:
         sql = "SELECT seq, slot, salt, body FROM payloads WHERE seq = ? AND slot = ?"
@@ -153,8 +177,8 @@ class SqliteStore:
 
     def search(self, query: Query) -> Sequence[StoredRecord]:
         where, values = _conditions(query)
-        sql = f"SELECT {', '.join(_RECORD)} FROM records WHERE {where} ORDER BY seq DESC LIMIT ?"
-        return [_record(row) for row in reversed(self._all(sql, (*values, query.limit)))]
+        sql = f"SELECT {', '.join(RECORD)} FROM records WHERE {where} ORDER BY seq DESC LIMIT ?"
+        return [record_of(row) for row in reversed(self._all(sql, (*values, query.limit)))]
 
     def size(self) -> int:
         return int(self._one("SELECT coalesce(max(seq), -1) + 1 FROM records")[0])
@@ -164,8 +188,8 @@ class SqliteStore:
         return [StoredCheckpoint(*row) for row in self._all(sql)]
 
     def records(self, start: int, count: int) -> Sequence[StoredRecord]:
-        sql = f"SELECT {', '.join(_RECORD)} FROM records WHERE seq >= ? ORDER BY seq LIMIT ?"
-        return [_record(row) for row in self._all(sql, (start, count))]
+        sql = f"SELECT {', '.join(RECORD)} FROM records WHERE seq >= ? ORDER BY seq LIMIT ?"
+        return [record_of(row) for row in self._all(sql, (start, count))]
 
     def payloads(self, start: int, end: int) -> Sequence[StoredPayload]:
         sql = "SELECT seq, slot, salt, body FROM payloads WHERE seq >= ? AND seq < ? ORDER BY seq, slot"
@@ -190,8 +214,9 @@ class SqliteStore:
 class SqliteTransaction:
     """`store.Transaction`, between `BEGIN IMMEDIATE` and `COMMIT`."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, folder: Path) -> None:
         self._db = connection
+        self._folder = folder
 
     def commit(self) -> None:
         try:
@@ -208,7 +233,7 @@ class SqliteTransaction:
         return Head(Frontier(), "")
 
     def insert(self, record: Record) -> None:
-        values = (record.seq, record.event_id, record.leaf, record.hash, *(record.index[name] for name in _INDEX))
+        values = (record.seq, record.event_id, record.leaf, record.hash, *(record.index[name] for name in INDEX))
         self._all(_INSERT_RECORD, values)
         for payload in record.payloads:
             self._all("INSERT INTO payloads VALUES (?, ?, ?, ?)", (record.seq, payload.slot, payload.salt, payload.packed))
@@ -218,14 +243,14 @@ class SqliteTransaction:
         self._all("INSERT INTO checkpoints VALUES (?, ?, ?)", values)
 
     def approval(self, approval_id: str) -> Sequence[ApprovalRow]:
-        sql = f"SELECT {', '.join(_APPROVAL)} FROM approvals WHERE id = ?"
-        return [_approval(row) for row in self._all(sql, (approval_id,))]
+        sql = f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE id = ?"
+        return [approval_of(row) for row in self._all(sql, (approval_id,))]
 
     def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]:
         return _approvals_for(self._db, request_key)
 
     def save_approval(self, row: ApprovalRow) -> None:
-        self._all(_UPSERT_APPROVAL, _approval_values(row))
+        self._all(_UPSERT_APPROVAL, approval_values(row))
         self._all("UPDATE meta SET value = value + 1 WHERE key = 'approvals_version'")
 
     def open_call(self, call: OpenCall) -> None:
@@ -241,6 +266,9 @@ class SqliteTransaction:
 
     def nodes(self) -> Sequence[str]:
         return [row[0] for row in self._all("SELECT id FROM nodes")]
+
+    def living(self, nodes: Collection[str]) -> Set[str]:
+        return {node for node in nodes if is_alive(self._folder / NODES, node)}
 
     def add_node(self, node: str, name: str, time_ns: int) -> None:
         self._all("INSERT INTO nodes VALUES (?, ?, ?)", (node, name, time_ns))
@@ -352,35 +380,16 @@ def _translation(error: apsw.Error) -> LedgerUnavailable:
 
 # --- rows ----------------------------------------------------------------------------------------------------------------
 
-_INSERT_RECORD = f"INSERT INTO records ({', '.join(_RECORD)}) VALUES ({', '.join('?' * len(_RECORD))})"
+_INSERT_RECORD = f"INSERT INTO records ({', '.join(RECORD)}) VALUES ({', '.join('?' * len(RECORD))})"
 _UPSERT_APPROVAL = (
-    f"INSERT INTO approvals ({', '.join(_APPROVAL)}) VALUES ({', '.join('?' * len(_APPROVAL))}) "
-    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _APPROVAL if name != 'id')}"
+    f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join('?' * len(APPROVAL))}) "
+    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in APPROVAL if name != 'id')}"
 )
 
 
-def _record(row: tuple[Any, ...]) -> StoredRecord:
-    seq, event_id, leaf, leaf_hash, *index = row
-    return StoredRecord(seq, event_id, leaf, leaf_hash, dict(zip(_INDEX, index, strict=True)))
-
-
-def _approval(row: tuple[Any, ...]) -> ApprovalRow:
-    values = dict(zip(_APPROVAL, row, strict=True))
-    lists = {name: tuple(json.loads(values[name])) for name in _LISTS}
-    votes = tuple(CastVote(**vote) for vote in lists["votes"])
-    return ApprovalRow(**(values | lists | {"votes": votes, "state": ApprovalState(values["state"])}))
-
-
 def _approvals_for(db: apsw.Connection, request_key: str) -> Sequence[ApprovalRow]:
-    sql = f"SELECT {', '.join(_APPROVAL)} FROM approvals WHERE request_key = ? ORDER BY held_seq DESC"
-    return [_approval(row) for row in _all(db, sql, (request_key,))]
-
-
-def _approval_values(row: ApprovalRow) -> tuple[Any, ...]:
-    values = {name: getattr(row, name) for name in _APPROVAL}
-    votes = json.dumps([asdict(vote) for vote in row.votes])
-    lists = {name: json.dumps(values[name]) for name in _LISTS if name != "votes"}
-    return tuple((values | lists | {"votes": votes, "state": row.state.value}).values())
+    sql = f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE request_key = ? ORDER BY held_seq DESC"
+    return [approval_of(row) for row in _all(db, sql, (request_key,))]
 
 
 def _where(columns: Sequence[tuple[str, Sequence[str]]]) -> tuple[str, list[Any]]:

@@ -1,10 +1,10 @@
-"""What the ledger asks of a database. One implementation is `sqlite`; none of them decides anything.
+"""What the ledger asks of a database. The implementations are `sqlite` and `postgres`; neither decides anything.
 
 All methods block, and raise `LedgerUnavailable` for whatever goes wrong in the database. After an error a store is closed and
 opened anew: no connection that has failed is trusted again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -120,6 +120,10 @@ class Transaction(Protocol):
 
     def nodes(self) -> Sequence[str]: ...
 
+    def living(self, nodes: Collection[str]) -> Set[str]:
+        """Return those of these nodes that can be seen to be alive."""
+        ...
+
     def add_node(self, node: str, name: str, time_ns: int) -> None: ...
 
     def remove_node(self, node: str) -> None: ...
@@ -191,3 +195,54 @@ class Store(Reading, Protocol):
 
 Connect = Callable[[], Store]
 """Opens the store anew. Raises `LedgerUnavailable`."""
+
+
+class Presence(Protocol):
+    """This process as a node of the log: others see it alive for as long as it is, however it ends."""
+
+    def release(self) -> None:
+        """Stop being alive."""
+        ...
+
+
+class Database(Protocol):
+    """Where a log is kept."""
+
+    @property
+    def patience_s(self) -> float:
+        """How long a node may be out of sight before it counts as dead: it may be reconnecting."""
+        ...
+
+    @property
+    def poll_s(self) -> float:
+        """How often to look for what other processes changed, while somebody waits for it."""
+        ...
+
+    def connect(self) -> Store:
+        """Open the log for writing.
+
+        Raises:
+            ConfigError: it must not be written as it is set up.
+            LedgerUnavailable: it cannot be written.
+        """
+        ...
+
+    def connect_read_only(self) -> Store:
+        """Open the log for reading alone.
+
+        Raises:
+            LedgerUnavailable: it is not there, or cannot be read.
+        """
+        ...
+
+    def attend(self, node: str, told: Callable[[], None]) -> Presence:
+        """Open the log once, so that what is wrong with it is said at the start; then be this node of it.
+
+        `told` is called, from any thread, when another process may have changed an approval. A database that has no way to
+        tell never calls it.
+
+        Raises:
+            ConfigError: see `connect`.
+            LedgerUnavailable: see `connect`.
+        """
+        ...

@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable
 
 from mcpgw.core.errors import LedgerUnavailable
 
-_POLL_S = 0.05
-"""How late another process's change is seen at most. One indexed read of one row each time, and only while somebody waits."""
-
 
 class ApprovalWatch:
     """Wakes all waiters when the approvals' version moves. Lives on one event loop."""
 
-    def __init__(self, read_version: Callable[[], Awaitable[int]]) -> None:
+    def __init__(self, read_version: Callable[[], Awaitable[int]], poll_s: float) -> None:
+        """`poll_s`: how late another process's change is seen at most, where nobody calls `look`."""
         self._read_version = read_version
+        self._poll_s = poll_s
+        self._told = asyncio.Event()
         self._waiting: dict[asyncio.Future[None], int] = {}
         self._poller: asyncio.Task[None] | None = None  # None while nobody waits
 
@@ -35,6 +35,10 @@ class ApprovalWatch:
         """Wake everybody: this process changed an approval."""
         self._wake_unless(-1)
 
+    def look(self) -> None:
+        """Look now: another process may have changed an approval."""
+        self._told.set()
+
     def _wake_unless(self, version: int) -> None:
         for waiter, known in self._waiting.items():
             if known != version and not waiter.done():
@@ -43,8 +47,11 @@ class ApprovalWatch:
     async def _poll(self) -> None:
         try:
             while self._waiting:
+                self._told.clear()
                 with contextlib.suppress(LedgerUnavailable):  # the waiter's own next read will meet the fault and report it
                     self._wake_unless(await self._read_version())
-                await asyncio.sleep(_POLL_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._poll_s):
+                        await self._told.wait()
         finally:
             self._poller = None

@@ -22,7 +22,7 @@ from mcpgw.core.model import Event
 from mcpgw.ledger import Ledger, Query
 from mcpgw.ledger.keys import load_verifiers
 from mcpgw.ledger.record import Record
-from mcpgw.ledger.sqlite import SqliteStore, SqliteTransaction, require_safe_library
+from mcpgw.ledger.sqlite import SqliteDatabase, SqliteStore, SqliteTransaction, require_safe_library
 from mcpgw.ledger.store import CommitUnknown
 from mcpgw.ledger.verify import Report, verify
 
@@ -71,7 +71,9 @@ async def test_while_the_disk_fails_everybody_is_refused_and_afterwards_nobody(
     failing: set[str], error: type[apsw.Error], disk: FailingDisk, open_ledger: Open, folder: Path
 ) -> None:
     path = folder / "data" / "ledger.db"
-    async with open_ledger(connect=lambda: SqliteStore.connect(path, vfs=disk.name)) as ledger:
+    async with open_ledger(
+        database=SqliteDatabase(folder / "data", lambda: SqliteStore.connect(path, vfs=disk.name))
+    ) as ledger:
         before = await ledger.append(intent())
         disk.error, disk.failing = error, frozenset(failing)
         await refused(ledger)
@@ -131,7 +133,9 @@ async def test_a_data_folder_that_is_a_file_is_named_at_the_start(open_ledger: O
 
 async def test_a_writer_that_does_not_get_its_turn_gives_up_and_gets_it_later(open_ledger: Open, folder: Path) -> None:
     path = folder / "data" / "ledger.db"
-    async with open_ledger(connect=lambda: SqliteStore.connect(path, busy_timeout_s=0.05)) as ledger:
+    async with open_ledger(
+        database=SqliteDatabase(folder / "data", lambda: SqliteStore.connect(path, busy_timeout_s=0.05))
+    ) as ledger:
         with closing(apsw.Connection(str(path))) as other:  # two SQLite libraries in one process would not see their locks
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(LedgerUnavailable, match="Busy"):
@@ -150,7 +154,9 @@ async def test_a_power_cut_loses_nothing_that_was_acknowledged(seed: int, folder
     told: dict[int, str] = {}
     with mounted(PowerCutDisk()) as disk:
         assert isinstance(disk, PowerCutDisk)
-        async with open_ledger(connect=lambda: SqliteStore.connect(path, vfs=disk.name)) as ledger:
+        async with open_ledger(
+            database=SqliteDatabase(folder / "data", lambda: SqliteStore.connect(path, vfs=disk.name))
+        ) as ledger:
             disk.left = random.Random(seed).randrange(1, 400)
 
             async def caller() -> None:
@@ -217,12 +223,12 @@ class Doubtful(SqliteStore):
     def begin(self) -> SqliteTransaction:
         super().begin()
         made, Doubtful.next = Doubtful.next, SqliteTransaction
-        return made(self._db)
+        return made(self._db, self._folder)
 
 
 async def test_a_commit_that_failed_but_was_kept_is_found_and_acknowledged(open_ledger: Open, folder: Path) -> None:
     path = folder / "data" / "ledger.db"
-    async with open_ledger(connect=lambda: Doubtful.connect(path)) as ledger:
+    async with open_ledger(database=SqliteDatabase(folder / "data", lambda: Doubtful.connect(path))) as ledger:
         Doubtful.next = Kept
         one = await ledger.append(intent())
         assert [record.seq for record in await ledger.search(Query(kind="call.intent"))] == [one.seq]
@@ -232,7 +238,7 @@ async def test_a_commit_that_failed_but_was_kept_is_found_and_acknowledged(open_
 
 async def test_a_commit_that_failed_and_was_lost_is_refused(open_ledger: Open, folder: Path) -> None:
     path = folder / "data" / "ledger.db"
-    async with open_ledger(connect=lambda: Doubtful.connect(path)) as ledger:
+    async with open_ledger(database=SqliteDatabase(folder / "data", lambda: Doubtful.connect(path))) as ledger:
         Doubtful.next = Lossy
         with pytest.raises(LedgerUnavailable):
             await ledger.append(intent())
@@ -249,7 +255,7 @@ async def test_an_intent_that_was_kept_unseen_is_closed_before_the_next_append(o
             raise LedgerUnavailable("the store cannot be reached")
         return Doubtful.connect(path)
 
-    async with open_ledger(connect=connect) as ledger:
+    async with open_ledger(database=SqliteDatabase(folder / "data", connect)) as ledger:
         Doubtful.next = Kept
         dark[0] = True
         with pytest.raises(LedgerUnavailable):
@@ -396,7 +402,9 @@ class Broken(SqliteTransaction):
 
 
 async def test_a_bug_in_the_writer_refuses_the_batch_and_the_next_one_works(open_ledger: Open, folder: Path) -> None:
-    async with open_ledger(connect=lambda: Doubtful.connect(folder / "data" / "ledger.db")) as ledger:
+    async with open_ledger(
+        database=SqliteDatabase(folder / "data", lambda: Doubtful.connect(folder / "data" / "ledger.db"))
+    ) as ledger:
         Doubtful.next = Broken
         with pytest.raises(LedgerUnavailable, match="ZeroDivisionError"):
             await ledger.append(intent())
@@ -472,7 +480,9 @@ async def test_an_outcome_that_met_a_failing_disk_is_told_as_unrecorded_once_it_
     disk: FailingDisk, open_ledger: Open, folder: Path
 ) -> None:
     path = folder / "data" / "ledger.db"
-    async with open_ledger(connect=lambda: SqliteStore.connect(path, vfs=disk.name)) as ledger:
+    async with open_ledger(
+        database=SqliteDatabase(folder / "data", lambda: SqliteStore.connect(path, vfs=disk.name))
+    ) as ledger:
         lost, kept = await ledger.append(intent()), await ledger.append(intent())
         disk.failing = frozenset({"write", "truncate"})
         for sealed in (lost, kept):

@@ -17,7 +17,7 @@ from mcpgw.core.model import Event, Identity, IdentityKind, Manifest, Masked, Re
 from mcpgw.ledger import COUNTED, FloodLimits, Ledger, Query, new_id
 from mcpgw.ledger.describe import draft
 from mcpgw.ledger.record import parse, seal
-from mcpgw.ledger.sqlite import SqliteStore, SqliteTransaction
+from mcpgw.ledger.sqlite import SqliteDatabase, SqliteStore, SqliteTransaction
 from mcpgw.ledger.tree import leaf_hash
 
 SECRET = "078-05-1120"
@@ -164,7 +164,9 @@ class Counting(SqliteStore):
 
 
 async def test_callers_that_append_at_once_share_commits(open_ledger: Open, folder: Path) -> None:
-    async with open_ledger(connect=lambda: Counting.connect(folder / "data" / "ledger.db")) as ledger:
+    async with open_ledger(
+        database=SqliteDatabase(folder / "data", lambda: Counting.connect(folder / "data" / "ledger.db"))
+    ) as ledger:
         Counting.begun = 0
         async with anyio.create_task_group() as tasks:
             for _ in range(200):
@@ -259,7 +261,7 @@ async def test_refusals_that_could_not_be_recorded_are_counted_once_they_can(ope
             raise LedgerUnavailable("the store cannot be reached")
         return SqliteStore.connect(folder / "data" / "ledger.db", busy_timeout_s=0.05)
 
-    async with open_ledger(connect=connect, limits=FloodLimits(window_s=0.05)) as ledger:
+    async with open_ledger(database=SqliteDatabase(folder / "data", connect), limits=FloodLimits(window_s=0.05)) as ledger:
         with closing(apsw.Connection(str(folder / "data" / "ledger.db"))) as other:
             other.execute("BEGIN IMMEDIATE")
             dark[0] = True

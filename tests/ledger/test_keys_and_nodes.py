@@ -1,5 +1,6 @@
 """Keys on disk, and who is alive."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from ledger_parts import ORIGIN, Open
 from mcpgw.core.errors import ConfigError
 from mcpgw.ledger.checkpoint import Signer
 from mcpgw.ledger.keys import PRIVATE, PUBLIC, create_keys, load_signer, load_verifiers
-from mcpgw.ledger.nodes import Node, is_alive
+from mcpgw.ledger.nodes import Node, OutOfSight, is_alive
 
 
 def test_new_keys_are_private_and_fit_each_other(folder: Path) -> None:
@@ -63,10 +64,10 @@ def test_unusable_public_keys_are_named(text: str, says: str, folder: Path) -> N
 
 
 def test_a_node_is_alive_until_it_is_released_and_leaves_nothing(tmp_path: Path) -> None:
-    node = Node(tmp_path / "nodes")
-    assert is_alive(tmp_path / "nodes", node.id)
+    node = Node(tmp_path / "nodes", "mine")
+    assert is_alive(tmp_path / "nodes", "mine")
     node.release()
-    assert not is_alive(tmp_path / "nodes", node.id)
+    assert not is_alive(tmp_path / "nodes", "mine")
     assert list((tmp_path / "nodes").iterdir()) == []
 
 
@@ -79,3 +80,12 @@ def test_a_file_that_nobody_locks_is_a_dead_node_and_is_removed(tmp_path: Path) 
 def test_a_node_that_cannot_be_asked_counts_as_alive(tmp_path: Path) -> None:
     (tmp_path / "strange").mkdir()
     assert is_alive(tmp_path, "strange")
+
+
+def test_a_node_out_of_sight_is_dead_only_after_being_missed_for_as_long_as_it_may_be() -> None:
+    assert OutOfSight(0).dead({"a"}) == {"a"}
+    patient = OutOfSight(0.05)
+    assert patient.dead({"a", "b"}) == set()
+    assert patient.dead({"a"}) == set()
+    time.sleep(0.06)  # it is the clock that is tested
+    assert patient.dead({"a", "b"}) == {"a"}, "b was seen meanwhile, so its time begins anew"
