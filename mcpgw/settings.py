@@ -255,15 +255,30 @@ class LedgerSettings(Section):
 
 
 class Sink(Section):
-    """A copy of the record for the SIEM. Only clean data leaves."""
+    """A copy of the record for the SIEM, at least once and in order. Only clean data leaves."""
 
-    name: Name
-    kind: Literal["file", "webhook", "splunk"]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    """Names the cursor, `data/sinks/NAME.json`; another name starts at the first record."""
+    kind: Literal["file", "webhook", "splunk", "syslog"]
+    """JSON lines in a file, a signed HTTPS POST, Splunk's HTTP Event Collector, or syslog over TLS."""
     path: str = ""
     """For `file`: JSON lines are appended here, relative to the folder."""
     url: str = ""
+    """For `webhook` the exact `https://` address, for `splunk` that of the collector without a path, for `syslog` `tls://host:6514`."""
     secret: str = ""
-    """A `${env:NAME}` or `${file:path}` reference: HMAC key (webhook) or token (splunk)."""
+    """A `${env:NAME}` or `${file:path}` reference: the HMAC key of a `webhook`, the token of a `splunk`."""
+    ca: str = ""
+    """PEM file, relative to the folder, with the authorities that are trusted instead of the system's."""
+    certificate: str = ""
+    """PEM file, relative to the folder, of the gateway's own certificate, where the receiver asks for one."""
+    key: str = ""
+    """PEM file of its key."""
+    acknowledge: bool = False
+    """For `splunk`: wait until events are indexed; the token needs indexer acknowledgement."""
+    batch: int = Field(default=500, ge=1, le=5000)
+    """Most events in one batch; batches end at 1 MB as well."""
+    begin: Literal["first", "now"] = "first"
+    """Where a sink without a cursor begins: at the first record, or behind the newest."""
 
 
 class Settings(BaseSettings):

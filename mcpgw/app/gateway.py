@@ -26,6 +26,7 @@ from mcpgw.pipeline import Corridor
 from mcpgw.ports import Authenticator, Definitions, ServerState, ServerStatus
 from mcpgw.redaction import PresidioRedactor
 from mcpgw.settings import Settings, load
+from mcpgw.sinks.exporter import open_exporter
 from mcpgw.upstream import ServerConfig, UpstreamPool
 
 logger = logging.getLogger(__name__)
@@ -264,11 +265,14 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
         return RecordContext(version=__version__, config_hash=hashes.config, catalog_hash=registry.snapshot.hash)
 
     convert.policy(settings)  # before anything is started or recorded
+    sinks = convert.sinks(settings, os.environ)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(
             Ledger.open(settings.data_dir, settings.keys_dir, origin=settings.ledger.origin, context=context, node=node)
         )
+        cursors = settings.data_dir / convert.SINKS
+        exporter = await stack.enter_async_context(open_exporter(sinks, outbox=ledger, journal=ledger, folder=cursors))
         redactor = PresidioRedactor(convert.redaction(settings))
         stack.push_async_callback(redactor.aclose)
         tasks = await stack.enter_async_context(anyio.create_task_group())
@@ -289,4 +293,5 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
         tasks.start_soon(watch, registry)
         tasks.start_soon(gateway.watch_config)
         tasks.start_soon(gateway.desk.run)
+        tasks.start_soon(exporter.run)
         yield gateway

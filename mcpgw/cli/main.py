@@ -36,6 +36,7 @@ VERBS = (
     Verb("log", "log", "log", "Search and follow the record."),
     Verb("verify", "verify", "verify", "Prove that nobody changed the record, or find where."),
     Verb("checkpoint", "verify", "checkpoint", "Print the current signed checkpoint."),
+    Verb("siem", "siem", "siem", "See, try and repeat what is sent to the SIEM."),
     Verb("redact", "redact", "redact", "Redact JSON lines from standard input, for measuring."),
     Verb("demo", "demo", "demo", "Run the whole story on real upstreams, in a folder of its own."),
 )
@@ -43,7 +44,9 @@ VERBS = (
 
 def build(arguments: Sequence[str]) -> typer.Typer:
     """Return the application with the verb that the arguments ask for; the other verbs are only listed."""
-    app = typer.Typer(name="mcpgw", no_args_is_help=True, invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        name="mcpgw", no_args_is_help=True, invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False
+    )
     app.callback()(_main)
     asked = next((word for word in arguments if not word.startswith("-")), "")
     for verb in VERBS:

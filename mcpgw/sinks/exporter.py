@@ -1,0 +1,70 @@
+"""All sinks of one gateway process."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import anyio
+
+from mcpgw.sinks.config import SinkConfig
+from mcpgw.sinks.cursor import CursorFile
+from mcpgw.sinks.delivery import Delivery, EventLog
+from mcpgw.sinks.open import open_receiver
+from mcpgw.sinks.outbox import Outbox
+from mcpgw.sinks.pace import Pace
+from mcpgw.sinks.receiver import Receiver
+from mcpgw.sinks.status import SinkStatus, sink_status
+
+_PACE = Pace()
+
+
+class Exporter:
+    """Delivers the log to every sink, each on its own: one that is down holds up no other, and no call."""
+
+    def __init__(
+        self,
+        receivers: Sequence[tuple[SinkConfig, Receiver]],
+        *,
+        outbox: Outbox,
+        journal: EventLog,
+        folder: Path,
+        pace: Pace,
+    ) -> None:
+        """Use `open_exporter`."""
+        self._receivers = receivers
+        self._outbox = outbox
+        self._journal = journal
+        self._folder = folder
+        self._pace = pace
+
+    async def run(self) -> None:
+        """Deliver until cancelled. What goes wrong is a sink's `problem`, never an exception."""
+        async with anyio.create_task_group() as tasks:
+            for sink, receiver in self._receivers:
+                cursor = CursorFile(self._folder, sink.name)
+                delivery = Delivery(
+                    sink, receiver, outbox=self._outbox, journal=self._journal, cursor=cursor, pace=self._pace
+                )  # fmt: skip
+                tasks.start_soon(delivery.run)
+
+    async def status(self) -> Sequence[SinkStatus]:
+        """Return how each sink stands, whichever process delivers to it.
+
+        Raises:
+            LedgerUnavailable: the log cannot be read.
+        """
+        return [await sink_status(sink, self._folder, self._outbox) for sink, _ in self._receivers]
+
+
+@asynccontextmanager
+async def open_exporter(
+    sinks: Sequence[SinkConfig], *, outbox: Outbox, journal: EventLog, folder: Path, pace: Pace = _PACE
+) -> AsyncIterator[Exporter]:
+    """Yield the exporter; `run` delivers. `folder` holds the cursors: processes that share it share the work.
+
+    Raises:
+        ConfigError: a key or a TLS file of a sink cannot be used. Nothing was sent.
+    """
+    async with AsyncExitStack() as stack:
+        receivers = [(sink, await stack.enter_async_context(open_receiver(sink))) for sink in sinks]
+        yield Exporter(receivers, outbox=outbox, journal=journal, folder=folder, pace=pace)
