@@ -58,7 +58,7 @@ class Catalog(Protocol):
         ...
 
     def targets(self, kind: TargetKind) -> Sequence[Target]:
-        """Return what lists show, ordered by name: all that `find` finds, but for servers that are down and set to be hidden."""
+        """Return what lists show, ordered by name: all that `find` finds, but for hidden servers that are down."""
         ...
 
 

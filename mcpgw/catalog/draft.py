@@ -10,8 +10,8 @@ from tomlkit.items import InlineTable
 
 from mcpgw.catalog.dialects import Found
 from mcpgw.catalog.entry import Transport
-from mcpgw.catalog.references import Written, flagged_secret, literal_secret, malformed, secret_shape
 from mcpgw.catalog.hidden import visible
+from mcpgw.catalog.references import Written, flagged_secret, literal_secret, malformed, secret_shape
 
 _MAX_SERVER_NAME = 31
 _PINNED = re.compile(r".+@[\w.^~-]+|.+==.+|https?:.+|git\+.+|[./~].*")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from mcpgw.catalog.definition import KINDS, Fault, Offered, Offers, examine
 from mcpgw.catalog.entry import Entry
-from mcpgw.catalog.lock import Accepted, Lock, Pinned
 from mcpgw.catalog.hidden import Hidden, hidden_in, visible
+from mcpgw.catalog.lock import Accepted, Lock, Pinned
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Json, JsonObject, TargetKind
 from mcpgw.ports import Definitions

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mcpgw.catalog.definition import KINDS, UnusableDefinition, definition_hash
-from mcpgw.catalog.problems import CatalogError, Problem
 from mcpgw.catalog.hidden import is_hidden
+from mcpgw.catalog.problems import CatalogError, Problem
 from mcpgw.core.canonical import digest
 from mcpgw.core.model import JsonObject, TargetKind
 

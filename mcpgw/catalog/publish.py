@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 from mcpgw.catalog.definition import KINDS, Offered, Offers
 from mcpgw.catalog.entry import Entry, Rules, WhenDown
+from mcpgw.catalog.hidden import hidden_in, visible
 from mcpgw.catalog.lock import Lock, Pinned
 from mcpgw.catalog.problems import Problem
-from mcpgw.catalog.hidden import hidden_in, visible
 from mcpgw.core.model import Json, JsonObject, Target, TargetKind
 from mcpgw.core.naming import COMFORTABLE_LENGTH, MAX_LENGTH, is_published_name, published_name, skeleton
 from mcpgw.core.toml import suggestion

@@ -18,7 +18,7 @@ TWO_RULES = '[[rules]]\nid = "a"\neffect = "deny"\n[[rules]]\nid = "a.b"\neffect
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ('[roles.a]\nmembers = ["everyone"]\nscopes = ["al"]\n[scopes.all]\ntools = ["*"]\n', ":3: `roles.a.scopes`: there is no"),
+        ('[roles.a]\nmembers = ["everyone"]\nscopes = ["al"]\n[scopes.a]\ntools = ["*"]\n', ":3: `roles.a.scopes`: there is"),
         (GRANTED + TWO_RULES, ":12: `rules.a.b.when`: line 1, column 14: Syntax error"),
         ('[approval]\napprovers = ["nobody"]\n', ":2: `approval.approvers`: 'nobody' is neither"),
         ('[scopes."bank:read"]\ntags = []\n', ":1: `scopes.bank:read`: selects nothing"),
