@@ -1,5 +1,6 @@
 """The log's pages, for auditors. Reading is recorded before anything is shown: what was asked, not what was found."""
 
+import hashlib
 import json
 import re
 import time
@@ -23,6 +24,9 @@ _PAGE: Final = 50
 _MAX_FIELD: Final = 200
 """Characters of one field: what is asked is recorded."""
 _FIELDS: Final = ("who", "tool", "decision", "kind", "call", "approval", "since", "until")
+_SHORT: Final = 24
+_FEW: Final = 3
+"""Facts of an event in a list, and characters of each; its own page has them all."""
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"(\d{1,6})([smhdw])")
 _SEQ = re.compile(r"[0-9]{1,18}")
@@ -74,6 +78,7 @@ async def record(room: Room, visit: Visit) -> Response:
             leaf=visible_json(_members(found)),
             size=len(found.leaf),
             leaf_hash=found.hash.hex(),
+            is_intact=hashlib.sha256(b"\0" + found.leaf).digest() == found.hash,
             checkpoint=await _checkpoint(room),
             related=_related(found),
         )
@@ -129,11 +134,11 @@ def _row(record: Record) -> Row:
     return Row(
         seq=record.seq,
         time_ns=int(index["time_ns"]),
-        who=str(who.get("sub") or members.get("actor", "")),
+        who=f"{who['iss']}#{who['sub']}" if who else str(members.get("actor", "")),
         kind=str(index["kind"]),
         target=str(index["target"]),
         result=str(index["outcome"] or index["decision"] or approval.get("verdict") or approval.get("state", "")),
-        why=_why(members),
+        why=_why(members) or _told(members),
     )
 
 
@@ -143,6 +148,17 @@ def _why(members: Mapping[str, Any]) -> str:
     rules = members.get("decision", {}).get("rules", [])
     named = f"[{', '.join(map(str, rules))}]" if rules else ""
     return " ".join(part for part in (named, *reasons[:1], str(members.get("approval", {}).get("id", ""))) if part)
+
+
+def _told(members: Mapping[str, Any]) -> str:
+    """What an event says, in short: `approval_id apr_…, digest 5f…`."""
+    facts = members.get("facts", {})
+    told = [(name, str(value)) for name, value in facts.items() if isinstance(value, str | int)]
+    return ", ".join(f"{name} {_cut(value)}" for name, value in told[:_FEW])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"
 
 
 def _related(record: Record) -> dict[str, str]:

@@ -1,0 +1,43 @@
+"""Take the pictures of docs/console.md: `.venv/bin/python -m tests.console.shots docs/images`."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import anyio
+
+from tests.console.bank import Bank, open_bank
+from tests.console.browser import chromium, sign_in, window
+
+
+async def shoot(bank: Bank, images: Path) -> None:
+    reason = "Invoice 2214, office chairs"
+    done = await bank.hold(1_250_00, memo="Rent November")
+    await bank.hold(7_400_00, memo=reason)
+    odd = await bank.hold(9_800_00, memo="Payment to p\u0430ypal \u202ekcehc", who="paula")
+    async with bank.person("carol") as carol:
+        await carol.decide(done, comment="Matches the lease.")
+    await bank.transfer(1_250_00, memo="Rent November")
+    async with bank.client("alice") as client:
+        await client.call_tool("bank__lookup_customer", {"who": "C-1001"})
+    async with chromium() as browser:
+        for scheme in ("light", "dark"):
+            async with window(browser, color_scheme=scheme) as page:
+                await sign_in(page, f"{bank.url}/approvals", bank.key("dora"))
+                for name, path in (("approvals", "/approvals"), ("approval", f"/approvals/{odd}"), ("log", "/log"),
+                                   ("overview", "/"), ("upstreams", "/upstreams"), ("record", "/log/20")):  # fmt: skip
+                    await page.goto(bank.url + path)
+                    await page.screenshot(path=images / f"console-{name}-{scheme}.png", full_page=name != "log")
+            async with window(browser, color_scheme=scheme) as page:
+                await page.goto(bank.url + "/approvals")
+                await page.screenshot(path=images / f"console-sign-in-{scheme}.png")
+
+
+def main(images: Path) -> None:
+    images.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, open_bank(Path(folder)) as bank:
+        anyio.run(shoot, bank, images)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
