@@ -1,0 +1,59 @@
+"""Each benchmark runs, in its shortest mode, and its tables have their shape. Never a time."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def bench(what: str, tmp_path: Path) -> list[dict[str, Any]]:
+    """Run one benchmark as `scripts/bench` does, with whatever peers are installed; return its tables, numbers checked."""
+    command = [sys.executable, "-m", "bench", what, "--short", "--json", "--folder", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ}, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["short"] is True and document["machine"]["cores"] >= 1
+    assert not list(tmp_path.iterdir()), "a benchmark leaves its folder behind"
+    for table in document["findings"]:
+        for row in table["rows"]:
+            assert len(row) == len(table["columns"]), table["title"]
+            assert any(isinstance(cell, int | float) and cell > 0 for cell in row[1:]), (table["title"], row)
+    return list(document["findings"])
+
+
+def names(table: dict[str, Any]) -> list[str]:
+    return [row[0] for row in table["rows"]]
+
+
+@pytest.mark.slow
+def test_the_cost_of_calls_has_a_table_for_each_upstream_and_each_era(tmp_path: Path) -> None:
+    tables = bench("calls", tmp_path)
+    assert len(tables) == 4
+    for table in tables:
+        assert names(table)[:3] == ["the upstream itself", "mcpgw, patterns", "mcpgw, patterns and NER"]
+
+
+@pytest.mark.slow
+def test_startup_is_measured_beside_pythons_own(tmp_path: Path) -> None:
+    (table,) = bench("startup", tmp_path)
+    assert names(table)[0] == "python -c pass" and len(table["rows"]) == 5
+    assert table["rows"][0][-1] == "1 x"
+
+
+@pytest.mark.slow
+def test_the_ledger_is_measured_beside_the_disk(tmp_path: Path) -> None:
+    (table,) = bench("ledger", tmp_path)
+    assert len([name for name in names(table) if name.startswith("ledger, ")]) == 4
+
+
+@pytest.mark.slow
+def test_redaction_is_measured_beside_presidio(tmp_path: Path) -> None:
+    speed, latency = bench("redaction", tmp_path)
+    assert {"mcpgw, patterns", "mcpgw, patterns and NER", "Presidio's defaults on the raw text"} <= set(names(speed))
+    assert len(latency["rows"]) == 2
