@@ -72,8 +72,8 @@ def test(name: Name, folder: Folder = Path()) -> None:
 @siem.command()
 def backfill(
     name: Name,
-    from_seq: Annotated[int, typer.Option(min=0, help="The first record to send again.")] = -1,
-    to_seq: Annotated[int, typer.Option(min=0, help="The last one; otherwise the newest.")] = -1,
+    from_seq: Annotated[int, typer.Option(min=-1, show_default=False, help="The first record to send again.")] = -1,
+    to_seq: Annotated[int, typer.Option(min=-1, show_default=False, help="The last one; otherwise the newest.")] = -1,
     since: Annotated[str, typer.Option(help="Instead of --from-seq: 15m, 2h, 3d ago, or 2026-11-21T09:30.")] = "",
     folder: Folder = Path(),
 ) -> None:
