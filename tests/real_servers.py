@@ -55,6 +55,11 @@ def odd_server(*options: str) -> list[str]:
     return [sys.executable, str(OUR_SERVERS / "odd_server.py"), *options]
 
 
+def moody_server(mood: Path, *options: str) -> list[str]:
+    """The odd server, which starts, crashes or hangs as the file `mood` says at that time."""
+    return [sys.executable, str(OUR_SERVERS / "moody_server.py"), str(mood), *options]
+
+
 @asynccontextmanager
 async def story_url(transport: str = "http", *options: str) -> AsyncIterator[str]:
     """Run the story server on a free port and yield its URL."""

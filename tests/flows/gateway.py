@@ -109,10 +109,10 @@ class Folder:
     def accept(self) -> None:
         self.cli("catalog", "accept", "--all", "--yes")
 
-    def cli(self, *arguments: str, key: str = "", expect: int = 0) -> str:
-        """Run a command as a person would and return everything that it printed."""
-        command = [sys.executable, "-m", "mcpgw", *arguments]
-        done = subprocess.run(command, cwd=self.path, env=self.full_environ(key), capture_output=True, text=True, timeout=60)
+    def cli(self, *arguments: str, key: str = "", expect: int = 0, answers: str = "") -> str:
+        """Run a command as a person would, who types `answers`, and return everything that it printed."""
+        command, environ = [sys.executable, "-m", "mcpgw", *arguments], self.full_environ(key)
+        done = subprocess.run(command, cwd=self.path, env=environ, input=answers, capture_output=True, text=True, timeout=60)
         assert done.returncode == expect, (
             f"mcpgw {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         )

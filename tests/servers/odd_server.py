@@ -44,7 +44,10 @@ class OddServer:
         self.asked: list[dict] = []
         self.lists = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]}
         if options.lists:
-            self.lists = json.loads(Path(options.lists).read_text(encoding="utf-8"))
+            self.read_lists()
+
+    def read_lists(self) -> None:
+        self.lists = json.loads(Path(self.options.lists).read_text(encoding="utf-8"))
 
     def run(self) -> None:
         for line in sys.stdin.buffer:
@@ -127,6 +130,10 @@ class OddServer:
                 result(request, text(arguments.get("text", "")))
             case "params":
                 result(request, {"content": [], "structuredContent": request["params"]})
+            case "relist":
+                self.read_lists()
+                send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+                result(request, text("the lists are read again"))
             case "crash":
                 print("the disk caught fire, customer 4711", file=sys.stderr, flush=True)
                 os._exit(7)
