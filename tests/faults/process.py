@@ -64,8 +64,14 @@ def start(folder: Folder) -> Gateway:
         start_new_session=True,
     )
     gateway = Gateway(folder, process)
-    threading.Thread(target=gateway.hear, daemon=True).start()
+    threading.Thread(target=_hear, args=(gateway,), daemon=True).start()
     return gateway
+
+
+def _hear(gateway: Gateway) -> None:
+    assert gateway.process.stderr is not None
+    with gateway.process.stderr:
+        gateway.hear()  # until nobody holds the other end any more
 
 
 def until_serving(gateway: Gateway) -> None:

@@ -68,7 +68,7 @@ class Storm:
         self._random = random.Random(self.seed)
         self._gateway: Gateway | None = None  # None while there is none
         self._open = False
-        self._left_open: frozenset[str] = frozenset()
+        self._left_open: dict[str, int] = {}
         self._checkpoint = self.faults.folder.path.parent / "checkpoint.txt"
 
     async def run(self, rounds: int) -> list[str]:
@@ -148,11 +148,12 @@ class Storm:
         gateway, self._gateway = self._gateway, None
         assert gateway is not None
         children = kill(gateway, group=group)
+        killed_ns = time.time_ns()
         if gateway.url and not any("deed_server" in child.command for child in children):
             self._found(["no child was seen: the test would prove nothing"])
         self._found(f"outlived its gateway: {child.command}" for child in survivors(children))
         self._judge(recovered=False)
-        self._left_open |= self.evidence.open_calls()
+        self._left_open |= dict.fromkeys(self.evidence.open_calls(), killed_ns)
 
     def _finish(self) -> None:
         """End in order, and judge for the last time."""
@@ -176,7 +177,7 @@ class Storm:
             answers=answers,
             effects=effects,
             entries=self.evidence.read(),
-            left_open=self._left_open if recovered else frozenset(),
+            left_open=self._left_open if recovered else {},
             recovered=recovered,
         )
         self._found(check(history))
