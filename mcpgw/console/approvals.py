@@ -13,7 +13,7 @@ from mcpgw.console.doors import NotForYou, Unclear
 from mcpgw.console.entrance import Turned, is_signed_in
 from mcpgw.console.room import Room
 from mcpgw.console.view import HEADERS
-from mcpgw.core.errors import ApprovalConflict
+from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
 from mcpgw.core.model import RefusalCode, Verdict
 from mcpgw.ports import Approval, ApprovalState
 
@@ -23,8 +23,10 @@ _ALL: Final = 1_000_000
 _RECENT: Final = 50
 """Approvals that are listed below the waiting ones."""
 _LOOKED_AT: Final = 500
-_BEAT_S: Final = 1.0
+_BEAT_S: Final = 2.0
 """How soon a live page notices that its session ended, or that the gateway shuts down."""
+_STREAMS: Final = 16
+"""Live pages of one session: more than anybody looks at, so that nobody holds all connections."""
 _STREAM_S: Final = 300.0
 """Longest life of one stream; the browser opens the next one by itself."""
 
@@ -78,6 +80,9 @@ async def decide(room: Room, visit: Visit) -> Response:
         raise Turned(403, str(error), hint=error.hint, code=RefusalCode.DENIED) from None
     except ApprovalConflict as error:
         raise Turned(409, str(error), hint=error.hint, code=RefusalCode.DENIED) from None
+    except LedgerUnavailable:
+        hint = "Open the approval again in a moment: it shows the votes that count."
+        raise Turned(503, "It is not known whether your verdict was recorded.", hint=hint, recorded=False) from None
     except ValueError as error:
         raise Turned(400, f"Your verdict was not recorded: {error}.", hint="Go back and shorten the comment.") from None
     said = "approval" if verdict is Verdict.APPROVE else "denial"
@@ -87,6 +92,8 @@ async def decide(room: Room, visit: Visit) -> Response:
 
 async def live(room: Room, visit: Visit) -> Response:
     """Tell the docket's page, by server-sent events, how the docket stands, whenever that changes."""
+    if visit.session.streams >= _STREAMS:
+        raise Turned(429, "Too many live pages are open.", recorded=False)
     headers = {**HEADERS, "x-accel-buffering": "no"}
     return StreamingResponse(_marks(room, visit), media_type="text/event-stream", headers=headers)
 
@@ -95,13 +102,19 @@ async def _marks(room: Room, visit: Visit) -> AsyncIterator[str]:
     """Yield an event for every new mark. It ends with the session, the gateway or its time, not with the docket."""
     until = time.monotonic() + _STREAM_S
     told = ""
-    yield "retry: 3000\n\n"
-    while time.monotonic() < until and not room.doors.is_draining() and await is_signed_in(room, visit.arrival):
-        mark = _mark(await _waiting(room, visit))
-        if mark != told:
-            told = mark
-            yield f"event: docket\ndata: {mark}\n\n"
-        await room.doors.desk.changed(_BEAT_S)
+    visit.session.streams += 1
+    try:
+        yield "retry: 3000\n\n"
+        while time.monotonic() < until and not room.doors.is_draining() and await is_signed_in(room, visit.arrival):
+            mark = _mark(await _waiting(room, visit))
+            if mark != told:
+                told = mark
+                yield f"event: docket\ndata: {mark}\n\n"
+            await room.doors.desk.changed(_BEAT_S)
+    except LedgerUnavailable:
+        return  # the browser comes back by itself, and then meets the page that says so
+    finally:
+        visit.session.streams -= 1
 
 
 async def _waiting(room: Room, visit: Visit) -> Sequence[Approval]:
