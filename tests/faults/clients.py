@@ -58,7 +58,9 @@ def understood(deed: str, status: int, heard: bytes) -> Answer:
         said = Said.ODD if messages or status >= 400 else Said.NOTHING
         return Answer(deed=deed, said=said, text=f"HTTP {status}: {text[:200]}")
     if "error" in answers[-1]:
-        return Answer(deed=deed, said=Said.ODD, text=str(answers[-1]["error"]))
+        message = answers[-1]["error"].get("message", "")
+        given_up = message.startswith("The gateway is shutting down, so it was given up.")
+        return Answer(deed=deed, said=Said.GIVEN_UP if given_up else Said.ODD, text=message)
     return _result(deed, answers[-1]["result"])
 
 

@@ -20,6 +20,8 @@ class Said(StrEnum):
     """The gateway has no reply to show, and says whether there may have been an effect."""
     TURNED_AWAY = "turned away"
     """HTTP 503 of a gateway that is shutting down: the message never became a call."""
+    GIVEN_UP = "given up"
+    """Cancelled by a gateway that is shutting down; the record says how far it came."""
     NOTHING = "nothing"
     """The connection broke before an answer."""
     ODD = "odd"
@@ -147,6 +149,7 @@ def every_other_answer_is_recorded(history: History, index: _Index) -> Iterator[
     recorded = {
         Said.HELD: Counter((e.deed, e.approval) for e in history.entries if e.kind == "call.held"),
         Said.REFUSED: Counter((e.deed, "") for e in history.entries if e.kind == "call.refused"),
+        Said.GIVEN_UP: Counter((e.deed, "") for e in history.entries if e.kind in ("call.held", INTENT)),
         Said.FAILED: Counter(
             (index.deed_of(e.call), "") for e in history.entries if e.kind == OUTCOME and e.outcome == "failed"
         ),

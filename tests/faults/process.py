@@ -52,6 +52,12 @@ def descendants(pid: int) -> list[Proc]:
     return found
 
 
+def one_of(pid: int, command: str) -> Proc:
+    """Return the one descendant whose command line holds these words."""
+    (found,) = (child for child in descendants(pid) if command in child.command and "launch.py" not in child.command)
+    return found
+
+
 def start(folder: Folder) -> Gateway:
     """Start `mcpgw serve` as the leader of its own process group; return at once."""
     process = subprocess.Popen(
