@@ -79,6 +79,18 @@ class Risk(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MaskingRule:
+    """A place whose values are masked, and for whom they are not."""
+
+    path: str
+    """A JSON path, or `column:"Tax ID"` for a key or column wherever it stands."""
+    unmasked_for: tuple[str, ...] = ()
+    """`group:NAME` or `user:PRINCIPAL_OR_SUBJECT`; who is one of them sees the values."""
+    operator: str = ""
+    """How the others see them; empty where the profile says it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Masking:
     """What the catalog says of redaction for one target, beside what the detectors find by themselves."""
 
@@ -87,6 +99,8 @@ class Masking:
     """Column and key names whose values are masked wherever they stand; compared without case."""
     paths: tuple[str, ...] = ()
     """JSON paths whose values are masked: `rows[*].ssn`, `**.email`, `customer.name`."""
+    rules: tuple[MaskingRule, ...] = ()
+    """Places with an operator or readers of their own. Where a column or path above covers one too, it stays masked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +123,8 @@ class Target:
     tags: frozenset[str] = frozenset()
     risk: Risk = Risk.LOW
     masking: Masking = Masking()
+    restore_tokens: bool = False
+    """Whether it is entitled to the values behind reversible tokens that its caller was given."""
     timeout_s: float = 60.0
     max_result_bytes: int = 100_000
     truncate: bool = False
@@ -176,6 +192,8 @@ class Call:
     meta: JsonObject = field(default_factory=dict)
     received_ns: int = 0
     """Wall clock at arrival, Unix nanoseconds."""
+    restored: JsonObject = field(default_factory=dict, repr=False)
+    """Raw values that redaction put into `arguments`, by the token that stood there: what must not come back."""
 
 
 # --- redaction -----------------------------------------------------------------------------------------------------------
