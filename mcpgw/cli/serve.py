@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -56,5 +57,15 @@ def stdio(folder: Folder = Path(), verbose: Verbose = False) -> None:
 async def _stdio(settings: Settings) -> None:
     authenticator = convert.authenticators(settings, method="stdio_key")
     await stdio_identity(os.environ, authenticator)  # a wrong key is told at once, before anything is started
-    async with open_gateway(settings, node="stdio", method="stdio_key") as gateway:
+    async with open_gateway(settings, node="stdio", method="stdio_key") as gateway, anyio.create_task_group() as tasks:
+        if sys.platform != "win32":
+            tasks.start_soon(_end_at_signal, tasks.cancel_scope)
         await serve_stdio(gateway.server, lambda: stdio_identity(os.environ, authenticator))
+        tasks.cancel_scope.cancel()
+
+
+async def _end_at_signal(serving: anyio.CancelScope) -> None:
+    """Clients close stdin and soon after send SIGTERM. A call that is then under way is cancelled, and recorded as that."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            serving.cancel()
