@@ -1,6 +1,8 @@
 """Asked to stop in the middle of calls, the gateway finishes or records each of them, and closes what it opened."""
 
+import json
 import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import anyio
 import httpx2
 from mcp.shared.exceptions import MCPError
 
-from tests.flows.gateway import BOUND_S, Folder, Gateway, lines_of, make_folder, serving, until, until_listed, words
+from tests.flows.gateway import BOUND_S, MODERN, Folder, Gateway, lines_of, make_folder, serving, until, until_listed, words
 from tests.real_servers import story_server
 
 
@@ -88,3 +90,28 @@ async def test_killed_in_the_middle_of_a_call_the_next_start_says_that_its_end_i
     (indeterminate,) = folder.records("call.indeterminate")
     assert indeterminate["call"] == lost
     assert lines_of(marker)[0] == "started" and "finished" not in lines_of(marker)
+
+
+async def test_a_stdio_gateway_that_is_told_to_end_records_the_call_that_it_gives_up(tmp_path: Path) -> None:
+    folder, marker = prepared(tmp_path), tmp_path / "marker"
+    environ = folder.full_environ(folder.keys["alice"])
+    command = [sys.executable, "-m", "mcpgw", "stdio", "-C", str(folder.path)]
+    async with await anyio.open_process(command, env=environ) as gateway:
+        assert gateway.stdin is not None
+        call = {"name": "story__wait", "arguments": {"marker": str(marker)}}
+        for message in (request(1, "tools/list", {}), request(2, "tools/call", call)):
+            await gateway.stdin.send(json.dumps(message).encode() + b"\n")
+        await until(lambda: lines_of(marker), "the call is with the upstream")
+        gateway.terminate()
+        with anyio.fail_after(BOUND_S):
+            assert await gateway.wait() == 0
+    (outcome,) = folder.records("call.outcome")
+    assert (outcome["outcome"]["class"], outcome["outcome"]["code"]) == ("failed", "cancelled")
+    assert folder.records()[-1]["kind"] == "gateway.stopped"
+    await until(lambda: "cancelled" in lines_of(marker), "the upstream has heard of it")
+
+
+def request(number: int, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    names = {"protocolVersion": MODERN, "clientCapabilities": {}, "clientInfo": {"name": "raw", "version": "0"}}
+    meta = {f"io.modelcontextprotocol/{key}": value for key, value in names.items()}
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": {**params, "_meta": meta}}
