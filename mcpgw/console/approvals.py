@@ -8,10 +8,11 @@ from typing import Final
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
+from mcpgw.console.admission import is_signed_in
 from mcpgw.console.arrival import Visit
 from mcpgw.console.doors import NotForYou, Unclear
-from mcpgw.console.entrance import Turned, is_signed_in
 from mcpgw.console.room import Room
+from mcpgw.console.turned import Turned
 from mcpgw.console.view import HEADERS
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
 from mcpgw.core.model import RefusalCode, Verdict

@@ -8,23 +8,23 @@ A request that is turned away is recorded before its answer leaves, except for p
 
 import hmac
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import quote
 
-import anyio
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from mcpgw.console.admission import NotSignedIn, admit
 from mcpgw.console.arrival import Arrival, Visit, local_page
 from mcpgw.console.doors import Refused as HeadRefused
-from mcpgw.console.people import is_named, is_person
+from mcpgw.console.forms import must_be_from_here, read_form
 from mcpgw.console.room import Room, cookie_name, forget_cookie
-from mcpgw.console.sessions import NoSession
+from mcpgw.console.turned import Turned
 from mcpgw.console.view import HEADERS
-from mcpgw.core.errors import AuthenticationError, LedgerUnavailable
+from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.core.model import Origin, RefusalCode, Refused
 
 logger = logging.getLogger(__name__)
@@ -32,36 +32,11 @@ logger = logging.getLogger(__name__)
 PublicPage: TypeAlias = Callable[[Room, Arrival], Awaitable[Response]]
 PersonsPage: TypeAlias = Callable[[Room, Visit], Awaitable[Response]]
 
-MAX_FORM_BYTES: Final = 65_536
-"""A comment of 2,000 characters takes 24 kB where each is written as `%F0%9F%98%80`."""
-_MAX_FIELDS: Final = 32
-_FORM_TIMEOUT_S: Final = 15.0
 CHALLENGE: Final = 'Cookie realm="mcpgw console"'
 """RFC 9110 section 15.5.2 wants a challenge with a 401; this scheme makes no browser open a dialog."""
 
 
-class Turned(Exception):
-    """The request is turned away. The message is for the person, and holds nothing of the request."""
-
-    def __init__(
-        self, status: int, message: str, *, hint: str = "", code: RefusalCode = RefusalCode.MALFORMED, recorded: bool = True
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.hint = hint
-        self.code = code
-        self.recorded = recorded
-
-
-class _NotSignedIn(Exception):
-    """Nobody is signed in; `why` says so to somebody who was, and is empty for others."""
-
-    def __init__(self, why: str = "") -> None:
-        super().__init__(why)
-        self.why = why
-
-
-class Entrance:
+class Entrance(ABC):
     """One ASGI door of the console. A subclass admits the public, a person, or an auditor."""
 
     def __init__(self, room: Room) -> None:
@@ -90,8 +65,9 @@ class Entrance:
             return await self._turn_away(request, turned, "")
         return await self._enter(request, arrival)
 
+    @abstractmethod
     async def _enter(self, request: Request, arrival: Arrival) -> Response:
-        raise NotImplementedError
+        """Answer a request whose head and form are in order."""
 
     async def _arrive(self, request: Request) -> Arrival:
         """Raises: Turned."""
@@ -105,8 +81,8 @@ class Entrance:
         is_secure = self._room.config.is_secure(request.url.scheme, headers["host"])
         form: dict[str, str] = {}
         if request.method == "POST":
-            _must_be_from_here(headers, is_secure=is_secure)
-            form = await _read_form(request)
+            must_be_from_here(headers, is_secure=is_secure)
+            form = await read_form(request)
         elif "prefetch" in f"{headers.get('sec-purpose', '')} {headers.get('purpose', '')}".lower():
             # Reading is recorded, and nobody has read what a browser fetched on a guess.
             raise Turned(403, "Pages of the console are not fetched in advance.", recorded=False)
@@ -160,7 +136,7 @@ class PersonsEntrance(Entrance):
             ):
                 raise Turned(403, "The form does not belong to your session, so nothing was done.", hint="Open the page again.")
             return await self._page(self._room, visit)
-        except _NotSignedIn as nobody:
+        except NotSignedIn as nobody:
             return await self._ask_to_sign_in(request, arrival, nobody.why)
         except Turned as turned:
             return await self._turn_away(request, turned, principal)
@@ -180,87 +156,6 @@ class PersonsEntrance(Entrance):
         if arrival.session_id:
             forget_cookie(response, is_secure=arrival.is_secure)
         return response
-
-
-async def admit(room: Room, arrival: Arrival, *, is_activity: bool = True) -> Visit:
-    """Return the visit of the person who is signed in, after asking for their credential's standing again.
-
-    Raises:
-        _NotSignedIn: no session, or its credential is not good any more.
-    """
-    try:
-        session = room.sessions.find(arrival.session_id, is_activity=is_activity)
-    except NoSession:
-        raise _NotSignedIn from None
-    try:
-        identity = await room.doors.authenticator.authenticate(session.credential)
-    except AuthenticationError as error:
-        room.sessions.close(arrival.session_id)
-        refused = Refused(code=RefusalCode.UNAUTHENTICATED, reason=str(error))
-        await room.doors.corridor.reject(arrival.origin, refused, session.principal)
-        raise _NotSignedIn(str(error)) from None
-    if identity.principal != session.principal or not is_person(identity):
-        room.sessions.close(arrival.session_id)
-        raise _NotSignedIn("The key is not the one that signed in.")
-    is_auditor = is_named(identity, room.config.auditors)
-    return Visit(arrival=arrival, identity=identity, session=session, is_auditor=is_auditor)
-
-
-async def is_signed_in(room: Room, arrival: Arrival, *, is_activity: bool = False) -> bool:
-    """Tell whether the session counts now. Looking does not keep it from going idle."""
-    try:
-        await admit(room, arrival, is_activity=is_activity)
-    except _NotSignedIn:
-        return False
-    return True
-
-
-def _must_be_from_here(headers: Headers, *, is_secure: bool) -> None:
-    """Refuse a form that another page sent. Every current browser says where a POST comes from; silence is refused too.
-
-    Raises:
-        Turned: it is from elsewhere, or does not say.
-    """
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    ours = f"{'https' if is_secure else 'http'}://{headers['host']}".lower()
-    same_site = site in (None, "same-origin")
-    same_origin = origin is None or (len(headers.getlist("origin")) == 1 and _normal(origin) == _normal(ours))
-    if not (same_site and same_origin) or (site is None and origin is None):
-        raise Turned(403, "This form was not sent by a page of the console, so nothing was done.")
-
-
-def _normal(origin: str) -> tuple[str, str, int]:
-    """Scheme, host and port, with the default port spelled out; what is no origin equals nothing of ours."""
-    try:
-        parts = urlsplit(origin.lower())
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
-    except ValueError:
-        return ("", "", 0)
-    return (parts.scheme, parts.hostname or "", port)
-
-
-async def _read_form(request: Request) -> dict[str, str]:
-    """Raises: Turned: too large, too slow, or no form."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
-        raise Turned(415, "Only forms are accepted here.")
-    body = b""
-    try:
-        with anyio.fail_after(_FORM_TIMEOUT_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_FORM_BYTES:
-                    raise Turned(413, "The form is too large.")
-        fields = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict", max_num_fields=_MAX_FIELDS
-        )
-    except TimeoutError:
-        raise Turned(408, "The form did not arrive in time.") from None
-    except ValueError:
-        raise Turned(400, "The form cannot be read.") from None
-    form = dict(fields)
-    if len(form) != len(fields):
-        raise Turned(400, "The form has a field twice.")
-    return form
 
 
 def _origin(request: Request) -> Origin:

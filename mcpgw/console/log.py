@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from mcpgw.console.arrival import Visit
 from mcpgw.console.doors import Record, Search
-from mcpgw.console.entrance import Turned
 from mcpgw.console.room import Room
+from mcpgw.console.turned import Turned
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.core.model import Event
 from mcpgw.core.visible import visible_json

@@ -15,8 +15,7 @@ _ALL: Final = 1_000_000
 async def show(room: Room, visit: Visit) -> Response:
     waiting = await room.doors.desk.docket(visit.identity, (ApprovalState.PENDING,), _ALL)
     mine = sum(1 for approval in waiting if not room.doors.desk.objection(visit.identity, approval))
-    catalog = await room.doors.catalog() if visit.is_auditor else None
-    servers = catalog.servers if catalog else ()
+    servers = (await room.doors.catalog()).servers if visit.is_auditor else ()
     return room.view.page(
         "overview.html",
         visit=visit,

@@ -7,8 +7,9 @@ from contextlib import suppress
 
 from starlette.responses import RedirectResponse, Response
 
+from mcpgw.console.admission import is_signed_in
 from mcpgw.console.arrival import Arrival, Visit, local_page
-from mcpgw.console.entrance import CHALLENGE, is_signed_in
+from mcpgw.console.entrance import CHALLENGE
 from mcpgw.console.people import is_person
 from mcpgw.console.room import Room, forget_cookie, set_cookie
 from mcpgw.console.view import HEADERS
