@@ -83,7 +83,10 @@ def _hear(gateway: Gateway) -> None:
 def until_serving(gateway: Gateway) -> None:
     """Wait until it is ready for calls. Blocks."""
     assert gateway.listening.wait(BOUND_S) and gateway.url, "".join(gateway.log)
-    wait(lambda: not gateway.problems(), "/readyz is green")
+    try:
+        wait(lambda: not gateway.problems(), "/readyz is green")
+    except AssertionError:
+        raise AssertionError(f"never ready: {gateway.problems()}\n{''.join(gateway.log)}") from None
 
 
 def kill(gateway: Gateway, *, group: bool) -> Sequence[Proc]:

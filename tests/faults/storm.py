@@ -46,7 +46,7 @@ class Round:
     left_open: int
     """Intents without an end at the moment of a kill."""
     indeterminate: int
-    """Recorded by the recovery."""
+    """Of those, how many the recovery recorded as that; the others had committed their outcome as they were killed."""
     ready_s: float
     """From the start after the kill to ready: Python, recovery, redactor."""
     problems: tuple[str, ...]
@@ -89,7 +89,7 @@ class Storm:
 
     async def _round(self, number: int, approver: "Popen[str]") -> None:
         found, heard = len(self.problems), Counter(answer.said for answer in self.crowd.answers)
-        records, effects, open_before = len(self.evidence.entries), len(self.faults.effects()), len(self._left_open)
+        records, effects, before = len(self.evidence.entries), len(self.faults.effects()), set(self._left_open)
 
         # (1) load, a checkpoint that is kept elsewhere, more load, the kill
         self._open = True
@@ -115,6 +115,7 @@ class Storm:
 
         new = self.evidence.entries[records:]
         intents = [entry for entry in new if entry.kind == INTENT]
+        left_open = self._left_open.keys() - before
         killed = " + ".join(["group" if group else "process", *["approver"] * with_approver, *["recovery"] * twice])
         self.rounds.append(
             Round(
@@ -124,8 +125,8 @@ class Storm:
                 effects=len(self.faults.effects()) - effects,
                 intents=len(intents),
                 spent=sum(1 for intent in intents if intent.approval),
-                left_open=len(self._left_open) - open_before,
-                indeterminate=sum(1 for entry in new if entry.kind == INDETERMINATE),
+                left_open=len(left_open),
+                indeterminate=sum(1 for entry in new if entry.kind == INDETERMINATE and entry.call in left_open),
                 ready_s=ready_s,
                 problems=tuple(self.problems[found:]),
             )
