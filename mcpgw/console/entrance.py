@@ -53,7 +53,7 @@ class Entrance(ABC):
             message = "The gateway cannot reach its record now, so nothing was done and nothing is shown."
             response = self._room.view.page("turned.html", status=503, message=message, hint="Try again in a moment.")
         except Exception:
-            # The console's one broad except: whatever broke, nothing of it is shown, and no verdict was recorded by it.
+            # The console's one broad except: whatever broke, nothing of it is shown, and nothing is claimed to be done.
             logger.exception("a page of the console failed")
             response = self._room.view.page("turned.html", status=500, message="This page could not be made.", hint="")
         await response(scope, receive, send)

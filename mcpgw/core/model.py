@@ -144,7 +144,7 @@ class Origin:
     """Where a request came from, for the record."""
 
     transport: str
-    """`http`, `sse` or `stdio`."""
+    """`http`, `sse` or `stdio`; `console` for people's pages."""
     protocol_version: str
     request_id: str = ""
     """The JSON-RPC id, as text."""
