@@ -63,6 +63,8 @@ class SplunkSink(Feed):
     token: str = field(repr=False)
     acknowledge: bool = False
     """Wait until the events are indexed, where the token has indexer acknowledgement enabled."""
+    acknowledge_within_s: float = 60.0
+    """Splunk indexes within seconds, or is in trouble; a batch that is sent again is told by its events' uid."""
     host: str = "mcpgw"
     tls: Tls = Tls()
 

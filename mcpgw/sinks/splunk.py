@@ -22,8 +22,6 @@ _ABOUT_THE_EVENT = {6, 12, 13, 15}
 """HEC codes that blame the data: invalid format, `event` missing, `event` blank, indexed fields. The others that come with
 status 400 (wrong index, channel missing, acknowledgement disabled, …) are a configuration, which a person can mend."""
 _ACK_POLL_S = 0.5
-_ACK_WAIT_S = 60.0
-"""Splunk indexes within seconds, or is in trouble; a batch that is sent again is told by its events' uid."""
 
 
 class SplunkReceiver:
@@ -33,6 +31,7 @@ class SplunkReceiver:
         self._base = config.url.rstrip("/")
         self._host = config.host
         self._acknowledge = config.acknowledge
+        self._acknowledge_within_s = config.acknowledge_within_s
         self._client = client
         self._channel = str(uuid.uuid4())
         self._headers = {"Authorization": f"Splunk {config.token}", "Content-Type": "application/json"}
@@ -62,7 +61,7 @@ class SplunkReceiver:
         if not isinstance(ack, int):
             raise SinkUnavailable("Splunk gave no ackId: acknowledgement is not enabled for the token")
         url, body = f"{self._base}{_ACKS}?channel={self._channel}", json.dumps({"acks": [ack]}).encode()
-        with anyio.move_on_after(_ACK_WAIT_S):
+        with anyio.move_on_after(self._acknowledge_within_s):
             while True:
                 answer = await post(self._client, url, body, self._headers)
                 if not answer.is_success:
@@ -71,7 +70,7 @@ class SplunkReceiver:
                 if isinstance(acks, dict) and acks.get(str(ack)) is True:
                     return
                 await anyio.sleep(_ACK_POLL_S)
-        raise SinkUnavailable(f"Splunk did not index the events within {_ACK_WAIT_S:.0f} s")
+        raise SinkUnavailable(f"Splunk did not index the events within {self._acknowledge_within_s:.0f} s")
 
 
 def _object(answer: Answer) -> Mapping[str, Any]:

@@ -269,10 +269,21 @@ async def test_nothing_is_passed_over_before_that_is_recorded(collector: Collect
 
 
 class BrokenLog(MemoryLog):
+    broken = True
+
     async def records_after(self, seq: int, limit: int) -> Any:
-        if len(self.rows) == 2:
+        if self.broken:
             raise ZeroDivisionError("a secret that must not be shown")
         return await super().records_after(seq, limit)
+
+
+async def until_problem(folder: Path, expected: str) -> None:
+    with anyio.fail_after(20):
+        while True:
+            problem = CursorFile(folder, "soc").read().problem
+            if (expected in problem) if expected else not problem:
+                return
+            await anyio.sleep(0.01)
 
 
 async def test_an_error_of_our_own_is_a_problem_of_the_sink_and_never_of_the_gateway(
@@ -282,13 +293,13 @@ async def test_an_error_of_our_own_is_a_problem_of_the_sink_and_never_of_the_gat
     log.fill(2)
     with caplog.at_level(logging.WARNING):
         async with exporting(webhook(collector), log, tmp_path):
-            with anyio.fail_after(20):
-                while True:
-                    if "ZeroDivisionError" in CursorFile(tmp_path, "soc").read().problem:
-                        break
-                    await anyio.sleep(0.01)
-            log.fill(1)
-            await collector.until_seqs({0, 1, 2})
+            await until_problem(tmp_path, "ZeroDivisionError")
+            log.broken = False
+            await collector.until_seqs({0, 1})
+            log.broken = True  # with nothing left to send: the problem ends as well when the log can be read again
+            await until_problem(tmp_path, "ZeroDivisionError")
+            log.broken = False
+            await until_problem(tmp_path, "")
     assert "a secret" not in (tmp_path / "soc.json").read_text()
 
 
@@ -327,3 +338,38 @@ async def test_a_receiver_that_keeps_a_batch_and_then_says_no_gets_it_again_with
     assert len(kept) == 70
     assert [seq_of(event) for event in sorted(by_uid.values(), key=seq_of)] == list(range(35))
     assert {json.dumps(event) for event in kept} == {json.dumps(event) for event in by_uid.values()}
+
+
+async def test_a_cursor_that_cannot_be_written_is_a_problem_and_the_batch_comes_again(
+    log: MemoryLog, collector: Collector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.fill(3)
+    (tmp_path / "soc.new").mkdir()  # where the cursor's next version would be written
+    async with exporting(webhook(collector), log, tmp_path) as exporter:
+        await collector.until(lambda: len(collector.batches) >= 2)
+        assert (await exporter.status())[0].lag == 3
+        (tmp_path / "soc.new").rmdir()
+        await until(exporter, drained)
+    assert "the cursor cannot be written: Is a directory" in caplog.text
+    assert set(collector.seqs) == {0, 1, 2}
+
+
+async def test_a_process_in_standby_waits_for_the_lock(log: MemoryLog, collector: Collector, tmp_path: Path) -> None:
+    log.fill(2)
+    other = CursorFile(tmp_path, "soc")
+    assert other.take()
+    async with exporting(webhook(collector), log, tmp_path) as exporter:
+        await anyio.sleep(0.1)
+        assert collector.batches == []
+        other.release()
+        await until(exporter, drained)
+    assert collector.seqs == [0, 1]
+
+
+async def test_the_age_of_a_record_that_cannot_be_read_is_not_made_up(
+    log: MemoryLog, collector: Collector, tmp_path: Path
+) -> None:  # fmt: skip
+    log.rows.append(Row(0, b"?", b"?"))
+    async with open_exporter([webhook(collector)], outbox=log, journal=log, folder=tmp_path) as exporter:
+        (status,) = await exporter.status()
+    assert (status.lag, status.oldest_age_s) == (1, 0.0)

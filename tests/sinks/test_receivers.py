@@ -18,6 +18,8 @@ import anyio
 import pytest
 from aiohttp import web
 from anyio import to_thread
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from sink_parts import SECRET, Certificates, Collector, MemoryLog, TlsSyslog, http_server
 
 from mcpgw.core.errors import ConfigError
@@ -167,6 +169,7 @@ class Hec:
         self.answer = web.json_response({"text": "Success", "code": 0})
         self.asked = 0
         self.indexed_when_asked = 1
+        self.ack_status = 200
 
     async def event(self, request: web.Request) -> web.Response:
         self.headers = {name.lower(): value for name, value in request.headers.items()}
@@ -178,7 +181,7 @@ class Hec:
         assert request.query["channel"] == self.headers["x-splunk-request-channel"]
         self.asked += 1
         (ack,) = (await request.json())["acks"]
-        return web.json_response({"acks": {str(ack): self.asked >= self.indexed_when_asked}})
+        return web.json_response({"acks": {str(ack): self.asked >= self.indexed_when_asked}}, status=self.ack_status)
 
     def serving(self) -> Any:
         return http_server({"/services/collector/event": self.event, "/services/collector/ack": self.ack})
@@ -228,6 +231,18 @@ async def test_splunk_without_acknowledgement_is_told_apart(events: list[Outgoin
         with pytest.raises(SinkUnavailable, match="not enabled for the token"):
             await send(SplunkSink(name="soc", url=base, token="t", acknowledge=True), events)
         assert hec.asked == 0
+
+
+@pytest.mark.parametrize(("status", "why"), [(503, "answered 503 when asked"), (200, "did not index")])
+async def test_splunk_that_never_says_indexed_has_not_acknowledged(
+    status: int, why: str, events: list[OutgoingEvent]
+) -> None:  # fmt: skip
+    async with (hec := Hec()).serving() as base:
+        hec.answer = web.json_response({"text": "Success", "code": 0, "ackId": 7})
+        hec.indexed_when_asked, hec.ack_status = 10**6, status
+        config = SplunkSink(name="soc", url=base, token="t", acknowledge=True, acknowledge_within_s=0.2)
+        with pytest.raises(SinkUnavailable, match=why):
+            await send(config, events)
 
 
 # --- syslog --------------------------------------------------------------------------------------------------------------
@@ -364,6 +379,13 @@ async def test_files_that_cannot_be_used_are_told_before_anything_is_sent(tmp_pa
     for tls in (Tls(ca="/no/such"), Tls(certificate=str(tmp_path / "no.pem")), Tls(certificate=str(certificates.server))):
         with pytest.raises(ConfigError, match=r"sinks\.soc"):
             await send(SyslogSink(name="soc", url="tls://x", tls=tls), [])
+    encrypted = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"a password")
+    )
+    await to_thread.run_sync((tmp_path / "key.pem").write_bytes, encrypted)
+    with pytest.raises(ConfigError, match="ValueError") as caught:
+        ours = Tls(certificate=str(certificates.server), key=str(tmp_path / "key.pem"))
+        await send(SyslogSink(name="soc", url="tls://x", tls=ours), [])
+    assert "must not be encrypted" in caught.value.hint
     with pytest.raises(ConfigError, match="no base64"):
         await send(WebhookSink(name="soc", url="https://x/", secret="whsec_ not base64 at all"), [])
-    await anyio.lowlevel.checkpoint()
