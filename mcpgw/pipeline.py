@@ -110,8 +110,9 @@ class Corridor:
     async def _walk(self, call: Call, patience: Patience, peer: Peer) -> Answer:
         watch = _Stopwatch()
 
-        # (1) redaction: the arguments as they may be recorded
+        # (1) redaction: the arguments as they may be recorded, and the call as it will run, tokens in it given their values
         shown = await self._redactor.show(call)
+        call = shown.call
         watch.lap("redact_in")
 
         for _ in range(_SPEND_ATTEMPTS):

@@ -82,7 +82,11 @@ class Redactor(Protocol):
     """Raises `RedactionError` where it cannot finish, wholly and in time; never returns a partly redacted answer."""
 
     async def show(self, call: Call) -> ShownCall:
-        """Return the call with arguments as they may be recorded."""
+        """Return the call with arguments as they may be recorded.
+
+        The call in it is the one to judge and to run: where its target is entitled to the values behind reversible tokens,
+        they stand in its arguments, and the tokens in the clean ones.
+        """
         ...
 
     async def clean(self, call: Call, reply: RawReply) -> CleanReply: ...

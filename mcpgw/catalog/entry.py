@@ -42,6 +42,7 @@ class Rules:
     tags: frozenset[str] = frozenset()
     risk: Risk = Risk.LOW
     masking: Masking = field(default_factory=Masking)
+    restore_tokens: bool = False
     timeout_s: float = 60.0
     max_result_bytes: int = 100_000
     truncate: bool = False

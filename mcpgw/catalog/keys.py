@@ -5,11 +5,14 @@ admin may have put a secret into the wrong place.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mcpgw.core.model import Risk
 from mcpgw.core.toml import suggestion
+
+_MEMBER = re.compile(r"(?:group|user):.+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,10 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
 
+def _are_members(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) and _MEMBER.fullmatch(item) for item in value)
+
+
 def _are_named_texts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
 
@@ -50,6 +57,8 @@ TEXT = Kind("a string that is not empty", _is_text)
 ARGUMENTS = Kind("a list of strings", lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value))
 TEXTS = Kind("a list of strings, none of them empty", _are_texts)
 NAMED_TEXTS = Kind("a table of strings", _are_named_texts)
+TABLES = Kind("a list of tables", lambda value: isinstance(value, list) and all(isinstance(item, dict) for item in value))
+MEMBERS = Kind('a list of "group:NAME" and "user:SUBJECT"', _are_members)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 SECONDS = Kind("a number of seconds above 0", _is_seconds)
 COUNT = Kind("a whole number above 0", _is_count)
@@ -87,6 +96,7 @@ DEFAULTS: Mapping[str, Kind] = {
     "tags": TEXTS,
     "risk": choice(*(risk.value for risk in Risk)),
     "redaction": TABLE,
+    "restore_tokens": FLAG,
     "timeout_s": SECONDS,
     "max_result_bytes": COUNT,
     "truncate": FLAG,
@@ -96,8 +106,15 @@ DEFAULTS: Mapping[str, Kind] = {
 TOOL: Mapping[str, Kind] = {**DEFAULTS, "name": TEXT, "annotations": TABLE}
 """Keys of `[tools.NAME]`."""
 
-REDACTION: Mapping[str, Kind] = {"profile": TEXT, "columns": TEXTS, "paths": TEXTS}
+REDACTION: Mapping[str, Kind] = {"profile": TEXT, "columns": TEXTS, "paths": TEXTS, "rules": TABLES}
 """Keys of `redaction`."""
+
+RULE: Mapping[str, Kind] = {
+    "path": TEXT,
+    "unmasked_for": MEMBERS,
+    "operator": choice("mask", "partial", "hash", "token", "drop", "keep"),
+}
+"""Keys of one of `redaction.rules`; `path` is required."""
 
 ANNOTATIONS: Mapping[str, Kind] = {
     "title": TEXT,

@@ -14,7 +14,7 @@ from mcpgw.catalog.lock import LOCK_NAME, Lock, read_lock
 from mcpgw.catalog.problems import CatalogError, Problem
 from mcpgw.catalog.references import Written, flagged_secret, has_reference, literal_secret, malformed, secret_shape
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Masking, Risk
+from mcpgw.core.model import Masking, MaskingRule, Risk
 from mcpgw.core.naming import MAX_LENGTH, SEPARATOR, is_published_name, is_server_name, published_name
 from mcpgw.core.toml import parse
 
@@ -140,7 +140,19 @@ class _Reader:
     def _rules(self, path: KeyPath, known: Mapping[str, Kind]) -> Iterator[Problem]:
         yield from self._table(path, known)
         yield from self._table((*path, "redaction"), keys.REDACTION)
+        yield from self._masking_rules((*path, "redaction", "rules"))
         yield from self._table((*path, "annotations"), keys.ANNOTATIONS)
+
+    def _masking_rules(self, path: KeyPath) -> Iterator[Problem]:
+        table: Any = self._data
+        for key in path:
+            table = table.get(key) if isinstance(table, dict) else None
+        for position, rule in enumerate(table if isinstance(table, list) else ()):
+            if isinstance(rule, dict):
+                for complaint in complaints(rule, keys.RULE):
+                    yield self._problem((*path, position, complaint.key), complaint.message, complaint.hint)
+                if "path" not in rule:
+                    yield self._problem((*path, position), "a rule needs `path`.", 'Write it like path = "rows[*].ssn".')
 
     def _table(self, path: KeyPath, known: Mapping[str, Kind]) -> Iterator[Problem]:
         table: Any = self._data
@@ -256,6 +268,7 @@ def _rules(table: Mapping[str, Any], base: Rules) -> Rules:
         profile=redaction.get("profile", base.masking.profile),
         columns=_union(base.masking.columns, redaction.get("columns", ())),
         paths=_union(base.masking.paths, redaction.get("paths", ())),
+        rules=(*base.masking.rules, *map(_masking_rule, redaction.get("rules", ()))),
     )
     return Rules(
         enabled=table.get("enabled", base.enabled),
@@ -264,10 +277,17 @@ def _rules(table: Mapping[str, Any], base: Rules) -> Rules:
         tags=base.tags | frozenset(table.get("tags", ())),
         risk=Risk(table.get("risk", base.risk)),
         masking=masking,
+        restore_tokens=table.get("restore_tokens", base.restore_tokens),
         timeout_s=float(table.get("timeout_s", base.timeout_s)),
         max_result_bytes=table.get("max_result_bytes", base.max_result_bytes),
         truncate=table.get("truncate", base.truncate),
         annotations=table.get("annotations", {}),
+    )
+
+
+def _masking_rule(table: Mapping[str, Any]) -> MaskingRule:
+    return MaskingRule(
+        path=table["path"], unmasked_for=tuple(table.get("unmasked_for", ())), operator=table.get("operator", "")
     )
 
 

@@ -173,6 +173,7 @@ def _target(entry: Entry, fingerprint: str, rules: Rules, offered: Offered) -> T
         tags=rules.tags,
         risk=rules.risk,
         masking=rules.masking,
+        restore_tokens=rules.restore_tokens,
         timeout_s=rules.timeout_s,
         max_result_bytes=rules.max_result_bytes,
         truncate=rules.truncate,
@@ -230,7 +231,14 @@ def _facts(target: Target) -> JsonObject:
         "tags": sorted(target.tags),
         "risk": target.risk.value,
         "masking": [target.masking.profile, list(target.masking.columns), list(target.masking.paths)],
+        **_additions(target),
         "timeout_s": target.timeout_s,
         "max_result_bytes": target.max_result_bytes,
         "truncate": target.truncate,
     }
+
+
+def _additions(target: Target) -> JsonObject:
+    """What few catalogs say: absent where it is not said, so that the hash of the others stays what it was."""
+    rules = [[rule.path, list(rule.unmasked_for), rule.operator] for rule in target.masking.rules]
+    return {**({"masking_rules": rules} if rules else {}), **({"restore_tokens": True} if target.restore_tokens else {})}

@@ -3,8 +3,19 @@
 `PresidioRedactor` is the door. Importing this package loads neither spaCy nor Presidio; the workers do.
 """
 
-from mcpgw.redaction.config import Blobs, Operator, Profile, RedactionConfig
+from mcpgw.redaction.config import Audience, Blobs, Operator, Profile, RedactionConfig, TokenScope
+from mcpgw.redaction.recognizers import Recognizer
 from mcpgw.redaction.redactor import PresidioRedactor
 from mcpgw.redaction.schema import relaxed_output_schema
 
-__all__ = ["Blobs", "Operator", "PresidioRedactor", "Profile", "RedactionConfig", "relaxed_output_schema"]
+__all__ = [
+    "Audience",
+    "Blobs",
+    "Operator",
+    "PresidioRedactor",
+    "Profile",
+    "Recognizer",
+    "RedactionConfig",
+    "TokenScope",
+    "relaxed_output_schema",
+]

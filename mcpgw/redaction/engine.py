@@ -1,16 +1,20 @@
 """One redaction from payload to clean payload, in the process that calls it: pure computation, no clock, no I/O."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from mcpgw.core.model import Masked, Masking
-from mcpgw.redaction import operators
-from mcpgw.redaction.config import Blobs, Profile, RedactionConfig
+from mcpgw.core.model import Json, Masked, Masking
+from mcpgw.redaction.config import Blobs, RedactionConfig
 from mcpgw.redaction.judge import Judge, Namer
 from mcpgw.redaction.nodes import Node, Unit
+from mcpgw.redaction.operators import Writer
+from mcpgw.redaction.packs import US_ENTITIES
 from mcpgw.redaction.paths import Rules
+from mcpgw.redaction.reader import ANYONE, Reader
+from mcpgw.redaction.recognizers import Recognizers
+from mcpgw.redaction.seams import Seams
 from mcpgw.redaction.vocabulary import BARE, meaning
 from mcpgw.redaction.walk import Place, Taker
 
@@ -39,6 +43,10 @@ class Redacted:
 
     payload: Any
     masked: tuple[Masked, ...]
+    issued: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    """Tokens that stand in it, with their values: for the store of tokens and nobody else."""
+    units: tuple[Unit, ...] = field(default=(), repr=False)
+    """Everything that was judged, in order, with its findings: for `mcpgw redact explain`."""
 
 
 class Engine:
@@ -46,9 +54,11 @@ class Engine:
 
     def __init__(self, config: RedactionConfig, namer: Namer) -> None:
         self._config = config
-        self._judge = Judge(namer)
+        recognizers = Recognizers(config.all_recognizers, () if "us" in config.packs else US_ENTITIES)
+        self._judge = Judge(namer, recognizers)
+        self._seams = Seams(recognizers)
 
-    def redact(self, payload: Any, masking: Masking, *, envelope: bool = True) -> Redacted:
+    def redact(self, payload: Any, masking: Masking, *, envelope: bool = True, reader: Reader = ANYONE) -> Redacted:
         """Return the payload with every personal value replaced: structure, keys, order and everything else as it was.
 
         `envelope` says that it is a message of MCP (a result, an error, a notification's params) and not a bare document.
@@ -57,36 +67,28 @@ class Engine:
             RedactionError: it is not JSON data, or it is nested too deep.
             ConfigError: the profile does not exist, or a path rule is not one.
         """
-        profile = self._config.profile(masking.profile)
-        rules = Rules((*profile.columns, *masking.columns), (*profile.paths, *masking.paths))
+        profile = self._config.profile(masking.profile).seen_by(reader.members)
+        columns, places = (*profile.columns, *masking.columns), (*profile.paths, *masking.paths)
+        rules = Rules(columns, places, masking.rules, reader.members)
+        writer = Writer(profile, rules.operators, self._config.hash_key, reader)
+        counted: Counter[tuple[str, str, str]] = Counter()
         withheld: Counter[str] = Counter()
         taker = Taker(rules, self._config.max_depth)
         if envelope:
             payload = self._blobs(payload, withheld, 0)
+            payload = self._seams.closed(payload, writer, reader.before, counted)
             scalars = list(_envelope(payload, taker))
         else:
             scalars = list(taker.json(payload, Place("", BARE, "", (), False)))
         self._judge.decide(taker.units)
-        counted = self._write(taker.units, profile)
+        for unit in taker.units:
+            counted.update((finding.entity, unit.path, finding.detector) for finding in writer.write(unit))
         new = _rebuild(payload, iter(scalars))
         masked = [Masked(entity, path, detector, count) for (entity, path, detector), count in sorted(counted.items())]
         masked += [
             Masked("BLOB", path, f"blob-{self._config.blobs.value}@1", count) for path, count in sorted(withheld.items())
         ]
-        return Redacted(new, tuple(masked))
-
-    def _write(self, units: list[Unit], profile: Profile) -> Counter[tuple[str, str, str]]:
-        counted: Counter[tuple[str, str, str]] = Counter()
-        for unit in units:
-            if not unit.findings:
-                continue
-            spans = [(*unit.plain.back(f.start, f.end), f) for f in unit.findings]
-            new, done = operators.apply(unit.text, spans, profile, self._config.hash_key)
-            if new != unit.text:
-                unit.masked = new
-            if done:
-                counted.update((f.entity, unit.path, f.detector) for f in done)
-        return counted
+        return Redacted(new, tuple(masked), writer.issued, tuple(taker.units))
 
     def _blobs(self, value: Any, withheld: Counter[str], depth: int, path: str = "") -> Any:
         """Deal with images, audio and binary resources, which nobody here can read."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-PLACEHOLDER = re.compile(r"<[A-Z][A-Z0-9_]{1,40}(?::[0-9A-Za-z]{1,32})?>")
+PLACEHOLDER = re.compile(r"<[A-Z][A-Z0-9_]{1,40}(?::[0-9A-Za-z]{1,32}|_[0-9a-z]{12})?>")
 """What masking writes. It is never looked into again, so that redaction of a redacted text changes nothing."""
 
 

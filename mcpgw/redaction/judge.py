@@ -11,8 +11,10 @@ from mcpgw.redaction.linear import Linear
 from mcpgw.redaction.lists import listed
 from mcpgw.redaction.memory import remember
 from mcpgw.redaction.nodes import Unit
+from mcpgw.redaction.recognizers import Recognizers
 from mcpgw.redaction.vocabulary import BARE, HARMLESS, Certainty, Meaning, covers, meaning
 
+NO_RECOGNIZERS = Recognizers()
 KEY_DETECTOR = "key@1"
 SAME_DETECTOR = "same-value@1"
 
@@ -74,8 +76,9 @@ _CACHED_LENGTH = 200
 class Judge:
     """Decides units. Holds a bounded cache of decisions on short texts, which depend on nothing but text, key and record."""
 
-    def __init__(self, namer: Namer) -> None:
+    def __init__(self, namer: Namer, recognizers: Recognizers = NO_RECOGNIZERS) -> None:
         self._namer = namer
+        self._recognizers = recognizers
         self._cells: OrderedDict[tuple[str, str, Certainty, bool, bool], tuple[tuple[Finding, ...], bool]] = OrderedDict()
         self._prose: OrderedDict[str, tuple[Finding, ...]] = OrderedDict()
 
@@ -92,10 +95,19 @@ class Judge:
                 asked.append(unit)
         self._ask(asked, units)
         self._read(prose)
+        if self._recognizers:
+            self._recognize(units)
         _spread(units)
         for unit in units:
             if unit.findings:
                 unit.findings = _outside_placeholders(unit.plain.text, resolve(unit.findings))
+
+    def _recognize(self, units: Sequence[Unit]) -> None:
+        """Add what the recognizers of packs and settings find, and drop what packs that are off would have found."""
+        for unit in units:
+            if not unit.forced:
+                found = self._recognizers.find(unit.plain.text, unit.key)
+                unit.findings = [*self._recognizers.heard(unit.findings), *found]
 
     def _cell(self, unit: Unit) -> bool:
         """Judge a value of a field; return whether it remains to ask if it is a name."""
@@ -130,7 +142,7 @@ class Judge:
         """Judge prose: by patterns and cues, and by the model where it may hold a name."""
         pieces: list[tuple[Unit, int, str]] = []
         for unit in units:
-            unit.findings = _judge_prose(unit.plain.text)
+            unit.findings = judge_prose(unit.plain.text)
             pieces.extend((unit, start, piece) for start, piece in _readable(unit.plain.text, unit.findings))
         fresh = [text for text in dict.fromkeys(piece for _, _, piece in pieces) if text not in self._prose]
         read = dict(zip(fresh, map(tuple, self._namer.people(fresh)), strict=True))
@@ -248,7 +260,8 @@ _HEADERS = frozenset({"from", "to", "cc", "bcc", "sender", "reply-to", "delivere
 _WORDY = frozenset({"PERSON", "ADDRESS"})
 
 
-def _judge_prose(text: str) -> list[Finding]:
+def judge_prose(text: str) -> list[Finding]:
+    """Return what patterns, labels and cues find in a plain text, without a model."""
     found = list(_pairs_in(text))
     found.extend(patterns.scan(text))
     found.extend(_labels(text))
@@ -344,7 +357,7 @@ def _spread(units: Sequence[Unit]) -> None:
     for unit in units:
         for finding in unit.findings:
             value = unit.plain.text[finding.start : finding.end].strip()
-            if finding.detector in ("column@1", "path@1") and len(value) < 6:
+            if finding.detector.startswith(("column@", "path@", "rule:")) and len(value) < 6:
                 continue
             if finding.entity == "PERSON":
                 people.update(_name_words(value))

@@ -10,7 +10,7 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
-def remember(memory: OrderedDict[_K, _V], key: _K, value: _V) -> None:
-    if len(memory) >= ENTRIES:
+def remember(memory: OrderedDict[_K, _V], key: _K, value: _V, entries: int = ENTRIES) -> None:
+    if len(memory) >= entries and key not in memory:
         memory.popitem(last=False)
     memory[key] = value

@@ -1,33 +1,133 @@
 """What is written in the place of a value."""
 
 import hashlib
+import html
+import json
 import re
+from collections.abc import Mapping
 
+from mcpgw.core.errors import RedactionError
+from mcpgw.core.model import Json
 from mcpgw.redaction.config import Operator, Profile
-from mcpgw.redaction.findings import Finding
+from mcpgw.redaction.disguise import view
+from mcpgw.redaction.findings import Finding, resolve
+from mcpgw.redaction.nodes import Unit
+from mcpgw.redaction.reader import Reader
+from mcpgw.redaction.tokens import TOKEN, pseudonym
 
+KNOWN_DETECTOR = "token@1"
+"""Finds, in a reply, what the call was given in the place of a token."""
 _ALNUM = re.compile(r"[^\W_]")
+_SAME_DIGITS = 6
+"""A field of at least so many digits is a known number however it is grouped."""
 
 
-def replacement(profile: Profile, hash_key: bytes, entity: str, value: str) -> str | None:
-    """Return the text that stands for a masked value, or None where the profile keeps it."""
-    match profile.operator(entity):
-        case Operator.KEEP:
-            return None
-        case Operator.DROP:
-            return ""
-        case Operator.PARTIAL:
-            kept = _tail(value)
-            return f"<{entity}:{kept}>" if kept else f"<{entity}>"
-        case Operator.HASH:
-            mac = hashlib.blake2b(
-                f"{entity}\0{''.join(_ALNUM.findall(value)).casefold()}".encode("utf-8", "surrogatepass"),
-                key=hash_key,
-                digest_size=8,
-            )
-            return f"<{entity}:{mac.hexdigest()}>"
-        case _:
-            return f"<{entity}>"
+class Writer:
+    """Writes what a reader sees in the place of findings. `issued` is every token that it wrote, with its value."""
+
+    __slots__ = ("_key", "_known", "_operators", "_pattern", "_profile", "_reader", "issued")
+
+    def __init__(self, profile: Profile, operators: Mapping[str, Operator], key: bytes, reader: Reader) -> None:
+        self._profile = profile
+        self._operators = operators
+        """By detector: rules that have an operator of their own."""
+        self._key = key
+        self._reader = reader
+        self._known = {_folded(view(str(value)).text): token for token, value in reader.known.items() if len(str(value)) > 1}
+        self._pattern = _any_of(self._known)
+        self.issued: dict[str, Json] = {}
+
+    def write(self, unit: Unit) -> list[Finding]:
+        """Replace what was found in a unit and return what was done; a kept finding's detector begins with `keep:`."""
+        if self._known:
+            unit.findings = resolve([*unit.findings, *self._recalled(unit)])
+        if not unit.findings:
+            return []
+        out: list[str] = []
+        done: list[Finding] = []
+        position = 0
+        for finding in unit.findings:
+            start, end = unit.plain.back(finding.start, finding.end)
+            value = unit.text[start:end]
+            operator = self.operator(finding)
+            if operator is Operator.KEEP:
+                done.append(finding._replace(detector=f"keep:{finding.detector}"))
+                continue
+            known = self._known.get(_folded(unit.plain.text[finding.start : finding.end]), "")
+            new = known or self._replacement(operator, finding.entity, value, number=unit.number and value == unit.text)
+            out += (unit.text[position:start], new)
+            position = end
+            done.append(finding)
+        if position:
+            unit.masked = "".join((*out, unit.text[position:]))
+        return done
+
+    def operator(self, finding: Finding) -> Operator:
+        """Return what happens to a finding. What came from a token is never kept, whoever reads."""
+        operator = self._operators.get(finding.detector) or self._profile.operator(finding.entity)
+        if finding.detector == KNOWN_DETECTOR:
+            return Operator.MASK if operator is Operator.KEEP else operator
+        return operator
+
+    def replacement(self, finding: Finding, value: str) -> str | None:
+        """Return what stands for a value that is no unit of its own, or None where it stays."""
+        operator = self.operator(finding)
+        return None if operator is Operator.KEEP else self._replacement(operator, finding.entity, value, number=False)
+
+    def _replacement(self, operator: Operator, entity: str, value: str, *, number: bool) -> str:
+        match operator:
+            case Operator.DROP:
+                return ""
+            case Operator.PARTIAL:
+                kept = _tail(value)
+                return f"<{entity}:{kept}>" if kept else f"<{entity}>"
+            case Operator.HASH:
+                if not self._key:
+                    raise RedactionError("the hash operator has no key", hint="`mcpgw init` makes keys/redaction.key.")
+                return f"<{entity}:{_hashed(self._key, entity, value)}>"
+            case Operator.TOKEN if self._reader.scope:
+                return self._token(entity, json.loads(value) if number else html.unescape(value).strip())
+            case _:
+                return f"<{entity}>"
+
+    def _token(self, entity: str, value: Json) -> str:
+        token = pseudonym(self._key, self._reader.scope, entity, value)
+        self.issued[token] = value
+        return token
+
+    def _recalled(self, unit: Unit) -> list[Finding]:
+        """Find what the call was given in the place of tokens."""
+        text = unit.plain.text
+        found = [_known(m.start(), m.end(), self._known.get(_folded(m.group()), "")) for m in self._pattern.finditer(text)]
+        digits = _digits(text)
+        if not found and len(digits) >= _SAME_DIGITS and not any(map(str.isalpha, text)):
+            found = [_known(0, len(text), token) for value, token in self._known.items() if _digits(value) == digits]
+        return found
+
+
+def _known(start: int, end: int, token: str) -> Finding:
+    match = TOKEN.fullmatch(token)
+    return Finding(start, end, match["entity"] if match else "MASKED", KNOWN_DETECTOR, 3.0)
+
+
+def _any_of(values: Mapping[str, str]) -> re.Pattern[str]:
+    """Return a pattern for whole words that are one of the values, the longest first."""
+    longest = sorted(values, key=len, reverse=True)
+    either = "|".join(re.escape(value).replace(r"\ ", r"\s+") for value in longest)
+    return re.compile(rf"(?<!\w)(?:{either})(?!\w)", re.IGNORECASE)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def _digits(text: str) -> str:
+    return "".join(filter(str.isdigit, text))
+
+
+def _hashed(key: bytes, entity: str, value: str) -> str:
+    text = f"{entity}\0{''.join(_ALNUM.findall(value)).casefold()}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, key=key, digest_size=8).hexdigest()
 
 
 def _tail(value: str) -> str:
@@ -35,20 +135,3 @@ def _tail(value: str) -> str:
     signs = [char for char in value if char.isascii() and char.isalnum()]
     keep = min(4, len(signs) // 4)
     return "".join(signs[len(signs) - keep :])
-
-
-def apply(text: str, spans: list[tuple[int, int, Finding]], profile: Profile, hash_key: bytes) -> tuple[str, list[Finding]]:
-    """Return the text with every span replaced, and what was done; a kept one's detector begins with `keep:`."""
-    out: list[str] = []
-    done: list[Finding] = []
-    position = 0
-    for start, end, finding in spans:
-        new = replacement(profile, hash_key, finding.entity, text[start:end])
-        if new is None:
-            done.append(finding._replace(detector=f"keep:{finding.detector}"))
-            continue
-        out += (text[position:start], new)
-        position = end
-        done.append(finding)
-    out.append(text[position:])
-    return "".join(out), done

@@ -5,10 +5,12 @@ and everything below it. Paths start at the root of a document: the arguments, `
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from mcpgw.core.errors import ConfigError
+from mcpgw.core.model import MaskingRule
+from mcpgw.redaction.config import Operator
 
 _STEP = re.compile(
     r"\.?(?:(?P<name>\*\*|\*|[^.\[\]*'\"]+)|\[(?P<index>\*|\d+)\]|\[(?P<quote>['\"])(?P<quoted>.*?)(?P=quote)\])"
@@ -71,21 +73,53 @@ def parse(source: str) -> PathRule:
     return PathRule(source, tuple(steps))
 
 
+_COLUMN = re.compile(r"column:\s*(?:([\"'])(?P<quoted>.+)\1|(?P<bare>[^\"']+))")
+
+
+def parse_place(source: str) -> PathRule | str:
+    """Return the path rule of an expression, or the column's name of `column:"Tax ID"`, folded.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    column = _COLUMN.fullmatch(source.strip())
+    return parse(source) if column is None else (column["quoted"] or column["bare"]).strip().casefold()
+
+
 class Rules:
-    """The column and path rules of one call, compiled."""
+    """The column and path rules of one call, compiled. `operators` says, by detector, what a rule of its own does."""
 
-    __slots__ = ("_columns", "_paths")
+    __slots__ = ("_columns", "_paths", "_special", "operators")
 
-    def __init__(self, columns: Iterable[str], paths: Iterable[str]) -> None:
-        self._columns = frozenset(name.strip().casefold() for name in columns)
-        self._paths = tuple(parse(path) for path in paths)
+    def __init__(
+        self,
+        columns: Iterable[str] = (),
+        paths: Iterable[str] = (),
+        special: Sequence[MaskingRule] = (),
+        members: frozenset[str] = frozenset(),
+    ) -> None:
+        places = [parse_place(path) for path in paths]
+        named = [place for place in places if isinstance(place, str)]
+        self._columns = frozenset([*(name.strip().casefold() for name in columns), *named])
+        self._paths = tuple(place for place in places if isinstance(place, PathRule))
+        self._special = tuple((f"rule:{rule.path}@1", parse_place(rule.path)) for rule in special)
+        self.operators: dict[str, Operator] = {}
+        for rule in special:
+            opened = not members.isdisjoint(rule.unmasked_for)
+            if opened or rule.operator:
+                self.operators.setdefault(f"rule:{rule.path}@1", Operator.KEEP if opened else Operator(rule.operator))
 
     def detector(self, key: str, path: Sequence[str]) -> str:
-        """Return the detector that masks a value by rule, or the empty string."""
-        if not self._columns and not self._paths:
-            return ""
-        if key.strip().casefold() in self._columns:
+        """Return the detector that masks a value by rule, or the empty string. Rules without readers go first."""
+        if self._columns and _under(self._columns, key, path):
             return "column@1"
-        if self._columns and any(part.casefold() in self._columns for part in path):
-            return "column@1"
-        return "path@1" if any(rule.covers(path) for rule in self._paths) else ""
+        if self._paths and any(rule.covers(path) for rule in self._paths):
+            return "path@1"
+        for detector, place in self._special:
+            if _under({place}, key, path) if isinstance(place, str) else place.covers(path):
+                return detector
+        return ""
+
+
+def _under(columns: Set[str], key: str, path: Sequence[str]) -> bool:
+    return key.strip().casefold() in columns or any(part.casefold() in columns for part in path)

@@ -1,5 +1,8 @@
 """The redaction room's door: `ports.Redactor` on worker processes."""
 
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mcpgw.core.errors import ConfigError, RedactionError
@@ -8,6 +11,7 @@ from mcpgw.core.model import (
     CleanJson,
     CleanNotice,
     CleanReply,
+    Json,
     Manifest,
     Masked,
     Masking,
@@ -16,10 +20,29 @@ from mcpgw.core.model import (
     ShownCall,
     Target,
 )
-from mcpgw.redaction import paths, wire
-from mcpgw.redaction.config import RedactionConfig, profile_hash
+from mcpgw.redaction import paths, seams, tokens, wire
+from mcpgw.redaction.config import RedactionConfig, TokenScope, profile_hash
+from mcpgw.redaction.memory import remember
 from mcpgw.redaction.payload import commit, payload_bytes
 from mcpgw.redaction.pool import Pool
+from mcpgw.redaction.reader import ANYONE, Reader, holder_of, members_of, scope_of
+from mcpgw.redaction.tokens import TokenStore
+
+_MAX_STREAMS = 1_024
+"""Streams whose last text is remembered at once; beyond it, the one that was silent longest is forgotten."""
+
+
+class NoTokens:
+    """The store of a gateway whose settings use no tokens: it keeps nothing and knows nothing."""
+
+    async def keep(self, holder: str, issued: Mapping[str, Json]) -> None:
+        raise RedactionError("there is no store of tokens")
+
+    async def values(self, holder: str, tokens: Sequence[str]) -> Mapping[str, Json]:
+        return {}
+
+
+NO_TOKENS = NoTokens()
 
 
 class PresidioRedactor:
@@ -29,10 +52,13 @@ class PresidioRedactor:
     `timeout_s`; equal input under an equal configuration gives an equal answer, and redacting an answer again changes nothing.
     """
 
-    def __init__(self, config: RedactionConfig) -> None:
+    def __init__(self, config: RedactionConfig, tokens: TokenStore = NO_TOKENS) -> None:
         self._config = config
+        self._tokens = tokens
         self._pool = Pool(config)
         self._hashes: dict[Masking, str] = {}
+        self._streams: OrderedDict[tuple[str, str], str] = OrderedDict()
+        """The end of what was streamed last, raw, by call and method."""
 
     @property
     def ready(self) -> bool:
@@ -59,35 +85,95 @@ class PresidioRedactor:
         Raises:
             RedactionError: it is not there yet, and still loading; or it cannot work.
         """
-        await self._redact(b"{}", Masking(), envelope=False)
+        await self._redact(b"{}", Masking(), ANYONE, envelope=False)
 
     async def aclose(self) -> None:
         """End the workers. Redactions under way fail."""
         await self._pool.aclose()
 
     async def show(self, call: Call) -> ShownCall:
-        """Return the call with arguments as they may be recorded."""
-        masking = _masking(call)
-        raw = self._bytes(dict(call.arguments))
-        arguments, manifest = await self._redact(raw, masking, envelope=False)
-        return ShownCall(call=call, arguments=CleanJson(arguments), raw=commit(raw), manifest=manifest)
+        """Return the call as it will run, with arguments as they may be recorded.
+
+        Tokens that the caller was given stand for their values in `call.arguments` if the target is entitled to them, and for
+        themselves in the clean arguments. The commitment is to the arguments that will run.
+        """
+        given = self._bytes(dict(call.arguments))
+        arguments, manifest, _ = await self._redact(given, _masking(call), self._reader(call), envelope=False)
+        call, restored = await self._restored(call)
+        return ShownCall(
+            call=call,
+            arguments=CleanJson(arguments),
+            raw=commit(self._bytes(dict(call.arguments))),
+            manifest=replace(manifest, masked=(*manifest.masked, *restored)),
+        )
 
     async def clean(self, call: Call, reply: RawReply) -> CleanReply:
-        """Return the reply as the caller may see it."""
+        """Return the reply as the caller may see it; tokens in it can be used from now on."""
+        for stream in [stream for stream in self._streams if stream[0] == call.id]:
+            del self._streams[stream]
         raw = self._bytes(reply.payload)
-        payload, manifest = await self._redact(raw, _masking(call), envelope=True)
+        payload, manifest, issued = await self._redact(raw, _masking(call), self._reader(call), envelope=True)
+        await self._keep(call, issued)
         return CleanReply(kind=reply.kind, payload=CleanJson(payload), raw=commit(raw), manifest=manifest)
 
     async def clean_notice(self, call: Call, notice: RawNotice) -> CleanNotice:
         """Return the notification as the caller may see it."""
-        params, _ = await self._redact(self._bytes(notice.params), _masking(call), envelope=True)
+        stream = (call.id, notice.method)
+        reader = replace(self._reader(call), before=self._streams.get(stream, ""))
+        params, _, issued = await self._redact(self._bytes(notice.params), _masking(call), reader, envelope=True)
+        remember(self._streams, stream, f"{reader.before}{seams.streamed(notice.params)}"[-seams.REACH :], _MAX_STREAMS)
+        await self._keep(call, issued)
         return CleanNotice(method=notice.method, params=CleanJson(params))
 
     async def clean_text(self, text: str, masking: Masking) -> tuple[str, Manifest]:
         """Return one text as a client would receive it in a tool's result: what `mcpgw redact` measures."""
         raw = self._bytes({"content": [{"type": "text", "text": text}]})
-        payload, manifest = await self._redact(raw, masking, envelope=True)
+        payload, manifest, _ = await self._redact(raw, masking, Reader(scope="measured"), envelope=True)
         return payload["content"][0]["text"], manifest
+
+    # --- tokens ----------------------------------------------------------------------------------------------------------
+
+    def _reader(self, call: Call) -> Reader:
+        return Reader(
+            members=members_of(call.identity) & self._named(_masking(call)),
+            scope=scope_of(call, self._config.token_scope) if self._config.hash_key else "",
+            known=call.restored,
+        )
+
+    def _named(self, masking: Masking) -> frozenset[str]:
+        """Whom anything under this masking names: nobody else's groups have to reach a worker."""
+        profile = self._config.profiles.get(masking.profile)
+        audiences = () if profile is None else profile.audiences
+        return frozenset(
+            member
+            for members in (*(a.members for a in audiences), *(r.unmasked_for for r in masking.rules))
+            for member in members
+        )
+
+    async def _restored(self, call: Call) -> tuple[Call, tuple[Masked, ...]]:
+        """Return the call with the values of its tokens, and what the record says of them."""
+        if not isinstance(call.target, Target) or not call.target.restore_tokens:
+            return call, ()
+        found = tokens.tokens_in(call.arguments)
+        if not found:
+            return call, ()
+        if tokens.too_many(found):
+            raise RedactionError(f"it holds {len(found)} tokens", hint="Send fewer in one call.")
+        values = await self._tokens.values(self._holder(call), found)
+        restoration = tokens.Restoration(values)
+        arguments = restoration.arguments(call.arguments, call.target.definition.get("inputSchema"))
+        return replace(call, arguments=arguments, restored=dict(values)), restoration.masked
+
+    async def _keep(self, call: Call, issued: Mapping[str, Json]) -> None:
+        if issued:
+            await self._tokens.keep(self._holder(call), issued)
+
+    def _holder(self, call: Call) -> str:
+        """Return who can use a token: the identity, and under the scope of a session that session alone."""
+        session = call.origin.session if self._config.token_scope is TokenScope.SESSION else ""
+        return f"{session}:{holder_of(call.identity)}"
+
+    # --- redaction -------------------------------------------------------------------------------------------------------
 
     def _bytes(self, payload: dict[str, Any]) -> bytes:
         raw = payload_bytes(payload)
@@ -98,22 +184,25 @@ class PresidioRedactor:
             )
         return raw
 
-    async def _redact(self, raw: bytes, masking: Masking, *, envelope: bool) -> tuple[dict[str, Any], Manifest]:
+    async def _redact(
+        self, raw: bytes, masking: Masking, reader: Reader, *, envelope: bool
+    ) -> tuple[dict[str, Any], Manifest, Mapping[str, Json]]:
         try:
             named = self._hash(masking)
         except ConfigError as error:
             raise RedactionError(str(error), hint=error.hint) from None
-        answer = await self._pool.run(wire.job(masking, raw, envelope=envelope))
+        answer = await self._pool.run(wire.job(masking, raw, envelope=envelope, reader=reader))
         if "error" in answer:
             raise RedactionError(answer["error"], hint=answer["hint"])
         masked = tuple(Masked(*line) for line in answer["masked"])
-        return answer["payload"], Manifest(profile=masking.profile, profile_hash=named, masked=masked)
+        manifest = Manifest(profile=masking.profile, profile_hash=named, masked=masked)
+        return answer["payload"], manifest, answer.get("issued", {})
 
     def _hash(self, masking: Masking) -> str:
         known = self._hashes.get(masking)
         if known is None:
-            for path in (*masking.paths, *self._config.profile(masking.profile).paths):
-                paths.parse(path)
+            for path in (*masking.paths, *self._config.profile(masking.profile).paths, *(r.path for r in masking.rules)):
+                paths.parse_place(path)
             known = self._hashes[masking] = profile_hash(self._config, masking)
         return known
 

@@ -8,8 +8,10 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from mcpgw.core.model import Masking
-from mcpgw.redaction.config import Blobs, Operator, Profile, RedactionConfig
+from mcpgw.core.model import Masking, MaskingRule
+from mcpgw.redaction.config import Audience, Blobs, Operator, Profile, RedactionConfig, TokenScope
+from mcpgw.redaction.reader import ANYONE, Reader
+from mcpgw.redaction.recognizers import Recognizer
 
 LENGTH_BYTES = 4
 
@@ -18,17 +20,35 @@ def frame(body: bytes) -> bytes:
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
-def job(masking: Masking, payload: bytes, *, envelope: bool) -> bytes:
+def job(masking: Masking, payload: bytes, *, envelope: bool, reader: Reader = ANYONE) -> bytes:
     """Return the body of a job: a line of terms, then the payload's own bytes."""
-    terms = {"profile": masking.profile, "columns": masking.columns, "paths": masking.paths, "envelope": envelope}
+    terms: dict[str, Any] = {
+        "profile": masking.profile,
+        "columns": masking.columns,
+        "paths": masking.paths,
+        "envelope": envelope,
+        "reader": {**asdict(reader), "members": sorted(reader.members)},
+    }
+    if masking.rules:
+        terms["rules"] = [asdict(rule) for rule in masking.rules]
     return json.dumps(terms).encode("ascii") + b"\n" + payload
 
 
-def read_job(body: bytes) -> tuple[Masking, bool, Any]:
+def read_job(body: bytes) -> tuple[Masking, bool, Reader, Any]:
     line, _, payload = body.partition(b"\n")
     terms = json.loads(line)
-    masking = Masking(profile=terms["profile"], columns=tuple(terms["columns"]), paths=tuple(terms["paths"]))
-    return masking, terms["envelope"], json.loads(payload)
+    masking = Masking(
+        profile=terms["profile"],
+        columns=tuple(terms["columns"]),
+        paths=tuple(terms["paths"]),
+        rules=tuple(
+            MaskingRule(path=rule["path"], unmasked_for=tuple(rule["unmasked_for"]), operator=rule["operator"])
+            for rule in terms.get("rules", ())
+        ),
+    )
+    told = terms["reader"]
+    reader = Reader(**{**told, "members": frozenset(told["members"])})
+    return masking, terms["envelope"], reader, json.loads(payload)
 
 
 def settings(config: RedactionConfig) -> bytes:
@@ -40,11 +60,29 @@ def read_settings(body: bytes) -> RedactionConfig:
     profiles = {
         name: Profile(
             default=Operator(profile["default"]),
-            operators={entity: Operator(operator) for entity, operator in profile["operators"].items()},
+            operators=_operators(profile["operators"]),
             columns=tuple(profile["columns"]),
             paths=tuple(profile["paths"]),
+            audiences=tuple(
+                Audience(members=tuple(audience["members"]), operators=_operators(audience["operators"]))
+                for audience in profile["audiences"]
+            ),
         )
         for name, profile in values.pop("profiles").items()
     }
-    hash_key, blobs = bytes.fromhex(values.pop("hash_key")), Blobs(values.pop("blobs"))
-    return RedactionConfig(**values, profiles=profiles, hash_key=hash_key, blobs=blobs)
+    recognizers = tuple(Recognizer(**{**told, "context": tuple(told["context"])}) for told in values.pop("recognizers"))
+    return RedactionConfig(
+        **{
+            **values,
+            "hash_key": bytes.fromhex(values["hash_key"]),
+            "blobs": Blobs(values["blobs"]),
+            "packs": tuple(values["packs"]),
+            "token_scope": TokenScope(values["token_scope"]),
+        },
+        profiles=profiles,
+        recognizers=recognizers,
+    )
+
+
+def _operators(told: dict[str, str]) -> dict[str, Operator]:
+    return {entity: Operator(operator) for entity, operator in told.items()}

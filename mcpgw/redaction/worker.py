@@ -60,11 +60,12 @@ def serve(source: BinaryIO, sink: BinaryIO, limit: Callable[[int], None]) -> Non
 def _answer(engine: Engine, body: bytes) -> bytes:
     """Redact one job. Whatever goes wrong becomes an answer that withholds the payload and names no part of it."""
     try:
-        masking, envelope, payload = wire.read_job(body)
-        redacted = engine.redact(payload, masking, envelope=envelope)
-        return json.dumps(
-            {"payload": redacted.payload, "masked": [astuple(line) for line in redacted.masked]}, separators=(",", ":")
-        ).encode("ascii")
+        masking, envelope, reader, payload = wire.read_job(body)
+        redacted = engine.redact(payload, masking, envelope=envelope, reader=reader)
+        answer = {"payload": redacted.payload, "masked": [astuple(line) for line in redacted.masked]}
+        if redacted.issued:
+            answer["issued"] = redacted.issued
+        return json.dumps(answer, separators=(",", ":")).encode("ascii")
     except GatewayError as error:
         return _problem(error)
     except RecursionError:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from mcpgw.core.model import Masking
+from mcpgw.core.model import Masking, MaskingRule
 from mcpgw.redaction import Blobs, Operator, Profile, RedactionConfig, wire
+from mcpgw.redaction.reader import Reader
 from mcpgw.redaction.worker import serve
 
 
@@ -33,8 +34,10 @@ def test_settings_survive_the_pipe() -> None:
 
 
 def test_a_job_survives_the_pipe() -> None:
-    masking = Masking(profile="p", columns=("a",), paths=("b",))
-    assert wire.read_job(wire.job(masking, b'{"x": 1}', envelope=False)) == (masking, False, {"x": 1})
+    rule = MaskingRule(path="c", unmasked_for=("group:a",), operator="partial")
+    masking = Masking(profile="p", columns=("a",), paths=("b",), rules=(rule,))
+    reader = Reader(members=frozenset({"group:a"}), scope="s", known={"<PERSON_000000000000>": "v"}, before="b")
+    assert wire.read_job(wire.job(masking, b'{"x": 1}', envelope=False, reader=reader)) == (masking, False, reader, {"x": 1})
 
 
 def test_each_job_has_one_answer_in_order() -> None:
