@@ -77,7 +77,7 @@ class ToolCalls:
             self._in_flight.enter(scope)
             try:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_end_hold_without_client, peer, gone, scope)
+                    peer.once_held(lambda: tasks.start_soon(_end_without_client, gone, scope))
                     answers.append(await self._corridor.walk(request, peer))
                     tasks.cancel_scope.cancel()
             finally:
@@ -90,13 +90,12 @@ class ToolCalls:
         )
 
 
-async def _end_hold_without_client(peer: RequestPeer, gone: anyio.Event, scope: anyio.CancelScope) -> None:
+async def _end_without_client(gone: anyio.Event, scope: anyio.CancelScope) -> None:
     """Cancel a held call whose client has left, so that an approval later runs nothing that nobody waits for.
 
     2026-07-28 connections and pipes cancel by themselves. Before, a broken stream is no cancellation (2025-11-25
     basic/transports), so a call that is already with its upstream goes on; but its hold ends here.
     """
-    await peer.held.wait()
     await gone.wait()
     scope.cancel()
 

@@ -1,6 +1,7 @@
 """The caller while its request is open: progress and log notices travel back on the request's own stream."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -42,8 +43,11 @@ class RequestPeer:
         self._levels = allowed_log_levels(ctx.protocol_version, ctx.meta)
         self._log_floor = log_floor
         self._waited = 0.0
-        self.held = anyio.Event()
-        """Set once the call waits for people."""
+        self._once_held: Callable[[], object] = _ignore
+
+    def once_held(self, act: Callable[[], object]) -> None:
+        """Have `act` called when the call begins to wait for people. Most calls never do, so nothing else waits for it."""
+        self._once_held = act
 
     async def notify(self, notice: CleanNotice) -> None:
         if notice.method == PROGRESS:
@@ -52,7 +56,8 @@ class RequestPeer:
             await self._send(LOG, dict(notice.params))
 
     async def waiting(self, message: str, elapsed_s: float) -> None:
-        self.held.set()
+        self._once_held()
+        self._once_held = _ignore
         self._waited = max(self._waited + 0.001, elapsed_s)  # two heartbeats in one instant still increase
         if self._token is not None:
             await self._send(PROGRESS, {"progressToken": self._token, "progress": self._waited, "message": message})
@@ -82,6 +87,10 @@ class RequestPeer:
             await self._ctx.session.send_notification(notification, related_request_id=self._ctx.request_id)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             logger.debug("a %s notice was lost: the client is gone", method)
+
+
+def _ignore() -> None:
+    """What happens by itself when a call is held."""
 
 
 _SEVERITY: Final = {
