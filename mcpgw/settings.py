@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mcpgw.core.errors import ConfigError
@@ -21,6 +21,9 @@ CONFIG_FILE = "config.toml"
 OTHER_VARIABLES = ("MCPGW_API_KEY", "MCPGW_API_KEY_FILE", "MCPGW_PYTHON")
 """Variables that are not settings: the credential of `mcpgw stdio` and the CLI, and the interpreter of scripts/setup."""
 
+_LEDGER_URL = re.compile(
+    r"(?P<scheme>postgres(?:ql)?://)(?P<user>[^:/?#@\s]+)(?::(?P<password>\$\{(?:env|file):[^{}\s]+\}))?@(?P<place>[^@\s]*)"
+)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -252,6 +255,28 @@ class LedgerSettings(Section):
 
     origin: str = "mcpgw.local/ledger"
     """The log's name in checkpoints (C2SP tlog-checkpoint): a host and path that is yours, and never changes."""
+    url: str = ""
+    """`postgresql://USER:${env:NAME}@HOST/DATABASE` keeps the log in PostgreSQL. Any password is a reference. Empty: SQLite."""
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_secret(cls, url: str) -> str:
+        if url and not _LEDGER_URL.fullmatch(url):
+            raise ValueError("write postgresql://USER@HOST/DATABASE, with any password as ${env:NAME} or ${file:path}")
+        if re.search(r"[?&](password|passfile|sslpassword)=", url):
+            raise ValueError("a password stands behind the user and a colon, as ${env:NAME} or ${file:path}")
+        return url
+
+    @property
+    def address(self) -> str:
+        """The URL without its password."""
+        found = _LEDGER_URL.fullmatch(self.url)
+        return f"{found['scheme']}{found['user']}@{found['place']}" if found else ""
+
+    @property
+    def password_reference(self) -> str:
+        found = _LEDGER_URL.fullmatch(self.url)
+        return (found["password"] or "") if found else ""
 
 
 class Sink(Section):

@@ -1,19 +1,23 @@
 """Settings in, the rooms' own values out; rooms never see the settings. What talks to the network stands in `network`."""
 
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mcpgw.catalog import references
+from mcpgw.catalog.references import ReferenceUnresolved, substitute
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Risk, Target
 from mcpgw.core.toml import line_of
 from mcpgw.identity import ApiKeys, Authenticators, Issuer, JwtIssuers
+from mcpgw.ledger.sqlite import SqliteDatabase
+from mcpgw.ledger.store import Database
 from mcpgw.policy import Defaults, Effect, Policy, Role, Rule, Scope, SqlCondition
 from mcpgw.redaction import Blobs, Operator, Profile, RedactionConfig, relaxed_output_schema
-from mcpgw.settings import RedactionProfile, Settings
+from mcpgw.settings import LedgerSettings, RedactionProfile, Settings
 from mcpgw.settings import Rule as RuleSettings
 from mcpgw.sinks.config import FileSink, SinkConfig, SplunkSink, SyslogSink, Tls, WebhookSink
 
@@ -27,6 +31,27 @@ SINKS = "sinks"
 def config_hash(settings: Settings) -> str:
     """Return the hash of everything that config.toml and the environment say."""
     return digest(settings.model_dump(mode="json"))
+
+
+def database(settings: Settings, ledger: LedgerSettings | None = None) -> Database:
+    """Return where the log is kept; `ledger` instead of what the settings say, if given.
+
+    Raises:
+        ConfigError: the driver of PostgreSQL is not installed, or the password's reference leads nowhere.
+    """
+    place = ledger or settings.ledger
+    if not place.url:
+        return SqliteDatabase(settings.data_dir)
+    try:
+        from mcpgw.ledger.postgres_database import PostgresDatabase  # lazy: psycopg is an extra
+    except ImportError as error:
+        hint = "Install it: pip install 'mcpgw[postgres]'."
+        raise ConfigError("the driver of PostgreSQL is not installed", where="ledger.url", hint=hint) from error
+    try:
+        password = substitute(place.password_reference, settings.folder, os.environ)
+    except ReferenceUnresolved as error:
+        raise ConfigError(str(error), where="ledger.url") from None
+    return PostgresDatabase(place.address, password)
 
 
 def authenticators(settings: Settings, *, method: str = "api_key") -> Authenticators:

@@ -269,7 +269,14 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(
-            Ledger.open(settings.data_dir, settings.keys_dir, origin=settings.ledger.origin, context=context, node=node)
+            Ledger.open(
+                settings.data_dir,
+                settings.keys_dir,
+                origin=settings.ledger.origin,
+                context=context,
+                node=node,
+                database=convert.database(settings),
+            )
         )
         cursors = settings.data_dir / convert.SINKS
         exporter = await stack.enter_async_context(open_exporter(sinks, outbox=ledger, journal=ledger, folder=cursors))

@@ -58,7 +58,13 @@ async def open_ledger(settings: Settings) -> AsyncIterator[Ledger]:
     context = RecordContext(version=__version__, config_hash=convert.config_hash(settings), catalog_hash=catalog_hash)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with Ledger.open(
-        settings.data_dir, settings.keys_dir, origin=settings.ledger.origin, context=lambda: context, node="cli", announce=False
+        settings.data_dir,
+        settings.keys_dir,
+        origin=settings.ledger.origin,
+        context=lambda: context,
+        node="cli",
+        announce=False,
+        database=convert.database(settings),
     ) as ledger:
         yield ledger
 

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mcpgw.app import convert
 from mcpgw.cli.common import open_folder
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.visible import visible
 from mcpgw.ledger.follow import follow as followed
 from mcpgw.ledger.record import parse
-from mcpgw.ledger.sqlite import FILE, SqliteStore
-from mcpgw.ledger.store import Query, StoredRecord
+from mcpgw.ledger.store import Database, Query, StoredRecord
 
 _PIPE_WIDTH = 240
 """Columns where no terminal says how wide it is: wide enough for a record to stay on one line."""
@@ -65,16 +65,16 @@ def log(
         limit=limit,
     )
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    show(open_folder(folder).data_dir / FILE, query, console, following=follow, as_json=as_json)
+    show(convert.database(open_folder(folder)), query, console, following=follow, as_json=as_json)
 
 
-def show(database: Path, query: Query, console: Console, *, following: bool, as_json: bool) -> None:
+def show(database: Database, query: Query, console: Console, *, following: bool, as_json: bool) -> None:
     """Print what matches; with `following`, until interrupted.
 
     Raises:
         LedgerUnavailable: the log cannot be read.
     """
-    store = SqliteStore.connect_read_only(database)
+    store = database.connect_read_only()
     try:
         if as_json:
             for record in followed(store, query) if following else store.search(query):

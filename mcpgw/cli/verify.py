@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from mcpgw.app import convert
 from mcpgw.cli.common import open_folder
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.visible import visible
 from mcpgw.ledger.checkpoint import InvalidNote
 from mcpgw.ledger.keys import load_verifiers
-from mcpgw.ledger.sqlite import FILE, SqliteStore
+from mcpgw.ledger.store import Database
 from mcpgw.ledger.verify import Report
 from mcpgw.ledger.verify import verify as verified
 
@@ -31,7 +32,8 @@ def verify(
 ) -> None:
     """Prove that nobody changed the record, or find where. Exit code 1 if anything is wrong."""
     settings = open_folder(folder)
-    report = check(settings.data_dir / FILE, settings.keys_dir, read_note(against) if against else "", Console(stderr=True))
+    note = read_note(against) if against else ""
+    report = check(convert.database(settings), settings.keys_dir, note, Console(stderr=True))
     if as_json:
         print(json.dumps(as_data(report)))
     else:
@@ -44,14 +46,14 @@ def checkpoint(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it to this file instead.")] = None,
 ) -> None:
     """Print the current signed checkpoint. Kept out of the admin's reach, it shows any later rewriting or cutting back."""
-    note = newest_checkpoint(open_folder(folder).data_dir / FILE)
+    note = newest_checkpoint(convert.database(open_folder(folder)))
     if output is None:
         print(note, end="")
     else:
         output.write_text(note, encoding="utf-8")
 
 
-def check(database: Path, keys_dir: Path, against: str, console: Console) -> Report:
+def check(database: Database, keys_dir: Path, against: str, console: Console) -> Report:
     """Verify the log of that database, with a progress bar on a terminal.
 
     Raises:
@@ -61,7 +63,7 @@ def check(database: Path, keys_dir: Path, against: str, console: Console) -> Rep
     verifiers = load_verifiers(keys_dir)
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
-        closing(SqliteStore.connect_read_only(database)) as store,
+        closing(database.connect_read_only()) as store,
         Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task("records", total=None)
@@ -85,13 +87,13 @@ def read_note(path: Path) -> str:
         raise ConfigError(f"the checkpoint cannot be read: {type(error).__name__}", where=str(path)) from error
 
 
-def newest_checkpoint(database: Path) -> str:
+def newest_checkpoint(database: Database) -> str:
     """Return the newest signed checkpoint.
 
     Raises:
         LedgerUnavailable: the log cannot be read, or is empty.
     """
-    with closing(SqliteStore.connect_read_only(database)) as store:
+    with closing(database.connect_read_only()) as store:
         for stored in store.newest_checkpoint():
             return stored.note
     raise LedgerUnavailable("the log has no checkpoint yet: nothing was recorded")

@@ -62,9 +62,12 @@ def _done(store: Reading, row: ApprovalRow) -> tuple[AlreadyDone, ...]:
 def _payload(store: Reading, record: StoredRecord, slot: str) -> Json:
     """Return a payload, checked against its commitment: what an approver sees or a caller gets again is what was recorded."""
     for stored in store.payload(record.seq, slot):
-        body = unpack(stored.packed)
-        committed = parse(record.leaf)["payloads"][slot]["sha256"]
-        if commitment(stored.salt, body) != committed:
+        try:
+            body = unpack(stored.packed)
+            fits = commitment(stored.salt, body) == parse(record.leaf)["payloads"][slot]["sha256"]
+        except ValueError:  # no salt, no zlib, no leaf
+            fits = False
+        if not fits:
             raise LedgerUnavailable(f"the payload {slot} of record {record.seq} was altered", hint="Run `mcpgw verify`.")
         return json.loads(body)
     raise LedgerUnavailable(f"the payload {slot} of record {record.seq} is missing", hint="Run `mcpgw verify`.")

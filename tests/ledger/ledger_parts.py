@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
+import anyio
+
 from mcpgw.core.model import (
     Allow,
     ApprovalRef,
@@ -42,6 +44,7 @@ from mcpgw.core.model import (
 from mcpgw.ledger.describe import RecordContext
 from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.journal import Ledger
+from mcpgw.ledger.store import Query
 
 ORIGIN = "bank.example/mcpgw"
 CONTEXT = RecordContext(version="0.1.0", config_hash="c0" * 32, catalog_hash="ca" * 32)
@@ -136,3 +139,10 @@ def settled(approval_id: str, state: SettledAs = SettledAs.APPROVED) -> Settled:
 
 def spend(approval_id: str, digest: str = "d1" * 32) -> Intent:
     return intent(approval=ApprovalRef(id=approval_id, digest=digest))
+
+
+async def buried(ledger: Ledger) -> None:
+    """Return once the calls of dead nodes are closed: all those of one node are, in one transaction."""
+    while not await ledger.search(Query(kind="call.indeterminate")):
+        await anyio.sleep(0.05)
+        await ledger.recover()

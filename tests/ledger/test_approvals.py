@@ -8,7 +8,8 @@ from pathlib import Path
 import anyio
 import apsw
 import pytest
-from ledger_parts import HOUR_NS, Open, failed, opened, outcome, reply, settled, shown, spend, vote
+from ledger_parts import HOUR_NS, Open, buried, failed, opened, outcome, reply, settled, shown, spend, vote
+from stores import Kept
 
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
 from mcpgw.core.model import Entry, Joined, Replay, Ruling, SettledAs, Verdict
@@ -132,11 +133,13 @@ async def test_an_approval_is_read_back_with_all_its_facts(ledger: Ledger) -> No
 
 @pytest.mark.parametrize("end", [S.DENIED, S.EXPIRED, S.SPENT])
 async def test_the_exact_arguments_are_overwritten_once_nobody_may_need_them(
-    end: ApprovalState, ledger: Ledger, folder: Path
+    end: ApprovalState, ledger: Ledger, kept: Kept, folder: Path
 ) -> None:
     await reach(ledger, end)
     (approval,) = await ledger.approval("a")
     assert approval.exact == b""
+    if kept.kind == "postgres":
+        return  # an old row version stays until it is vacuumed: see docs/postgres.md
     with closing(apsw.Connection(str(folder / "data" / "ledger.db"))) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     assert opened("a").exact not in (folder / "data" / "ledger.db").read_bytes()
@@ -173,6 +176,7 @@ async def test_a_call_whose_process_died_leaves_its_approval_indeterminate_until
         await reach(ledger, S.APPROVED)
         intent = await ledger.append(spend("a"))
     async with open_ledger() as ledger:
+        await buried(ledger)
         assert await state(ledger) is S.INDETERMINATE
         await ledger.append(outcome(intent))
         assert await state(ledger) is S.DONE
@@ -261,15 +265,20 @@ async def test_waiting_ends_with_its_timeout(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
-        ("UPDATE payloads SET salt = randomblob(32) WHERE slot = 'facts'", "was altered"),
+        (
+            f"UPDATE payloads SET salt = x'{'00' * 32}' WHERE slot = 'facts'",
+            "was altered",
+        ),
+        ("UPDATE payloads SET salt = x'00' WHERE slot = 'facts'", "was altered"),
+        ("UPDATE payloads SET body = x'00' WHERE slot = 'facts'", "was altered"),
         ("DELETE FROM payloads WHERE slot = 'facts'", "is missing"),
     ],
 )
 async def test_facts_that_were_changed_behind_the_gateway_are_not_shown(
-    statement: str, says: str, ledger: Ledger, folder: Path
+    statement: str, says: str, ledger: Ledger, kept: Kept
 ) -> None:
     await reach(ledger, S.PENDING)
-    with closing(apsw.Connection(str(folder / "data" / "ledger.db"))) as db:
-        db.execute(statement)
+    with kept.tampering() as admin:
+        admin.execute(statement)
     with pytest.raises(LedgerUnavailable, match=says):
         await ledger.approval("a")

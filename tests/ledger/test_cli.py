@@ -3,7 +3,6 @@
 import io
 import json
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 from click.testing import Result
 from ledger_parts import ORIGIN, Open, intent, outcome, refusal
 from rich.console import Console
+from stores import Kept
 from typer.testing import CliRunner
 
 from mcpgw.cli.log import parse_time, show
@@ -26,28 +26,29 @@ from mcpgw.core.model import Event
 from mcpgw.ledger import Query
 from mcpgw.ledger.examine import ProblemKind
 from mcpgw.ledger.follow import follow
-from mcpgw.ledger.sqlite import SqliteStore
+from mcpgw.ledger.sqlite import SqliteDatabase
+from mcpgw.ledger.store import Database
 from mcpgw.ledger.verify import Problem
 
 NASTY = "bank__\x1b[2Jtransfer\u202e"
 
 
 @pytest.fixture
-async def database(anyio_backend: str, open_ledger: Open, folder: Path) -> Path:
+async def database(anyio_backend: str, open_ledger: Open, kept: Kept) -> Database:
     async with open_ledger() as ledger:
         await ledger.append(outcome(await ledger.append(intent("alice", "bank__transfer"))))
         await ledger.append(refusal("mallory", NASTY))
         await ledger.append(Event(kind="policy.activated", actor="admin", facts={"hash": "ab"}))
-    return folder / "data" / "ledger.db"
+    return kept.database()
 
 
-def shown(database: Path, query: Query, *, as_json: bool = False) -> str:
+def shown(database: Database, query: Query, *, as_json: bool = False) -> str:
     out = io.StringIO()
     show(database, query, Console(width=200, file=out), following=False, as_json=as_json)
     return out.getvalue()
 
 
-def test_the_log_is_a_table_with_the_newest_last(database: Path) -> None:
+def test_the_log_is_a_table_with_the_newest_last(database: Database) -> None:
     text = shown(database, Query())
     assert [line.split()[0] for line in text.splitlines()[1:]] == ["0", "1", "2", "3", "4", "5"]
     assert "alice" in text
@@ -73,12 +74,12 @@ def test_the_log_is_a_table_with_the_newest_last(database: Path) -> None:
         (Query(before_seq=4, limit=2), [2, 3]),
     ],
 )
-def test_the_log_is_searched_by_who_what_and_when(query: Query, seqs: list[int], database: Path, capsys) -> None:
+def test_the_log_is_searched_by_who_what_and_when(query: Query, seqs: list[int], database: Database, capsys) -> None:
     shown(database, query, as_json=True)
     assert [json.loads(line)["seq"] for line in capsys.readouterr().out.splitlines()] == seqs
 
 
-def test_nothing_in_a_record_can_move_the_cursor_or_turn_the_line_around(database: Path, capsys) -> None:
+def test_nothing_in_a_record_can_move_the_cursor_or_turn_the_line_around(database: Database, capsys) -> None:
     text = shown(database, Query(who="mallory"))
     assert "\x1b" not in text
     assert "\u202e" not in text
@@ -95,7 +96,7 @@ def test_ages_and_times_are_understood_and_everything_else_is_refused() -> None:
             parse_time(wrong, time.time(), "--since")
 
 
-def test_a_good_log_verifies_and_says_what_it_believed(database: Path, folder: Path) -> None:
+def test_a_good_log_verifies_and_says_what_it_believed(database: Database, folder: Path) -> None:
     report = check(database, folder / "keys", "", Console(quiet=True))
     assert as_data(report)["ok"] is True
     text = as_text(report).plain
@@ -105,16 +106,16 @@ def test_a_good_log_verifies_and_says_what_it_believed(database: Path, folder: P
     assert "continues the checkpoint over 6 records" in as_text(again).plain
 
 
-def test_a_flipped_byte_is_named(database: Path, folder: Path) -> None:
-    with closing(sqlite3.connect(database)) as db, db:
-        db.execute("DROP TRIGGER records_hold")
-        db.execute("UPDATE records SET leaf = CAST(replace(leaf, 'alice', 'alicf') AS BLOB) WHERE seq = 1")
+def test_a_flipped_byte_is_named(database: Database, kept: Kept, folder: Path) -> None:
+    with kept.tampering() as admin:
+        (leaf,) = admin.execute("SELECT leaf FROM records WHERE seq = 1").fetchone()
+        admin.execute("UPDATE records SET leaf = ? WHERE seq = 1", (leaf.replace(b"alice", b"alicf"),))
     report = check(database, folder / "keys", "", Console(quiet=True))
     assert as_data(report)["problems"][0]["records"] == [1, 1]
     assert "record 1 was altered" in as_text(report).plain
 
 
-def test_a_checkpoint_of_another_log_is_not_compared(database: Path, folder: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_log_is_not_compared(database: Database, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--against"):
         check(database, folder / "keys", "no note", Console(quiet=True))
     (tmp_path / "note").write_bytes(b"\xff")
@@ -124,54 +125,51 @@ def test_a_checkpoint_of_another_log_is_not_compared(database: Path, folder: Pat
 
 def test_a_folder_without_a_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(LedgerUnavailable, match="there is no ledger at"):
-        newest_checkpoint(tmp_path / "ledger.db")
+        newest_checkpoint(SqliteDatabase(tmp_path))
 
 
-def run(folder: Path, verb: str, *arguments: str) -> Result:
-    (folder / "config.toml").write_text(f'[ledger]\norigin = "{ORIGIN}"\n')
-    return CliRunner().invoke(build([verb]), [verb, "-C", str(folder), *arguments])
+def run(kept: Kept, verb: str, *arguments: str) -> Result:
+    (kept.folder / "config.toml").write_text(f'[ledger]\norigin = "{ORIGIN}"\nurl = "{kept.address}"\n')
+    return CliRunner().invoke(build([verb]), [verb, "-C", str(kept.folder), *arguments])
 
 
-def test_the_verbs_find_the_log_in_a_gateways_folder(database: Path, folder: Path) -> None:
-    log = run(folder, "log", "--who", "alice", "--since", "1h", "--until", "2099-01-01")
+def test_the_verbs_find_the_log_in_a_gateways_folder(database: Database, kept: Kept, folder: Path) -> None:
+    log = run(kept, "log", "--who", "alice", "--since", "1h", "--until", "2099-01-01")
     assert (log.exit_code, log.output.count("alice")) == (0, 2)
-    good = run(folder, "verify")
+    good = run(kept, "verify")
     assert (good.exit_code, "✓ 6 records" in good.output) == (0, True)
-    assert run(folder, "checkpoint").output == newest_checkpoint(database)
-    assert run(folder, "checkpoint", "--output", str(folder / "kept")).exit_code == 0
-    kept = run(folder, "verify", "--against", str(folder / "kept"), "--json")
-    assert (kept.exit_code, json.loads(kept.stdout)["anchored"]) == (0, 6)
+    assert run(kept, "checkpoint").output == newest_checkpoint(database)
+    assert run(kept, "checkpoint", "--output", str(folder / "kept")).exit_code == 0
+    again = run(kept, "verify", "--against", str(folder / "kept"), "--json")
+    assert (again.exit_code, json.loads(again.stdout)["anchored"]) == (0, 6)
 
 
-def test_verify_exits_with_1_and_a_sentence_if_anything_is_wrong(database: Path, folder: Path) -> None:
-    with closing(sqlite3.connect(database)) as db, db:
-        db.execute("DROP TRIGGER records_hold")
-        db.execute("UPDATE records SET time_ns = time_ns + 1 WHERE seq = 3")
-    bad = run(folder, "verify")
+def test_verify_exits_with_1_and_a_sentence_if_anything_is_wrong(database: Database, kept: Kept) -> None:
+    with kept.tampering() as admin:
+        admin.execute("UPDATE records SET time_ns = time_ns + 1 WHERE seq = 3")
+    bad = run(kept, "verify")
     assert bad.exit_code == 1
     assert "record 3: what the database shows as time_ns is not what the leaf says" in bad.output
     assert "1 problem in 6 records" in bad.output
 
 
-def test_problems_beyond_what_is_described_are_counted(database: Path, folder: Path) -> None:
+def test_problems_beyond_what_is_described_are_counted(database: Database, folder: Path) -> None:
     report = check(database, folder / "keys", "", Console(quiet=True))
     text = as_text(replace(report, found=5, problems=(Problem(ProblemKind.MISSING, range(0), "x\x1b"),))).plain
     assert "… and 4 more" in text
     assert "\x1b" not in text
 
 
-def test_a_leaf_that_cannot_be_read_is_shown_as_damaged(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with closing(sqlite3.connect(database)) as db, db:
-        db.execute("DROP TRIGGER records_hold")
-        db.execute("UPDATE records SET leaf = x'ff' WHERE seq = 3")
+def test_a_leaf_that_cannot_be_read_is_shown_as_damaged(database: Database, kept: Kept, capsys) -> None:
+    with kept.tampering() as admin:
+        admin.execute("UPDATE records SET leaf = x'ff' WHERE seq = 3")
     shown(database, Query(after_seq=2, limit=9), as_json=True)
     assert "not readable" in capsys.readouterr().out
 
 
-async def test_following_shows_what_stands_and_then_what_comes(open_ledger: Open, folder: Path) -> None:
+async def test_following_shows_what_stands_and_then_what_comes(open_ledger: Open, kept: Kept) -> None:
     async with open_ledger() as ledger:
-        store = SqliteStore.connect_read_only(folder / "data" / "ledger.db")
-        with closing(store):
+        with closing(kept.database().connect_read_only()) as store:
             seen = follow(store, Query(kind="call.*"))
             one = await ledger.append(intent())
             assert next(seen).seq == one.seq
@@ -193,19 +191,17 @@ async def test_following_shows_what_stands_and_then_what_comes(open_ledger: Open
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_following_prints_until_it_is_interrupted(as_json: bool, database: Path) -> None:
+def test_following_prints_until_it_is_interrupted(as_json: bool, database: Database, kept: Kept) -> None:
     command = f"""
 import sys
 from pathlib import Path
 from rich.console import Console
-from typer.testing import CliRunner
 from mcpgw.cli.log import show
 from mcpgw.ledger import Query
-from mcpgw.ledger.follow import follow
-from mcpgw.ledger.sqlite import SqliteStore
-from mcpgw.ledger.examine import ProblemKind
-from mcpgw.ledger.verify import Problem
-show(Path({str(database)!r}), Query(kind="call.*"), Console(width=200), following=True, as_json={as_json})
+from mcpgw.ledger.postgres_database import PostgresDatabase
+from mcpgw.ledger.sqlite import SqliteDatabase
+database = PostgresDatabase({kept.address!r}) if {kept.address!r} else SqliteDatabase(Path({str(kept.folder / "data")!r}))
+show(database, Query(kind="call.*"), Console(width=200), following=True, as_json={as_json})
 """
     process = subprocess.Popen([sys.executable, "-u", "-c", command], stdout=subprocess.PIPE, text=True)
     with process:

@@ -1,0 +1,331 @@
+"""The ledger on PostgreSQL: the SQL of the second store.
+
+Whoever holds the lock of the row `turn` in `meta` appends; everybody else, on whatever host, waits for it. The lock ends with
+the transaction, so after a commit of which nothing was heard it also tells when that commit is decided: see `confirm`.
+
+PostgreSQL's text cannot hold a NUL, and what callers send may. It is stored as `\\0`, and a backslash as two, so that every
+string comes back as it was.
+"""
+
+# ruff: noqa: S608 (SQL is put together from constants of this file alone; every value is bound)
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from typing import Any
+
+import psycopg
+
+from mcpgw.core.errors import LedgerUnavailable
+from mcpgw.ledger.approvals import ApprovalRow
+from mcpgw.ledger.postgres_connection import Connection, execute, translated
+from mcpgw.ledger.postgres_schema import CHANNEL
+from mcpgw.ledger.record import Record
+from mcpgw.ledger.rows import APPROVAL, INDEX, RECORD, approval_of, approval_values, record_of
+from mcpgw.ledger.store import CommitUnknown, Head, OpenCall, Query, StoredCheckpoint, StoredPayload, StoredRecord
+from mcpgw.ledger.tree import Frontier
+from mcpgw.ports import ApprovalState
+
+_PAGE = 1000
+"""Checkpoints read at a time: bounds memory."""
+_HEAD = "SELECT size, note, frontier FROM checkpoints ORDER BY size DESC LIMIT 1"
+_TURN = "SELECT 1 FROM meta WHERE key = 'turn' FOR UPDATE"
+
+
+class PostgresStore:
+    """`store.Store` on one connection. Not for two threads at a time."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._db = connect()
+        # READ COMMITTED: each statement behind the lock sees what was committed by whoever had the turn before.
+        self._begin = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = {self._db.durability}; {_TURN}; "
+
+    def close(self) -> None:
+        self._db.close()
+
+    # --- writing ---------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> "PostgresTransaction":
+        return PostgresTransaction(self._db, self._started(self._begin + _HEAD))
+
+    def confirm(self, event_id: str) -> bool:
+        self._started(self._begin)  # the lost transaction held the turn: now that it is ours, that one is decided
+        try:
+            if not self.find(event_id):
+                return False
+            execute(self._db, "UPDATE meta SET value = value + 1 WHERE key = 'turn'")
+            _commit(self._db)  # durable, so what is before it in the server's log is durable too
+            return True
+        finally:
+            with contextlib.suppress(LedgerUnavailable):
+                execute(self._db, "ROLLBACK")
+
+    # --- reading ---------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        self._started("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(LedgerUnavailable):
+                execute(self._db, "ROLLBACK")
+
+    def approvals_version(self) -> int:
+        ((version,),) = execute(self._db, "SELECT value FROM meta WHERE key = 'approvals_version'")
+        return int(version)
+
+    def approvals(self, ids: Sequence[str], states: Sequence[ApprovalState], limit: int) -> Sequence[ApprovalRow]:
+        columns = (("id", [stored(one) for one in ids]), ("state", [state.value for state in states]))
+        asked = [(name, values) for name, values in columns if values]
+        where = "WHERE " + " AND ".join(f"{name} = ANY(%s)" for name, _ in asked) if asked else ""
+        sql = f"SELECT {', '.join(APPROVAL)} FROM approvals {where} ORDER BY held_seq DESC LIMIT %s"
+        return [approval_of(_shown(row)) for row in execute(self._db, sql, [*(values for _, values in asked), limit])]
+
+    def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]:
+        return _approvals_for(self._db, request_key)
+
+    def find(self, event_id: str) -> Sequence[StoredRecord]:
+        sql = f"SELECT {', '.join(RECORD)} FROM records WHERE event_id = %s"
+        return [record_of(_shown(row)) for row in execute(self._db, sql, (stored(event_id),))]
+
+    def payload(self, seq: int, slot: str) -> Sequence[StoredPayload]:
+        sql = "SELECT seq, slot, salt, body FROM payloads WHERE seq = %s AND slot = %s"
+        return [StoredPayload(*_shown(row)) for row in execute(self._db, sql, (seq, stored(slot)))]
+
+    def search(self, query: Query) -> Sequence[StoredRecord]:
+        where, values = _conditions(query)
+        sql = f"SELECT {', '.join(RECORD)} FROM records WHERE {where} ORDER BY seq DESC LIMIT %s"
+        return [record_of(_shown(row)) for row in reversed(execute(self._db, sql, [*values, query.limit]))]
+
+    def size(self) -> int:
+        ((size,),) = execute(self._db, "SELECT coalesce(max(seq), -1) + 1 FROM records")
+        return int(size)
+
+    def newest_checkpoint(self) -> Sequence[StoredCheckpoint]:
+        return [StoredCheckpoint(*_shown(row)) for row in execute(self._db, _HEAD)]
+
+    def records(self, start: int, count: int) -> Sequence[StoredRecord]:
+        sql = f"SELECT {', '.join(RECORD)} FROM records WHERE seq >= %s ORDER BY seq LIMIT %s"
+        return [record_of(_shown(row)) for row in execute(self._db, sql, (start, count))]
+
+    def payloads(self, start: int, end: int) -> Sequence[StoredPayload]:
+        sql = "SELECT seq, slot, salt, body FROM payloads WHERE seq >= %s AND seq < %s ORDER BY seq, slot"
+        return [StoredPayload(*_shown(row)) for row in execute(self._db, sql, (start, end))]
+
+    def checkpoints(self) -> Iterator[StoredCheckpoint]:
+        sql = "SELECT size, note, frontier FROM checkpoints WHERE size > %s ORDER BY size LIMIT %s"
+        page = execute(self._db, sql, (-(2**63), _PAGE))
+        while page:
+            yield from (StoredCheckpoint(*_shown(row)) for row in page)
+            page = execute(self._db, sql, (page[-1][0], _PAGE))
+
+    def damage(self) -> Sequence[str]:
+        sql = "SELECT checksum_failures, checksum_last_failure::text FROM pg_stat_database WHERE datname = current_database()"
+        ((failures, last),) = execute(self._db, sql)
+        return [f"{failures} pages failed their checksum, the last one at {last}"] if failures else []
+
+    def _started(self, sql: str) -> list[tuple[Any, ...]]:
+        """Begin a transaction; on a new connection, where the old one turns out to have ended while nothing was done on it."""
+        try:
+            return execute(self._db, sql)
+        except LedgerUnavailable:
+            if not self._db.broken:
+                raise
+        self._db.close()
+        self._db = self._connect()
+        return execute(self._db, sql)
+
+
+class PostgresTransaction:
+    """`store.Transaction`. What it writes is sent together, before the next read or the commit."""
+
+    def __init__(self, db: Connection, head: Sequence[tuple[Any, ...]]) -> None:
+        self._db = db
+        self._head = head
+        self._unsent: list[tuple[str, Sequence[Any]]] = []
+
+    def commit(self) -> None:
+        self._send()
+        _commit(self._db)
+
+    def head(self) -> Head:
+        for size, note, frontier in map(_shown, self._head):
+            try:
+                return Head(Frontier.from_bytes(size, frontier), note)
+            except ValueError as error:
+                raise LedgerUnavailable(f"the newest checkpoint is damaged: {error}", hint="Run `mcpgw verify`.") from error
+        return Head(Frontier(), "")
+
+    def insert(self, record: Record) -> None:
+        values = (record.seq, record.event_id, record.leaf, record.hash, *(record.index[name] for name in INDEX))
+        self._later(_INSERT_RECORD, values)
+        for payload in record.payloads:
+            self._later(
+                "INSERT INTO payloads VALUES (%s, %s, %s, %s)", (record.seq, payload.slot, payload.salt, payload.packed)
+            )
+
+    def save_head(self, head: Head) -> None:
+        values = (head.frontier.size, head.note, head.frontier.to_bytes())
+        self._later("INSERT INTO checkpoints VALUES (%s, %s, %s)", values)
+
+    def approval(self, approval_id: str) -> Sequence[ApprovalRow]:
+        sql = f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE id = %s"
+        return [approval_of(_shown(row)) for row in self._all(sql, (stored(approval_id),))]
+
+    def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]:
+        self._send()
+        return _approvals_for(self._db, request_key)
+
+    def save_approval(self, row: ApprovalRow) -> None:
+        self._later(_UPSERT_APPROVAL, approval_values(row))
+        self._later("UPDATE meta SET value = value + 1 WHERE key = 'approvals_version'")
+        self._later("SELECT pg_notify(%s, '')", (CHANNEL,))
+
+    def open_call(self, call: OpenCall) -> None:
+        sql = """INSERT INTO open_calls (call_id, seq, node, approval_id) VALUES (%s, %s, %s, %s) ON CONFLICT (call_id)
+        DO UPDATE SET seq = excluded.seq, node = excluded.node, approval_id = excluded.approval_id"""
+        self._later(sql, (call.call_id, call.seq, call.node, call.approval_id))
+
+    def close_call(self, call_id: str) -> None:
+        self._later("DELETE FROM open_calls WHERE call_id = %s", (call_id,))
+
+    def open_calls(self) -> Sequence[OpenCall]:
+        return [
+            OpenCall(*_shown(row)) for row in self._all("SELECT call_id, seq, node, approval_id FROM open_calls ORDER BY seq")
+        ]
+
+    def nodes(self) -> Sequence[str]:
+        return [_shown(row)[0] for row in self._all("SELECT id FROM nodes")]
+
+    def living(self, nodes: Collection[str]) -> Set[str]:
+        held = {key for (key,) in self._all(_HELD)}
+        return {node for node in nodes if lock_of(node) in held}
+
+    def add_node(self, node: str, name: str, time_ns: int) -> None:
+        self._later("INSERT INTO nodes (id, name, seen_ns) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", (node, name, time_ns))
+
+    def remove_node(self, node: str) -> None:
+        self._later("DELETE FROM nodes WHERE id = %s", (node,))
+
+    def touch(self, node: str, time_ns: int) -> None:
+        self._later("UPDATE nodes SET seen_ns = %s WHERE id = %s", (time_ns, node))
+        # The node's row may be gone, and a transaction that wrote nothing would prove nothing.
+        self._later("UPDATE meta SET value = value + 1 WHERE key = 'turn'")
+
+    def _later(self, sql: str, values: Sequence[Any] = ()) -> None:
+        self._unsent.append((sql, [stored(value) if isinstance(value, str) else value for value in values]))
+
+    def _send(self) -> None:
+        """Send what is unsent in one go: however much it is, the network is crossed once."""
+        if not self._unsent:
+            return
+        unsent, self._unsent = self._unsent, []
+        try:
+            with self._db.pipeline(), self._db.cursor() as cursor:
+                for sql, values in unsent:
+                    cursor.execute(sql.encode(), values or None)
+        except psycopg.Error as error:
+            raise translated(error) from error
+
+    def _all(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        self._send()
+        return execute(self._db, sql, values)
+
+
+def _commit(db: Connection) -> None:
+    db.warned = ""
+    try:
+        done = db.execute("COMMIT").statusmessage
+    except psycopg.Error as error:
+        raise CommitUnknown(f"the ledger's commit failed: {translated(error)}") from error
+    if done != "COMMIT":
+        raise LedgerUnavailable(f"the ledger's database answered {done} when asked to commit")
+    if db.warned:  # for one, that somebody cancelled the wait for the standby: it is committed, and not everywhere
+        raise CommitUnknown(f"the ledger's commit came with a warning: {db.warned}")
+
+
+# --- nodes ---------------------------------------------------------------------------------------------------------------
+
+_HELD = """
+SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+def lock_of(node: str) -> int:
+    """Return the key of the advisory lock that the node's connections share, for as long as there is one of them."""
+    return int.from_bytes(hashlib.sha256(f"mcpgw node {node}".encode()).digest()[:8]) >> 1  # a positive bigint
+
+
+# --- rows ----------------------------------------------------------------------------------------------------------------
+
+_INSERT_RECORD = f"INSERT INTO records ({', '.join(RECORD)}) VALUES ({', '.join(['%s'] * len(RECORD))})"
+_UPSERT_APPROVAL = (
+    f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join(['%s'] * len(APPROVAL))}) "
+    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in APPROVAL if name != 'id')}"
+)
+
+
+def stored(text: str) -> str:
+    """Return the text as a column holds it: without NUL, and no two texts alike."""
+    return text.replace("\\", "\\\\").replace("\0", "\\0") if "\\" in text or "\0" in text else text
+
+
+def _original(text: str) -> str:
+    return (
+        re.sub(r"\\(.)", lambda found: "\0" if found[1] == "0" else found[1], text, flags=re.DOTALL) if "\\" in text else text
+    )
+
+
+def _shown(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(_original(value) if isinstance(value, str) else value for value in row)
+
+
+def _approvals_for(db: Connection, request_key: str) -> Sequence[ApprovalRow]:
+    sql = f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE request_key = %s ORDER BY held_seq DESC"
+    return [approval_of(_shown(row)) for row in execute(db, sql, (stored(request_key),))]
+
+
+def _conditions(query: Query) -> tuple[str, list[Any]]:
+    parts: list[tuple[str, list[Any]]] = [
+        ("seq > %s AND seq < %s", [query.after_seq, query.before_seq]),
+        ("time_ns BETWEEN %s AND %s", [query.since_ns, query.until_ns]),
+    ]
+    if query.who:
+        parts.append(("(principal ~ %s OR principal ~ %s)", [globbed(query.who), globbed(f"*#{query.who}")]))
+    if query.tool:
+        parts.append(("target ~ %s", [globbed(query.tool)]))
+    if query.kind:
+        parts.append(("kind ~ %s", [globbed(query.kind)]))
+    if query.decision:
+        parts.append(("%s IN (decision, outcome, code)", [stored(query.decision)]))
+    if query.call_id:
+        parts.append(("call_id = %s", [stored(query.call_id)]))
+    if query.approval_id:
+        parts.append(("approval_id = %s", [stored(query.approval_id)]))
+    return " AND ".join(sql for sql, _ in parts), [value for _, values in parts for value in values]
+
+
+_SPECIAL, _ESCAPED = re.compile(r"[\[\]\\]"), r"\\\g<0>"
+_GLOB = re.compile(r"\*+|\?|\[\^?\]?[^\]]*\]|.", re.DOTALL)
+
+
+def globbed(pattern: str) -> str:
+    """Return SQLite's GLOB as a regular expression of PostgreSQL over stored texts: `*`, `?`, `[abc]`, `[^a-z]`."""
+    return f"^{''.join(_expression(found[0]) for found in _GLOB.finditer(pattern))}$"
+
+
+def _expression(piece: str) -> str:
+    if piece.startswith("*"):
+        return ".*"
+    if piece == "?":
+        return r"(?:\\.|[^\\])"
+    if len(piece) > 1:
+        negated = piece.startswith("[^")
+        inside = piece[2 if negated else 1 : -1]
+        return f"[{'^' * negated}{_SPECIAL.sub(_ESCAPED, inside)}]"
+    return "".join(character if character.isalnum() else f"\\{character}" for character in stored(piece.replace("\0", "")))

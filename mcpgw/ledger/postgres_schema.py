@@ -1,0 +1,149 @@
+"""The tables of the ledger on PostgreSQL, as numbered migrations.
+
+The same in spirit as on SQLite (`schema`): `records`, `checkpoints` and `payloads` are the log, everything else is a projection
+that could be made again from it. Three roles share it: `mcpgw_owner` owns everything and migrates, `mcpgw_gateway` appends and
+cannot change what stands, `mcpgw_auditor` reads. Triggers are a second wall for whoever has more rights than a gateway.
+
+Migrations are only ever added at the end. `oldest` is the oldest schema number whose gateways may go on writing afterwards, so
+that a rolling update need not stop anything: new columns have defaults, and nothing that an older gateway names goes away.
+"""
+
+from dataclasses import dataclass
+
+SCHEMA = "mcpgw"
+GATEWAY, AUDITOR = "mcpgw_gateway", "mcpgw_auditor"
+CHANNEL = "mcpgw_approvals"
+"""Who listens hears of each committed change of an approval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    sql: str
+    oldest: int
+
+
+_V1 = """
+CREATE TABLE records (
+    seq         bigint PRIMARY KEY,    -- the leaf's index in the tree
+    event_id    text COLLATE "C" NOT NULL UNIQUE,
+    leaf        bytea NOT NULL,
+    hash        bytea NOT NULL,        -- RFC 6962 leaf hash: pins one flipped byte to one record
+    time_ns     bigint NOT NULL,
+    kind        text COLLATE "C" NOT NULL,
+    principal   text COLLATE "C" NOT NULL,
+    server      text COLLATE "C" NOT NULL,
+    target      text COLLATE "C" NOT NULL,
+    decision    text COLLATE "C" NOT NULL,
+    outcome     text COLLATE "C" NOT NULL,
+    code        text COLLATE "C" NOT NULL,
+    call_id     text COLLATE "C" NOT NULL,
+    approval_id text COLLATE "C" NOT NULL,
+    session     text COLLATE "C" NOT NULL,
+    node        text COLLATE "C" NOT NULL
+);
+CREATE INDEX records_by_principal ON records (principal, seq);
+CREATE INDEX records_by_target ON records (target, seq);
+CREATE INDEX records_by_call ON records (call_id) WHERE call_id != '';
+CREATE INDEX records_by_approval ON records (approval_id) WHERE approval_id != '';
+
+CREATE TABLE checkpoints (
+    size     bigint PRIMARY KEY,
+    note     text COLLATE "C" NOT NULL, -- C2SP signed note
+    frontier bytea NOT NULL             -- hashes of the perfect subtrees, whose root the note signs
+);
+
+CREATE TABLE payloads (
+    seq  bigint NOT NULL,
+    slot text COLLATE "C" NOT NULL,
+    salt bytea NOT NULL,
+    body bytea NOT NULL,                -- zlib
+    PRIMARY KEY (seq, slot)
+);
+ALTER TABLE payloads ALTER body SET STORAGE EXTERNAL; -- it is compressed already
+
+CREATE TABLE approvals (
+    id            text COLLATE "C" PRIMARY KEY,
+    state         text COLLATE "C" NOT NULL,
+    digest        text COLLATE "C" NOT NULL,
+    request_key   text COLLATE "C" NOT NULL,
+    held_seq      bigint NOT NULL,
+    call_id       text COLLATE "C" NOT NULL,
+    requester     text COLLATE "C" NOT NULL,
+    actors        text COLLATE "C" NOT NULL, -- JSON, as are approvers, rule_ids and votes
+    target        text COLLATE "C" NOT NULL,
+    approvers     text COLLATE "C" NOT NULL,
+    quorum        integer NOT NULL,
+    rule_ids      text COLLATE "C" NOT NULL,
+    reason        text COLLATE "C" NOT NULL,
+    policy_hash   text COLLATE "C" NOT NULL,
+    opened_ns     bigint NOT NULL,
+    deadline_ns   bigint NOT NULL,
+    votes         text COLLATE "C" NOT NULL,
+    exact         bytea NOT NULL,            -- encrypted by the desk; empty once settled or spent
+    spent_call    text COLLATE "C" NOT NULL,
+    outcome_event text COLLATE "C" NOT NULL
+);
+CREATE INDEX approvals_by_state ON approvals (state, held_seq);
+CREATE INDEX approvals_by_request ON approvals (request_key, held_seq);
+
+CREATE TABLE open_calls (               -- intents that have no outcome yet
+    call_id     text COLLATE "C" PRIMARY KEY,
+    seq         bigint NOT NULL,
+    node        text COLLATE "C" NOT NULL,
+    approval_id text COLLATE "C" NOT NULL
+);
+
+CREATE TABLE nodes (                    -- processes that write; whether they live is told by their advisory lock
+    id      text COLLATE "C" PRIMARY KEY,
+    name    text COLLATE "C" NOT NULL,
+    seen_ns bigint NOT NULL
+);
+
+CREATE TABLE meta (key text COLLATE "C" PRIMARY KEY, value bigint NOT NULL);
+INSERT INTO meta VALUES ('approvals_version', 0), ('turn', 0); -- whoever locks the row `turn` is the one who appends
+
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS
+$$ BEGIN RAISE EXCEPTION '% are never changed or deleted', TG_TABLE_NAME; END $$;
+CREATE FUNCTION records_are_dense() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS
+$$ BEGIN
+    IF NEW.seq != (SELECT coalesce(max(seq), -1) + 1 FROM mcpgw.records) THEN
+        RAISE EXCEPTION 'records are only ever appended';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION checkpoints_grow() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS
+$$ BEGIN
+    IF NEW.size <= (SELECT coalesce(max(size), 0) FROM mcpgw.checkpoints) THEN
+        RAISE EXCEPTION 'checkpoints only ever grow';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER records_dense BEFORE INSERT ON records FOR EACH ROW EXECUTE FUNCTION records_are_dense();
+CREATE TRIGGER records_stay BEFORE UPDATE OR DELETE ON records FOR EACH ROW EXECUTE FUNCTION refuse();
+CREATE TRIGGER records_whole BEFORE TRUNCATE ON records EXECUTE FUNCTION refuse();
+CREATE TRIGGER checkpoints_grow BEFORE INSERT ON checkpoints FOR EACH ROW EXECUTE FUNCTION checkpoints_grow();
+CREATE TRIGGER checkpoints_stay BEFORE UPDATE OR DELETE ON checkpoints FOR EACH ROW EXECUTE FUNCTION refuse();
+CREATE TRIGGER checkpoints_whole BEFORE TRUNCATE ON checkpoints EXECUTE FUNCTION refuse();
+CREATE TRIGGER payloads_stay BEFORE UPDATE ON payloads FOR EACH ROW EXECUTE FUNCTION refuse();
+CREATE TRIGGER payloads_whole BEFORE TRUNCATE ON payloads EXECUTE FUNCTION refuse();
+-- ALWAYS: not even a session that plays a replica gets past them
+ALTER TABLE records ENABLE ALWAYS TRIGGER records_dense;
+ALTER TABLE records ENABLE ALWAYS TRIGGER records_stay;
+ALTER TABLE records ENABLE ALWAYS TRIGGER records_whole;
+ALTER TABLE checkpoints ENABLE ALWAYS TRIGGER checkpoints_grow;
+ALTER TABLE checkpoints ENABLE ALWAYS TRIGGER checkpoints_stay;
+ALTER TABLE checkpoints ENABLE ALWAYS TRIGGER checkpoints_whole;
+ALTER TABLE payloads ENABLE ALWAYS TRIGGER payloads_stay;
+ALTER TABLE payloads ENABLE ALWAYS TRIGGER payloads_whole;
+
+GRANT USAGE ON SCHEMA mcpgw TO mcpgw_gateway, mcpgw_auditor;
+GRANT SELECT ON records, checkpoints, payloads, migrations TO mcpgw_gateway, mcpgw_auditor;
+GRANT INSERT ON records, checkpoints, payloads TO mcpgw_gateway;
+GRANT SELECT, INSERT, UPDATE ON approvals TO mcpgw_gateway;
+GRANT SELECT, INSERT, UPDATE, DELETE ON open_calls, nodes TO mcpgw_gateway;
+GRANT SELECT, UPDATE ON meta TO mcpgw_gateway;
+"""
+
+MIGRATIONS = (Migration(_V1, oldest=1),)
+VERSION = len(MIGRATIONS)
+"""What this mcpgw needs the table `migrations` to have reached."""
