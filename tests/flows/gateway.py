@@ -213,7 +213,10 @@ def serving(folder: Folder, *, ready: bool = True) -> Iterator[Gateway]:
     try:
         assert gateway.listening.wait(BOUND_S) and gateway.url, "".join(gateway.log)
         if ready:
-            wait(lambda: not gateway.problems(), "/readyz is green")
+            try:
+                wait(lambda: not gateway.problems(), "/readyz is green")
+            except AssertionError as error:
+                raise AssertionError(f"{error}: {gateway.problems()}\n{''.join(gateway.log)}") from None
         yield gateway
         if process.poll() is None:
             assert gateway.stop() == 0, "".join(gateway.log)
