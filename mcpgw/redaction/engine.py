@@ -73,7 +73,7 @@ class Engine:
         writer = Writer(profile, rules.operators, self._config.hash_key, reader)
         counted: Counter[tuple[str, str, str]] = Counter()
         withheld: Counter[str] = Counter()
-        taker = Taker(rules, self._config.max_depth)
+        taker = Taker(rules, self._config.max_depth, thorough=bool(reader.known))
         if envelope:
             payload = self._blobs(payload, withheld, 0)
             payload = self._seams.closed(payload, writer, reader.before, counted)

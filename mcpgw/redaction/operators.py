@@ -25,7 +25,7 @@ _SAME_DIGITS = 6
 class Writer:
     """Writes what a reader sees in the place of findings. `issued` is every token that it wrote, with its value."""
 
-    __slots__ = ("_key", "_known", "_operators", "_pattern", "_profile", "_reader", "issued")
+    __slots__ = ("_key", "_known", "_numbers", "_operators", "_pattern", "_profile", "_reader", "issued")
 
     def __init__(self, profile: Profile, operators: Mapping[str, Operator], key: bytes, reader: Reader) -> None:
         self._profile = profile
@@ -34,6 +34,7 @@ class Writer:
         self._key = key
         self._reader = reader
         self._known = {_folded(view(str(value)).text): token for token, value in reader.known.items() if len(str(value)) > 1}
+        self._numbers = {_digits(value): token for value, token in self._known.items() if len(_digits(value)) >= _SAME_DIGITS}
         self._pattern = _any_of(self._known)
         self.issued: dict[str, Json] = {}
 
@@ -53,7 +54,7 @@ class Writer:
             if operator is Operator.KEEP:
                 done.append(finding._replace(detector=f"keep:{finding.detector}"))
                 continue
-            known = self._known.get(_folded(unit.plain.text[finding.start : finding.end]), "")
+            known = self._token_of(unit.plain.text[finding.start : finding.end])
             new = known or self._replacement(operator, finding.entity, value, number=unit.number and value == unit.text)
             out += (unit.text[position:start], new)
             position = end
@@ -98,11 +99,16 @@ class Writer:
     def _recalled(self, unit: Unit) -> list[Finding]:
         """Find what the call was given in the place of tokens."""
         text = unit.plain.text
-        found = [_known(m.start(), m.end(), self._known.get(_folded(m.group()), "")) for m in self._pattern.finditer(text)]
-        digits = _digits(text)
-        if not found and len(digits) >= _SAME_DIGITS and not any(map(str.isalpha, text)):
-            found = [_known(0, len(text), token) for value, token in self._known.items() if _digits(value) == digits]
-        return found
+        found = [_known(match.start(), match.end(), self._token_of(match.group())) for match in self._pattern.finditer(text)]
+        token = "" if found else self._token_of(text)
+        return [_known(0, len(text), token)] if token else found
+
+    def _token_of(self, text: str) -> str:
+        """Return the token that a whole text was restored from, or the empty string."""
+        if not self._known:
+            return ""
+        numeric = not any(map(str.isalpha, text))
+        return self._known.get(_folded(text), "") or (self._numbers.get(_digits(text), "") if numeric else "")
 
 
 def _known(start: int, end: int, token: str) -> Finding:

@@ -79,8 +79,10 @@ class Place:
 class Taker:
     """Takes texts and JSON values apart. Units are collected in `units`, in order."""
 
-    def __init__(self, rules: Rules, max_depth: int) -> None:
+    def __init__(self, rules: Rules, max_depth: int, *, thorough: bool = False) -> None:
         self._rules = rules
+        self._thorough = thorough
+        """Make units also of values that cannot be personal by themselves."""
         self._max_depth = max_depth
         self.units: list[Unit] = []
         self._records = 0
@@ -186,7 +188,11 @@ class Taker:
 
     def _number(self, value: int | float, place: Place) -> Node | None:
         forced = self._rules.detector(place.key, place.steps)
-        if not forced and (isinstance(value, float) or place.meaning is HARMLESS or not 999 < abs(value) < 10**19):
+        if (
+            not forced
+            and not self._thorough
+            and (isinstance(value, float) or place.meaning is HARMLESS or not 999 < abs(value) < 10**19)
+        ):
             return None
         return self._unit(_number_text(value), place, forced=forced, number=True)
 
@@ -206,7 +212,7 @@ class Taker:
         if forced:
             return self._unit(text, place, forced=forced) if text else None
         sure = place.meaning.entity not in ("", "?", "*") and place.meaning.certainty is Certainty.SURE
-        if len(text) < 2 or (not sure and _IDENTIFIER.fullmatch(text)):
+        if len(text) < 2 or (not sure and not self._thorough and _IDENTIFIER.fullmatch(text)):
             return None
         if len(text) >= 8:
             node = self._composite(text, place, depth)
