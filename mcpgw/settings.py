@@ -200,20 +200,60 @@ class ApprovalSettings(Section):
     """The same by `clientInfo.name`, for clients that are known to wait: `claude-code = "45s"`."""
 
 
-OperatorName = Literal["mask", "partial", "hash", "drop", "keep"]
+OperatorName = Literal["mask", "partial", "hash", "token", "drop", "keep"]
+
+
+class RedactionAudience(Section):
+    """What is different for some identities under a profile; the first that fits holds."""
+
+    members: list[Member] = Field(min_length=1)
+    """`group:NAME` or `user:PRINCIPAL_OR_SUBJECT`."""
+    operators: dict[str, OperatorName] = {}
+    """By entity type, over the profile's own."""
 
 
 class RedactionProfile(Section):
     """What happens to what is found, and what is masked whatever it looks like."""
 
     default: OperatorName = "mask"
-    """`mask` writes `<US_SSN>`, `partial` keeps the last four, `hash` is keyed, `drop` removes, `keep` passes and counts."""
+    """`mask` writes `<US_SSN>`, `partial` keeps the last four, `hash` is keyed, `token` a pseudonym that entitled servers are
+    given the value of, `drop` removes, `keep` passes and counts."""
     operators: dict[str, OperatorName] = {}
     """By entity type: `PERSON = "partial"`."""
     columns: list[str] = []
     """Key and column names, compared without case."""
     paths: list[str] = []
-    """JSON paths: `rows[*].ssn`, `**.email`."""
+    """JSON paths: `rows[*].ssn`, `**.email`, or `column:"Tax ID"`."""
+    audiences: list[RedactionAudience] = []
+    """Operators by identity: the first that a caller is a member of."""
+
+
+class RedactionTokens(Section):
+    """The pseudonyms of the `token` operator, which a server with `restore_tokens` in the catalog is given the values of."""
+
+    scope: Literal["session", "identity", "deployment"] = "identity"
+    """How far equal values have equal tokens. Only who was given a token can use it, whatever the scope."""
+    lifetime: Seconds = 28_800.0
+    """How long after it was last given out a token can be used; 8 hours."""
+
+
+class RedactionRecognizer(Section):
+    """A kind of value of your own."""
+
+    name: str
+    """Names it in manifests: `custom.NAME@VERSION`."""
+    entity: str
+    """What is written in its place: `EMPLOYEE_ID`."""
+    pattern: str
+    """RE2: linear time, no look-arounds. A group `(?P<value>…)` is what is masked; without one, the whole match."""
+    context: list[str] = []
+    """Words or phrases which, within 60 characters before the value or in its key, add 0.4 to the score."""
+    validator: str = ""
+    """Arithmetic that a value must pass: `luhn`, `iban`, `aba`, `iso7064_mod_11_10`, or one of a pack's."""
+    score: float = 0.5
+    """A value counts from 0.5 on; below it, a context word is needed."""
+    version: str = "1"
+    """Raise it when you change the recognizer."""
 
 
 class RedactionSettings(Section):
@@ -235,6 +275,11 @@ class RedactionSettings(Section):
     """Results of Presidio below it are ignored."""
     profiles: dict[Name, RedactionProfile] = {}
     """How a kind of tool is treated; `redaction.profile` in the catalog selects one, else `default` applies."""
+    packs: list[str] = ["us"]
+    """Countries whose identifiers are looked for: `us`, `uk`, `eu`."""
+    recognizers: list[RedactionRecognizer] = []
+    """Kinds of values of your own."""
+    tokens: RedactionTokens = RedactionTokens()
 
 
 class ConsoleSettings(Section):

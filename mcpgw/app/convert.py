@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from mcpgw.identity import ApiKeys, Authenticators, Issuer, JwtIssuers
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database
 from mcpgw.policy import Defaults, Effect, Policy, Role, Rule, Scope, SqlCondition
-from mcpgw.redaction import Blobs, Operator, Profile, RedactionConfig, relaxed_output_schema
+from mcpgw.redaction import Audience, Blobs, Operator, Profile, Recognizer, RedactionConfig, TokenScope, relaxed_output_schema
+from mcpgw.redaction.token_file import TokenFile
 from mcpgw.settings import LedgerSettings, RedactionProfile, Settings
 from mcpgw.settings import Rule as RuleSettings
 from mcpgw.sinks.config import FileSink, SinkConfig, SplunkSink, SyslogSink, Tls, WebhookSink
@@ -24,6 +25,8 @@ from mcpgw.sinks.config import FileSink, SinkConfig, SplunkSink, SyslogSink, Tls
 API_KEYS = "api_keys.json"
 DESK_KEY = "desk.key"
 REDACTION_KEY = "redaction.key"
+TOKENS = "tokens.db"
+"""File of reversible tokens, below `data`."""
 SINKS = "sinks"
 """Folder of the cursors, below `data`."""
 
@@ -160,30 +163,75 @@ def _rule(rule: RuleSettings) -> Rule:
 
 
 def redaction(settings: Settings) -> RedactionConfig:
-    """Return the redactor's configuration; the key of the `hash` operator is read only where a profile uses it."""
+    """Return the redactor's configuration. The key of `hash` and `token` is needed only where they are used.
+
+    Raises:
+        ConfigError: a recognizer, a pack or a combination in it is wrong; with its file and line.
+    """
     section = settings.redaction
     profiles = {"default": Profile(), **{name: _profile(profile) for name, profile in section.profiles.items()}}
-    hashes = any("hash" in {profile.default, *profile.operators.values()} for profile in section.profiles.values())
-    return RedactionConfig(
-        model=section.model,
-        language=section.language,
-        workers=section.workers,
-        timeout_s=section.timeout,
-        score_threshold=section.score_threshold,
-        profiles=profiles,
-        blobs=Blobs(section.blobs),
-        max_bytes=section.max_bytes,
-        hash_key=read_key(settings.keys_dir / REDACTION_KEY) if hashes else b"",
-    )
+    keyed = any({Operator.HASH, Operator.TOKEN} & profile.used for profile in profiles.values())
+    key = settings.keys_dir / REDACTION_KEY
+    recognizers = tuple(_recognizer(settings, index) for index in range(len(section.recognizers)))
+    try:
+        return RedactionConfig(
+            model=section.model,
+            language=section.language,
+            workers=section.workers,
+            timeout_s=section.timeout,
+            score_threshold=section.score_threshold,
+            profiles=profiles,
+            blobs=Blobs(section.blobs),
+            max_bytes=section.max_bytes,
+            hash_key=read_key(key) if keyed or key.exists() else b"",
+            packs=tuple(section.packs),
+            recognizers=recognizers,
+            token_scope=TokenScope(section.tokens.scope),
+            token_lifetime_s=section.tokens.lifetime,
+        )
+    except ConfigError as error:
+        raise _at_line(error, settings, error.where.split(".")) from None
+
+
+def tokens(settings: Settings) -> TokenFile:
+    """Return what keeps the values of reversible tokens: a file beside the log, made at its first use."""
+    config = redaction(settings)
+    return TokenFile(settings.data_dir / TOKENS, config.hash_key, lifetime_s=config.token_lifetime_s)
+
+
+def _recognizer(settings: Settings, index: int) -> Recognizer:
+    told = settings.redaction.recognizers[index]
+    try:
+        return Recognizer(**{**told.model_dump(), "context": tuple(told.context)})
+    except ConfigError as error:
+        raise _at_line(error, settings, ["redaction", "recognizers", index, error.where]) from None
+
+
+def _at_line(error: ConfigError, settings: Settings, path: Sequence[str | int]) -> ConfigError:
+    dotted = ".".join(map(str, path))
+    try:
+        text = settings.config_file.read_text(encoding="utf-8")
+    except OSError:
+        return error  # settings that come from no file
+    message = str(error).removeprefix(f"{error.where}: ")
+    return ConfigError(message, where=f"{settings.config_file}:{line_of(text, path)}: `{dotted}`", hint=error.hint)
 
 
 def _profile(profile: RedactionProfile) -> Profile:
     return Profile(
         default=Operator(profile.default),
-        operators={entity: Operator(operator) for entity, operator in profile.operators.items()},
+        operators=_operators(profile.operators),
         columns=tuple(profile.columns),
         paths=tuple(profile.paths),
+        audiences=tuple(
+            Audience(members=tuple(audience.members), operators=_operators(audience.operators))
+            for audience in profile.audiences
+        ),
     )
+
+
+def _operators(named: Mapping[str, str]) -> dict[str, Operator]:
+    return {entity: Operator(operator) for entity, operator in named.items()}
 
 
 def sinks(settings: Settings, environ: Mapping[str, str]) -> tuple[SinkConfig, ...]:

@@ -280,7 +280,9 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
         )
         cursors = settings.data_dir / convert.SINKS
         exporter = await stack.enter_async_context(open_exporter(sinks, outbox=ledger, journal=ledger, folder=cursors))
-        redactor = PresidioRedactor(convert.redaction(settings))
+        tokens = convert.tokens(settings)
+        stack.callback(tokens.close)
+        redactor = PresidioRedactor(convert.redaction(settings), tokens)
         stack.push_async_callback(redactor.aclose)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
