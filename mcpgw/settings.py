@@ -413,6 +413,18 @@ class Settings(BaseSettings):
         return self.listen.public_url.rstrip("/") or f"http://{self.listen.host}:{self.listen.port}"
 
 
+def ledger_at(url: str, where: str) -> LedgerSettings:
+    """Return the settings of a log at another URL than the one in config.toml.
+
+    Raises:
+        ConfigError: it is no URL of PostgreSQL, or a password is written out in it. The message does not quote it.
+    """
+    try:
+        return LedgerSettings(url=url)
+    except ValidationError as error:
+        raise ConfigError(error.errors()[0]["msg"].removeprefix("Value error, "), where=where) from None
+
+
 def load(folder: Path) -> Settings:
     """Read `folder/config.toml` and the environment.
 

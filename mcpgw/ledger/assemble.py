@@ -1,6 +1,7 @@
 """Approvals as the desk sees them: projection rows joined with the payloads that their records commit to."""
 
 import json
+import logging
 from collections.abc import Sequence
 
 from mcpgw.core.canonical import commitment
@@ -10,6 +11,8 @@ from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.record import Members, parse, unpack
 from mcpgw.ledger.store import Reading, StoredRecord
 from mcpgw.ports import Approval, ApprovalState
+
+logger = logging.getLogger(__name__)
 
 
 def assemble(store: Reading, rows: Sequence[ApprovalRow]) -> tuple[Approval, ...]:
@@ -64,12 +67,11 @@ def _payload(store: Reading, record: StoredRecord, slot: str) -> Json:
     for stored in store.payload(record.seq, slot):
         try:
             body = unpack(stored.packed)
-            fits = commitment(stored.salt, body) == parse(record.leaf)["payloads"][slot]["sha256"]
-        except ValueError:  # no salt, no zlib, no leaf
-            fits = False
-        if not fits:
-            raise LedgerUnavailable(f"the payload {slot} of record {record.seq} was altered", hint="Run `mcpgw verify`.")
-        return json.loads(body)
+            if commitment(stored.salt, body) == parse(record.leaf)["payloads"][slot]["sha256"]:
+                return json.loads(body)
+        except ValueError:
+            logger.warning("the payload %s of record %d is not even of the right form", slot, record.seq)
+        raise LedgerUnavailable(f"the payload {slot} of record {record.seq} was altered", hint="Run `mcpgw verify`.")
     raise LedgerUnavailable(f"the payload {slot} of record {record.seq} is missing", hint="Run `mcpgw verify`.")
 
 

@@ -48,7 +48,8 @@ class PostgresStore:
     # --- writing ---------------------------------------------------------------------------------------------------------
 
     def begin(self) -> "PostgresTransaction":
-        return PostgresTransaction(self._db, self._started(self._begin + _HEAD))
+        head = self._started(self._begin + _HEAD)  # which may change the connection
+        return PostgresTransaction(self._db, head)
 
     def confirm(self, event_id: str) -> bool:
         self._started(self._begin)  # the lost transaction held the turn: now that it is ours, that one is decided

@@ -25,7 +25,9 @@ from mcpgw.ledger.postgres_connection import (
     require_schema,
     translated,
 )
+from mcpgw.ledger.postgres_migrate import migrate, schema_status
 from mcpgw.ledger.postgres_schema import CHANNEL
+from mcpgw.ledger.store import SchemaStatus
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,14 @@ class PostgresDatabase:
 
     def connect_read_only(self) -> PostgresStore:
         return PostgresStore(self._reading)
+
+    def migrate(self) -> SchemaStatus:
+        """Bring the schema up to date, as its owner; see `postgres_migrate.migrate`."""
+        return migrate(self._address, self._password)
+
+    def schema_status(self) -> SchemaStatus:
+        """Return how far the schema is; see `postgres_migrate.schema_status`."""
+        return schema_status(self._address, self._password)
 
     def attend(self, node: str, told: Callable[[], None]) -> "PostgresNode":
         self.connect().close()

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
 from mcpgw.core.errors import ConfigError
 from mcpgw.ledger.postgres_connection import Connection, connect, execute
 from mcpgw.ledger.postgres_schema import AUDITOR, GATEWAY, MIGRATIONS, SCHEMA, Migration
+from mcpgw.ledger.store import SchemaStatus
 
 _LOCK_TIMEOUT_S = 3
 """How long gateways may stand still for a change of a table: shorter than they wait for their turn."""
@@ -21,16 +21,6 @@ CREATE TABLE IF NOT EXISTS {SCHEMA}.migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
-
-
-@dataclass(frozen=True, slots=True)
-class SchemaStatus:
-    version: int
-    """The newest migration that was applied; 0 if none was."""
-    oldest: int
-    """The oldest schema number whose gateways may write; 0 if there is no schema."""
-    known: int
-    """The newest migration that this mcpgw knows."""
 
 
 def migrate(address: str, password: str = "", *, migrations: Sequence[Migration] = MIGRATIONS) -> SchemaStatus:

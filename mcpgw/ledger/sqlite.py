@@ -25,6 +25,7 @@ from mcpgw.ledger.store import (
     Head,
     OpenCall,
     Query,
+    SchemaStatus,
     StoredCheckpoint,
     StoredPayload,
     StoredRecord,
@@ -70,6 +71,15 @@ class SqliteDatabase:
 
     def connect_read_only(self) -> "SqliteStore":
         return SqliteStore.connect_read_only(self._folder / FILE)
+
+    def migrate(self) -> SchemaStatus:
+        self.connect().close()  # opening it for writing is all that it takes
+        return self.schema_status()
+
+    def schema_status(self) -> SchemaStatus:
+        with contextlib.closing(SqliteStore.connect_read_only(self._folder / FILE)) as store:
+            version = store.schema_version()
+        return SchemaStatus(version, oldest=1, known=VERSION)
 
     def attend(self, node: str, told: Callable[[], None]) -> Node:
         try:
@@ -125,6 +135,9 @@ class SqliteStore:
                 uri = f"{path.resolve().as_uri()}?immutable=1"
                 flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
                 return cls(_opened_read_only(uri, flags, busy_timeout_s), path.parent)
+
+    def schema_version(self) -> int:
+        return int(self._one("PRAGMA user_version")[0])
 
     def close(self) -> None:
         with contextlib.suppress(apsw.Error):  # a connection that failed may fail to close; nothing depends on it

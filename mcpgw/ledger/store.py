@@ -205,6 +205,16 @@ class Presence(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaStatus:
+    version: int
+    """The newest migration that was applied; 0 if none was."""
+    oldest: int
+    """The oldest schema number whose gateways may write; 0 if there is no schema."""
+    known: int
+    """The newest migration that this mcpgw knows."""
+
+
 class Database(Protocol):
     """Where a log is kept."""
 
@@ -232,6 +242,23 @@ class Database(Protocol):
 
         Raises:
             LedgerUnavailable: it is not there, or cannot be read.
+        """
+        ...
+
+    def migrate(self) -> SchemaStatus:
+        """Apply what is missing, while gateways may go on writing, and return what there is then.
+
+        Raises:
+            ConfigError: it cannot be done with these rights or roles, or with this mcpgw.
+            LedgerUnavailable: the database failed. Running it again goes on from there.
+        """
+        ...
+
+    def schema_status(self) -> SchemaStatus:
+        """Return how far the schema is.
+
+        Raises:
+            LedgerUnavailable: the database cannot be asked.
         """
         ...
 

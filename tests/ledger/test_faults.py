@@ -56,6 +56,7 @@ def disk() -> Iterator[FailingDisk]:
         yield disk
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("failing", "error"),
     [
@@ -123,6 +124,7 @@ asyncio.run(main(Path(sys.argv[1])))
     assert verified(folder).ok
 
 
+@pytest.mark.sqlite
 async def test_a_data_folder_that_is_a_file_is_named_at_the_start(open_ledger: Open, folder: Path) -> None:
     (folder / "data").rmdir()
     (folder / "data").touch()
@@ -131,6 +133,7 @@ async def test_a_data_folder_that_is_a_file_is_named_at_the_start(open_ledger: O
             pass
 
 
+@pytest.mark.sqlite
 async def test_a_writer_that_does_not_get_its_turn_gives_up_and_gets_it_later(open_ledger: Open, folder: Path) -> None:
     path = folder / "data" / "ledger.db"
     async with open_ledger(
@@ -147,6 +150,7 @@ async def test_a_writer_that_does_not_get_its_turn_gives_up_and_gets_it_later(op
 # --- power cuts ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("seed", range(24))
 async def test_a_power_cut_loses_nothing_that_was_acknowledged(seed: int, folder: Path, open_ledger: Open) -> None:
     path, survivors = folder / "data" / "ledger.db", folder / "survivors"
@@ -226,6 +230,7 @@ class Doubtful(SqliteStore):
         return made(self._db, self._folder)
 
 
+@pytest.mark.sqlite
 async def test_a_commit_that_failed_but_was_kept_is_found_and_acknowledged(open_ledger: Open, folder: Path) -> None:
     path = folder / "data" / "ledger.db"
     async with open_ledger(database=SqliteDatabase(folder / "data", lambda: Doubtful.connect(path))) as ledger:
@@ -236,6 +241,7 @@ async def test_a_commit_that_failed_but_was_kept_is_found_and_acknowledged(open_
     assert verified(folder).ok
 
 
+@pytest.mark.sqlite
 async def test_a_commit_that_failed_and_was_lost_is_refused(open_ledger: Open, folder: Path) -> None:
     path = folder / "data" / "ledger.db"
     async with open_ledger(database=SqliteDatabase(folder / "data", lambda: Doubtful.connect(path))) as ledger:
@@ -247,6 +253,7 @@ async def test_a_commit_that_failed_and_was_lost_is_refused(open_ledger: Open, f
     assert verified(folder).ok
 
 
+@pytest.mark.sqlite
 async def test_an_intent_that_was_kept_unseen_is_closed_before_the_next_append(open_ledger: Open, folder: Path) -> None:
     path, dark = folder / "data" / "ledger.db", [False]
 
@@ -270,6 +277,7 @@ async def test_an_intent_that_was_kept_unseen_is_closed_before_the_next_append(o
 # --- a store that somebody changed while the gateway runs ------------------------------------------------------------------
 
 
+@pytest.mark.sqlite
 async def test_a_database_set_back_while_the_gateway_runs_is_not_built_upon(open_ledger: Open, folder: Path) -> None:
     path, old = folder / "data" / "ledger.db", folder / "old.db"
     async with open_ledger() as ledger:
@@ -296,6 +304,7 @@ def replace_head(path: Path, change: Callable[[sqlite3.Connection], object]) -> 
         change(db)
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
@@ -313,6 +322,7 @@ async def test_a_head_that_was_altered_is_not_built_upon(statement: str, says: s
             pass
 
 
+@pytest.mark.sqlite
 async def test_a_database_of_a_newer_mcpgw_is_refused(open_ledger: Open, folder: Path) -> None:
     async with open_ledger():
         pass
@@ -325,6 +335,7 @@ async def test_a_database_of_a_newer_mcpgw_is_refused(open_ledger: Open, folder:
         SqliteStore.connect_read_only(folder / "data" / "ledger.db")
 
 
+@pytest.mark.sqlite
 async def test_a_file_that_is_no_database_is_refused(open_ledger: Open, folder: Path) -> None:
     (folder / "data" / "ledger.db").write_bytes(b"not a database, whatever it may be" * 100)
     with pytest.raises(LedgerUnavailable, match="NotADB"):
@@ -352,6 +363,7 @@ def test_an_sqlite_that_can_corrupt_a_shared_log_is_refused() -> None:
         require_safe_library(3_051_002)
 
 
+@pytest.mark.sqlite
 async def test_records_and_checkpoints_refuse_to_be_changed_or_deleted(open_ledger: Open, folder: Path) -> None:
     async with open_ledger() as ledger:
         await ledger.append(intent())
@@ -368,6 +380,7 @@ async def test_records_and_checkpoints_refuse_to_be_changed_or_deleted(open_ledg
                 db.execute(statement)
 
 
+@pytest.mark.sqlite
 async def test_a_backup_without_its_folder_can_be_read_from_a_medium_that_cannot_be_written(
     open_ledger: Open, folder: Path, tmp_path: Path
 ) -> None:
@@ -401,6 +414,7 @@ class Broken(SqliteTransaction):
         raise ZeroDivisionError("a bug")
 
 
+@pytest.mark.sqlite
 async def test_a_bug_in_the_writer_refuses_the_batch_and_the_next_one_works(open_ledger: Open, folder: Path) -> None:
     async with open_ledger(
         database=SqliteDatabase(folder / "data", lambda: Doubtful.connect(folder / "data" / "ledger.db"))
@@ -412,6 +426,7 @@ async def test_a_bug_in_the_writer_refuses_the_batch_and_the_next_one_works(open
     assert verified(folder).ok
 
 
+@pytest.mark.sqlite
 async def test_an_append_whose_event_loop_ended_is_durable_all_the_same(open_ledger: Open, folder: Path) -> None:
     """Somebody runs a second event loop, appends from it, and closes it before the answer comes."""
     async with open_ledger() as ledger:
@@ -431,6 +446,7 @@ async def test_an_append_whose_event_loop_ended_is_durable_all_the_same(open_led
         assert len(await ledger.search(Query(kind="call.intent"))) == 2
 
 
+@pytest.mark.sqlite
 async def test_what_is_queued_when_the_ledger_closes_is_written(open_ledger: Open, folder: Path) -> None:
     async with anyio.create_task_group() as tasks, open_ledger() as ledger:
         for _ in range(20):
@@ -452,6 +468,7 @@ def nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
+@pytest.mark.sqlite
 async def test_a_folder_that_cannot_be_written_can_be_read_unless_something_newer_would_be_missed(
     open_ledger: Open, folder: Path
 ) -> None:
@@ -476,6 +493,7 @@ def read_from_a_medium(medium: Path, database: Path) -> None:
     medium.chmod(0o755)
 
 
+@pytest.mark.sqlite
 async def test_an_outcome_that_met_a_failing_disk_is_told_as_unrecorded_once_it_works_again(
     disk: FailingDisk, open_ledger: Open, folder: Path
 ) -> None:

@@ -21,6 +21,8 @@ from mcpgw.ledger.sqlite import SqliteStore
 from mcpgw.ledger.tree import leaf_hash
 from mcpgw.ledger.verify import Report, verify
 
+pytestmark = pytest.mark.sqlite  # what an admin of PostgreSQL can do: test_postgres_tampering.py
+
 Tamper = Callable[[sqlite3.Connection], object]
 Change = Callable[[bytes], bytes]
 
