@@ -129,7 +129,7 @@ class Crowd:
         """Choose the next deed. Names are made of letters: a redactor takes long numbers for somebody's."""
         self._deeds += 1
         kind = self.random.random()
-        if kind < 0.02 and self._forbidden < self.most_forbidden:
+        if self._deeds % 40 == 1 and self._forbidden < self.most_forbidden:
             self._forbidden += 1
             return "web__do", f"never_{spelled(self._deeds)}", 0
         prefix = "reject" if kind > 0.98 else "deed"

@@ -86,14 +86,14 @@ async def test_the_living_gateway_records_what_a_killed_one_left_behind_and_its_
 ) -> None:
     faults, gateway = running
     (serve,) = (record["facts"]["node"] for record in faults.folder.records("gateway.started"))
-    timeout = aiohttp.ClientTimeout(total=2 * BOUND_S)
+    timeout = aiohttp.ClientTimeout(total=3 * BOUND_S)
     async with aiohttp.ClientSession(timeout=timeout) as http, anyio.create_task_group() as tasks:
         answers = []
 
         async def own_call() -> None:
             answers.append(await ask(http, gateway.url, faults.keys[0], "web__do", "own", ms=int(WINDOW_S * 1500)))
 
-        with anyio.fail_after(2 * BOUND_S):
+        with anyio.fail_after(3 * BOUND_S):
             tasks.start_soon(own_call)
             await until(lambda: any(effect.deed == "own" for effect in faults.effects()), "the call is under way")
             await killed_in_a_call(faults, "living")
@@ -107,7 +107,7 @@ async def test_the_living_gateway_records_what_a_killed_one_left_behind_and_its_
 
 async def test_whoever_opens_the_record_next_records_it_at_once(running: tuple[Faults, Gateway]) -> None:
     faults, _ = running
-    with anyio.fail_after(BOUND_S):
+    with anyio.fail_after(2 * BOUND_S):
         await killed_in_a_call(faults, "next")
         await faults.folder.acli("approvals", "list", key=faults.approver)
     assert len(buried(faults, "next")) == 2
@@ -115,7 +115,7 @@ async def test_whoever_opens_the_record_next_records_it_at_once(running: tuple[F
 
 async def test_after_both_are_killed_the_next_start_records_the_calls_of_both(tmp_path: Path) -> None:
     with fault_folder(tmp_path) as faults:
-        with anyio.fail_after(BOUND_S):
+        with anyio.fail_after(3 * BOUND_S):
             await killed_in_a_call(faults, "first")
             await killed_in_a_call(faults, "second")
         with serving(faults.folder):
