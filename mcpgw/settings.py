@@ -410,7 +410,11 @@ class Settings(BaseSettings):
 
     @property
     def public_url(self) -> str:
-        return self.listen.public_url.rstrip("/") or f"http://{self.listen.host}:{self.listen.port}"
+        """Where clients and people reach the gateway, as far as the settings know: with port 0 the system chooses another."""
+        if self.listen.public_url:
+            return self.listen.public_url.rstrip("/")
+        host = f"[{self.listen.host}]" if ":" in self.listen.host else self.listen.host
+        return f"http://{host}:{self.listen.port}"
 
 
 def ledger_at(url: str, where: str) -> LedgerSettings:

@@ -70,7 +70,7 @@ def test_the_licence_check_knows_what_it_looks_for(licence: str) -> None:
 
 def test_no_file_names_a_package_registry() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    hosts = re.compile(r"pypi\.or" + r"g|pythonhosted|registry\.npmj" + r"s|deb\.debia" + r"n")
+    hosts = re.compile(r"pypi\.or" + r"g|pythonhoste" + r"d|registry\.npmj" + r"s|deb\.debia" + r"n")
     texts = [ROOT / name for name in listed if name and (ROOT / name).suffix not in {".png", ".gz"} and (ROOT / name).exists()]
     assert [str(path.relative_to(ROOT)) for path in texts if hosts.search(path.read_text(errors="ignore"))] == []
 

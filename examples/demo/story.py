@@ -341,6 +341,10 @@ def ending(folder: Path, url: str, keys: dict[str, str]) -> None:
         }
     }
     show(json.dumps(desktop), "Claude Desktop: claude_desktop_config.json", "cyan")
+    page = url.removesuffix("/mcp")
+    console.print(
+        Text(f"The console, while the gateway runs: {page} (Carol's key: {keys['carol']})", style="dim"), soft_wrap=True
+    )
     console.print(Text(f"Over HTTP: cd {folder} && BANK_TOKEN={TOKEN} mcpgw serve, then", style="dim"))
     console.print(Text(f'claude mcp add -t http bank {url} -H "Authorization: Bearer {keys["alice"]}"'), soft_wrap=True)
 

@@ -1,7 +1,7 @@
 """The console's doors, filled in with the rooms of one gateway."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from mcpgw import __version__
@@ -10,14 +10,14 @@ from mcpgw.app.gateway import Gateway
 from mcpgw.approval import Desk, NotEntitled, SealBroken, Sheet
 from mcpgw.approval.people import must_be_entitled, must_be_person, same_person
 from mcpgw.approval.standing import tally
-from mcpgw.catalog.drift import Drift, diff
+from mcpgw.catalog.drift import diff
 from mcpgw.catalog.load import load_catalog
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.publish import Quarantine
+from mcpgw.catalog.telling import tell
 from mcpgw.console import ConsoleConfig, Doors, NotForYou, Routes, Search, ServerView, Unclear, make_routes
 from mcpgw.console.doors import CatalogView, Refused
 from mcpgw.core.model import Identity, TargetKind, Verdict
-from mcpgw.core.visible import visible
 from mcpgw.identity import ApiKeys
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.head import Turned, check_host
@@ -151,7 +151,7 @@ class _CatalogSurvey:
     def _drifts(self, offered: Mapping[str, Definitions | str]) -> dict[str, tuple[str, ...]]:
         """Raises: CatalogError: the files on disk are wrong."""
         loaded = load_catalog(self.gateway.registry.catalog_dir)
-        return {drift.server: tuple(_lines(drift)) for drift in diff(loaded.entries, loaded.lock, offered)}
+        return {drift.server: tuple(line.text for line in tell(drift)) for drift in diff(loaded.entries, loaded.lock, offered)}
 
     def _server(self, status: ServerStatus, drift: tuple[str, ...]) -> ServerView:
         snapshot = self.gateway.registry.snapshot
@@ -169,18 +169,3 @@ class _CatalogSurvey:
             quarantined=tuple(f"{item.kind.value} {item.upstream_name}: {_HELD_BACK[item.why]}" for item in held),
             drift=drift,
         )
-
-
-def _lines(drift: Drift) -> Iterator[str]:
-    """What `mcpgw catalog diff` says of one server."""
-    if drift.reached:
-        yield "  is reached in another way than when it was accepted:"
-        yield from drift.reached
-    for title, differences in (("new", drift.added), ("changed", drift.changed), ("gone", drift.removed)):
-        for difference in differences:
-            renamed = f", probably {visible(difference.renamed_from)} renamed" if difference.renamed_from else ""
-            yield f"  {title}: {difference.kind.value} {visible(difference.name)}{renamed}"
-            yield from (f"    ! hides text: {hidden}" for hidden in difference.hidden)
-            if title != "gone":
-                yield from difference.lines
-    yield from (f"  ! {visible(fault.name) or '(without a name)'}: {fault.message}" for fault in drift.faults)

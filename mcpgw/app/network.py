@@ -28,7 +28,7 @@ def inbound(settings: Settings) -> InboundConfig:
         version=__version__,
         name=settings.name,
         instructions=settings.instructions,
-        public_url=settings.public_url if settings.console.enabled else "",  # where a held call's page would be
+        public_url=_pages(settings),
         allowed_hosts=tuple(dict.fromkeys(hosts)),
         allowed_origins=(f"{public.scheme}://{public.netloc}", *settings.listen.allowed_origins),
         unsafe_allow_anonymous=unsafe_anonymous() if anonymous else Nobody(),
@@ -39,6 +39,12 @@ def inbound(settings: Settings) -> InboundConfig:
             by_client={**WAITING_CLIENTS, **{name.lower(): wait for name, wait in settings.approval.budgets.items()}},
         ),
     )
+
+
+def _pages(settings: Settings) -> str:
+    """Return where a held call's page is; empty where there is none, or the system chooses the port."""
+    known = settings.listen.public_url or settings.listen.port
+    return settings.public_url if settings.console.enabled and known else ""
 
 
 def listener(settings: Settings) -> ListenerConfig:

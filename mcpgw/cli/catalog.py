@@ -17,6 +17,7 @@ from mcpgw.catalog.load import Catalog, load_catalog
 from mcpgw.catalog.lock import LOCK_NAME, lock_text, write_lock
 from mcpgw.catalog.publish import Quarantine
 from mcpgw.catalog.registry import Registry
+from mcpgw.catalog.telling import Tone, tell
 from mcpgw.cli.common import open_folder, record_event
 from mcpgw.cli.probe import probe
 from mcpgw.core.canonical import digest
@@ -172,39 +173,22 @@ def drift_of(catalog_dir: Path, ask: Probe, server: str = "") -> tuple[Drift, ..
     return diff(loaded.entries, loaded.lock, ask(names), names)
 
 
+_STYLES = {
+    Tone.GOOD: "green",
+    Tone.NOTE: "yellow",
+    Tone.BAD: "red",
+    Tone.ALARM: "bold red",
+    Tone.ADDED: "green",
+    Tone.REMOVED: "red",
+    Tone.CONTEXT: "dim",
+}
+
+
 def describe(drift: Drift) -> Iterator[Text]:
     """Yield the lines that an admin reads of one server; nothing in them is hidden."""
     yield Text(drift.server, style="bold")
-    if drift.is_clean and not drift.faults:
-        yield Text(f"  as accepted, {drift.unchanged} definitions", style="green")
-    if drift.problem:
-        yield Text(f"  not asked or no answer: {visible(drift.problem)}", style="red")
-    if drift.is_gone:
-        yield Text("  is in catalog.lock, and no more in the catalog", style="yellow")
-    if drift.is_new:
-        yield Text("  is new: nothing was accepted of it", style="yellow")
-    if drift.reached:
-        yield Text("  is reached in another way than when it was accepted:", style="yellow")
-        yield from map(_coloured, drift.reached)
-    for title, differences in (("added", drift.added), ("changed", drift.changed), ("removed", drift.removed)):
-        for difference in differences:
-            yield from _describe_one(title, difference)
-    for fault in drift.faults:
-        yield Text(f"  ! {visible(fault.name) or '(without a name)'}: {fault.message}", style="red")
-
-
-def _describe_one(title: str, difference: Difference) -> Iterator[Text]:
-    renamed = f", probably {visible(difference.renamed_from)} renamed" if difference.renamed_from else ""
-    yield Text(f"  {title} {difference.kind.value} {visible(difference.name)}{renamed}", style="yellow")
-    for hidden in difference.hidden:
-        yield Text(f"    ! hides text: {hidden}", style="bold red")
-    if title != "removed":
-        yield from map(_coloured, difference.lines)
-
-
-def _coloured(line: str) -> Text:
-    mark = line.lstrip()[:1]
-    return Text(f"  {line}", style={"+": "green", "-": "red"}.get(mark, "dim"))
+    for line in tell(drift):
+        yield Text(line.text, style=_STYLES[line.tone])
 
 
 # --- accept --------------------------------------------------------------------------------------------------------------
