@@ -43,6 +43,9 @@ _MAX_LIST = 64
 """Longest list of groups, actors and rules; what is cut off is counted."""
 _MAX_MASKED = 200
 """Longest masking manifest, in lines; what is cut off is counted."""
+_MAX_MASKED_BYTES = 32_768
+"""The same in bytes. Paths are made of a caller's or an upstream's keys: nobody may choose ones that fill the leaf (64 KiB), or
+he could make a call of which there is no record of its own."""
 _MAX_EXACT_INT = 2**53
 """From here on JSON numbers are not exact for every reader (RFC 7493 section 2.2)."""
 
@@ -320,8 +323,15 @@ def _refused(refused: Refused) -> Members:
 
 
 def _manifest(manifest: Manifest) -> Members:
-    lines = [[line.entity, cut(line.path, _MAX_NAME), line.detector, line.count] for line in manifest.masked[:_MAX_MASKED]]
-    rest = sum(line.count for line in manifest.masked[_MAX_MASKED:])
+    lines: list[list[str | int]] = []
+    left = _MAX_MASKED_BYTES
+    for masked in manifest.masked[:_MAX_MASKED]:
+        line: list[str | int] = [masked.entity, cut(masked.path, _MAX_NAME), masked.detector, masked.count]
+        left -= len(payload_bytes(line))
+        if left < 0:
+            break
+        lines.append(line)
+    rest = sum(masked.count for masked in manifest.masked[len(lines) :])
     return {"profile": manifest.profile, "hash": manifest.profile_hash, "masked": lines, "masked_cut": rest}
 
 

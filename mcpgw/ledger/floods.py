@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from mcpgw.core.model import Event, Refusal, Rejection
 
 KIND = "refusals.counted"
-_LINES = 100
-"""Callers in one counted record, so that it fits a leaf."""
+_LINES = 50
+"""Callers in one counted record, so that it fits a leaf (64 KiB) whatever alphabet their names are written in."""
 _MANY = "(many)"
 """Who is blamed where the callers are too many to be told apart."""
 
