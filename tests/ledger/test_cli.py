@@ -18,6 +18,7 @@ from rich.console import Console
 from stores import Kept
 from typer.testing import CliRunner
 
+from mcpgw.app import convert
 from mcpgw.cli.log import parse_time, show
 from mcpgw.cli.main import build
 from mcpgw.cli.verify import as_data, as_text, check, newest_checkpoint, read_note
@@ -29,6 +30,7 @@ from mcpgw.ledger.follow import follow
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database
 from mcpgw.ledger.verify import Problem
+from mcpgw.settings import from_text
 
 NASTY = "bank__\x1b[2Jtransfer\u202e"
 
@@ -130,7 +132,8 @@ def test_a_folder_without_a_log_is_named(tmp_path: Path) -> None:
 
 def run(kept: Kept, verb: str, *arguments: str) -> Result:
     (kept.folder / "config.toml").write_text(f'[ledger]\norigin = "{ORIGIN}"\nurl = "{kept.address}"\n')
-    return CliRunner().invoke(build([verb]), [verb, "-C", str(kept.folder), *arguments])
+    verbs = verb.split()
+    return CliRunner().invoke(build(verbs), [*verbs, "-C", str(kept.folder), *arguments])
 
 
 def test_the_verbs_find_the_log_in_a_gateways_folder(database: Database, kept: Kept, folder: Path) -> None:
@@ -210,3 +213,32 @@ show(database, Query(kind="call.*"), Console(width=200), following=True, as_json
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
     assert ["call.intent" in line or "call.outcome" in line or "call.refused" in line for line in lines] == [True] * 3
+
+
+def test_the_schema_is_migrated_and_its_state_is_told(database: Database, kept: Kept) -> None:
+    told = run(kept, "ledger status")
+    assert (told.exit_code, told.output) == (
+        0,
+        "The schema is 1; this mcpgw knows 1.\n6 records; the newest checkpoint covers 6.\n",
+    )
+    address = kept.address.replace("mcpgw_gateway", "mcpgw_owner")
+    assert (
+        run(kept, "ledger migrate", *(["--url", address] if address else [])).output == "The schema is 1; this mcpgw knows 1.\n"
+    )
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:secret@h/d", "postgresql://u@h/d?password=secret", "mysql://u@h/d", "u@h"])
+def test_a_password_that_is_written_out_is_refused_and_not_repeated(url: str, folder: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        from_text(f'[ledger]\nurl = "{url}"\n', folder)
+    assert "config.toml:2: `ledger.url`" in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+def test_a_password_is_read_from_where_its_reference_leads(folder: Path) -> None:
+    settings = from_text('[ledger]\nurl = "postgresql://u:${file:keys/db}@h/d?sslmode=require"\n', folder)
+    assert settings.ledger.address == "postgresql://u@h/d?sslmode=require"
+    with pytest.raises(ConfigError, match="the file keys/db cannot be read"):
+        convert.database(settings)
+    (folder / "keys" / "db").write_text("s3cret\n")
+    assert "s3cret" not in repr(convert.database(settings))

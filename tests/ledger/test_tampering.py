@@ -4,7 +4,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 
 import anyio
@@ -17,7 +17,8 @@ from mcpgw.ledger import Ledger
 from mcpgw.ledger.examine import ProblemKind
 from mcpgw.ledger.keys import create_keys, load_verifiers
 from mcpgw.ledger.record import parse
-from mcpgw.ledger.sqlite import SqliteStore
+from mcpgw.ledger.sqlite import SqliteDatabase, SqliteStore
+from mcpgw.ledger.store import Database
 from mcpgw.ledger.tree import leaf_hash
 from mcpgw.ledger.verify import Report, verify
 
@@ -27,13 +28,11 @@ Tamper = Callable[[sqlite3.Connection], object]
 Change = Callable[[bytes], bytes]
 
 
-@pytest.fixture(scope="module")
-async def template(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a log of two lives of the gateway, with a record of every kind, one to a commit."""
-    folder = tmp_path_factory.mktemp("template")
+async def written_twice(folder: Path, database: Database) -> None:
+    """Write a log of two lives of the gateway, with a record of every kind, one to a commit."""
     create_keys(folder / "keys", ORIGIN)
     for _ in range(2):
-        async with Ledger.open(folder / "data", folder / "keys", origin=ORIGIN, context=lambda: CONTEXT) as ledger:
+        async with open_again(folder, database) as ledger:
             one = await ledger.append(intent())
             await ledger.append(outcome(one))
             await ledger.append(outcome(await ledger.append(intent()), failed()))
@@ -45,6 +44,17 @@ async def template(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory)
             await ledger.append(settled(approval))
             await ledger.append(outcome(await ledger.append(spend(approval))))
             await ledger.append(Event(kind="catalog.changed", actor="admin", facts={"before": "a", "after": "b"}))
+
+
+def open_again(folder: Path, database: Database) -> AbstractAsyncContextManager[Ledger]:
+    return Ledger.open(folder / "data", folder / "keys", origin=ORIGIN, context=lambda: CONTEXT, database=database)
+
+
+@pytest.fixture(scope="module")
+async def template(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a log of two lives of the gateway, with a record of every kind, one to a commit."""
+    folder = tmp_path_factory.mktemp("template")
+    await written_twice(folder, SqliteDatabase(folder / "data"))
     return folder
 
 
