@@ -111,7 +111,12 @@ class Corridor:
         watch = _Stopwatch()
 
         # (1) redaction: the arguments as they may be recorded, and the call as it will run, tokens in it given their values
-        shown = await self._redactor.show(call)
+        try:
+            shown = await self._redactor.show(call)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._refuse_unshown(call, "The caller went away before the call was judged.", RefusalCode.ABANDONED)
+            raise
         call = shown.call
         watch.lap("redact_in")
 
@@ -223,8 +228,8 @@ class Corridor:
         await self._journal.append(Refusal(shown=shown, refused=refused, ruling=settled.ruling))
         return refused
 
-    async def _refuse_unshown(self, call: Call, reason: str) -> Refused:
-        refused = Refused(code=RefusalCode.UNAVAILABLE, reason=reason)
+    async def _refuse_unshown(self, call: Call, reason: str, code: RefusalCode = RefusalCode.UNAVAILABLE) -> Refused:
+        refused = Refused(code=code, reason=reason)
         return await self.reject(call.origin, refused, call.identity.principal)
 
 

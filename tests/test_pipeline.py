@@ -419,6 +419,21 @@ async def test_a_call_cancelled_while_its_intent_commits_has_an_outcome_too() ->
     assert world.recorded() == ["Intent", "Outcome"]
 
 
+async def test_a_call_cancelled_before_it_was_judged_is_recorded_as_abandoned() -> None:
+    class Cancelled(World):
+        async def show(self, call: Call) -> ShownCall:
+            scope.cancel()
+            return await super().show(call)
+
+    world = Cancelled()
+    with anyio.fail_after(5), anyio.CancelScope() as scope:
+        await world.walk()
+    (rejection,) = world.entries
+    assert isinstance(rejection, Rejection)
+    assert rejection.refused.code is RefusalCode.ABANDONED
+    assert "sent" not in world.log
+
+
 async def test_a_call_cancelled_while_it_waits_for_people_has_no_intent() -> None:
     class Cancelled(World):
         async def settle(self, *args: Any) -> Any:

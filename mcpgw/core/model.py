@@ -409,6 +409,8 @@ class RefusalCode(StrEnum):
     """Held, and people denied it or did not approve in time: `reason` says which."""
     UNAVAILABLE = "unavailable"
     """The gateway could not record, redact or decide."""
+    ABANDONED = "abandoned"
+    """The caller went away before the call was judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

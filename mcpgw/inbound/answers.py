@@ -127,7 +127,7 @@ def _refused(refused: Refused) -> dict[str, Any]:
         case RefusalCode.UNKNOWN | RefusalCode.MALFORMED | RefusalCode.UNAUTHENTICATED:
             # No data: a hidden name and one that does not exist must answer alike, byte for byte.
             raise MCPError(INVALID_PARAMS, refused.reason)
-        case RefusalCode.UNAVAILABLE:
+        case RefusalCode.UNAVAILABLE | RefusalCode.ABANDONED:
             raise MCPError(INTERNAL_ERROR, refused.reason)
 
 

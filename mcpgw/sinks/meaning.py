@@ -108,6 +108,7 @@ _MEANINGS: Mapping[tuple[str, str], Meaning] = {
     ("call.refused", "unauthenticated"): Meaning(3, Status.FAILURE, Action.DENIED, Disposition.UNAUTHORIZED),
     ("call.refused", "malformed"): _REJECTED,
     ("call.refused", "not_approved"): Meaning(3, Status.FAILURE, Action.DENIED, Disposition.REJECTED),
+    ("call.refused", "abandoned"): Meaning(1, Status.FAILURE, Action.OBSERVED, Disposition.REJECTED),
     ("call.refused", "unavailable"): Meaning(4, Status.FAILURE, Action.DENIED, Disposition.ERROR),
     ("call.refused", ""): _BLOCKED,
     ("approval.voted", "approve"): _PASSED,
