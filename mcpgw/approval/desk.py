@@ -91,7 +91,7 @@ class Desk:
         """Take the desk's key (`seal.KEY_BYTES` long, shared by every process on the store) and the clocks.
 
         Raises:
-            ValueError: the key has another length.
+            ConfigError: the key has another length.
         """
         self._journal = journal
         self._store = store

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from mcpgw.core.errors import GatewayError
+from mcpgw.core.errors import ConfigError, GatewayError
 
 KEY_BYTES = 32
 """Length of the desk's key: 256 bits, so that each key derived from it has full strength."""
@@ -29,10 +29,11 @@ class Seal:
         """Take the desk's key, `KEY_BYTES` long, the same for every process on one store.
 
         Raises:
-            ValueError: the key has another length.
+            ConfigError: the key has another length.
         """
         if len(key) != KEY_BYTES:
-            raise ValueError(f"the desk's key has {len(key)} bytes; it must have {KEY_BYTES}")
+            hint = "Restore the key of this data directory from your backup; `mcpgw init` makes one for a new directory."
+            raise ConfigError(f"the desk's key has {len(key)} bytes; it must have {KEY_BYTES}", hint=hint)
         self._request_key = _derive(key, b"mcpgw/approval/request/1")
         self._nonce_key = _derive(key, b"mcpgw/approval/nonce/1")
         self._aead = AESGCM(_derive(key, b"mcpgw/approval/exact/1"))

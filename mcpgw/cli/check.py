@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mcpgw.app import convert, network
+from mcpgw.approval import Desk
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.publish import warnings
 from mcpgw.catalog.registry import Registry
@@ -21,6 +22,8 @@ from mcpgw.cli.common import open_folder, open_ledger
 from mcpgw.cli.probe import probe
 from mcpgw.core.errors import GatewayError
 from mcpgw.core.model import TargetKind
+from mcpgw.identity import ApiKeys
+from mcpgw.inbound.serving import require_certificate
 from mcpgw.redaction import PresidioRedactor
 from mcpgw.settings import Settings
 
@@ -90,7 +93,9 @@ def _policy(settings: Settings) -> Generator[Finding, None, bool]:
     try:
         built = convert.policy(settings)
         network.inbound(settings)
+        require_certificate(network.listener(settings))
         convert.authenticators(settings)
+        ApiKeys(settings.keys_dir / convert.API_KEYS).records()
     except GatewayError as error:
         yield _failed("policy", error)
         return False
@@ -124,8 +129,9 @@ async def _collected(source: AsyncIterator[Finding]) -> list[Finding]:
 
 async def _store(settings: Settings) -> AsyncIterator[Finding]:
     try:
-        convert.read_key(settings.keys_dir / convert.DESK_KEY)
+        desk_key = convert.read_key(settings.keys_dir / convert.DESK_KEY)
         async with open_ledger(settings) as ledger:
+            Desk(ledger, ledger, desk_key)
             await ledger.probe()
     except GatewayError as error:
         yield _failed("ledger", error)

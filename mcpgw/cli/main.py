@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -67,12 +67,31 @@ def run() -> None:
     try:
         build(sys.argv[1:])()
     except GatewayError as error:
-        print(f"mcpgw: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"       {error.hint}", file=sys.stderr)
-        sys.exit(USAGE_EXIT if isinstance(error, ConfigError) else 1)
+        _complain(error)
+    except ExceptionGroup as group:  # what ends one task of several
+        ours, others = group.split(GatewayError)
+        if ours is None or others is not None:
+            raise
+        _complain(_first(ours))
     except BrokenPipeError:
         sys.exit(1)  # `mcpgw log | head`: the reader has what it wanted
+    except OSError as error:
+        if not error.filename:
+            raise
+        _complain(ConfigError(error.strerror or type(error).__name__, where=str(error.filename)))
+
+
+def _first(group: ExceptionGroup[GatewayError]) -> GatewayError:
+    """Return the error that came first: the others end because of it."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error
+
+
+def _complain(error: GatewayError) -> NoReturn:
+    print(f"mcpgw: {error}", file=sys.stderr)
+    if error.hint:
+        print(f"       {error.hint}", file=sys.stderr)
+    sys.exit(USAGE_EXIT if isinstance(error, ConfigError) else 1)
 
 
 def _main(version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from sse_starlette.sse import AppStatus
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mcpgw.core.errors import ConfigError
 from mcpgw.inbound.server import GatewayServer
 
 logger = logging.getLogger(__name__)
@@ -39,35 +41,56 @@ class ListenerConfig:
 
 
 def make_uvicorn(server: GatewayServer, app: ASGIApp, config: ListenerConfig) -> "GatewayListener":
-    """Return a server whose `serve()` runs until a signal, then drains the gateway before it closes connections."""
+    """Return a server whose `serve()` runs until a signal, then drains the gateway before it closes connections.
+
+    Raises:
+        ConfigError: the certificate or its key cannot be used.
+    """
     # It would end every event stream at the signal, among them those on which calls under way are to be answered.
     AppStatus.enable_automatic_graceful_drain = False
     settings: dict[str, Any] = {}
     if config.tls_certificate:
         settings |= {"ssl_certfile": config.tls_certificate, "ssl_keyfile": config.tls_key or None}
-    return GatewayListener(
-        server,
-        config.grace_s,
-        uvicorn.Config(
-            app,
-            host=config.host,
-            port=config.port,
-            loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http=BoundedHttp,
-            ws="none",
-            lifespan="on",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,  # the ledger says who called what; paths and addresses alone say little
-            server_header=False,
-            proxy_headers=bool(config.trusted_proxies),
-            forwarded_allow_ips=list(config.trusted_proxies),
-            limit_concurrency=config.max_connections,
-            timeout_keep_alive=config.keep_alive_s,
-            timeout_graceful_shutdown=5,  # seconds for the last bytes: calls have ended before, in `drain`
-            **settings,
-        ),
+    require_certificate(config)
+    uvicorns = uvicorn.Config(
+        app,
+        host=config.host,
+        port=config.port,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http=BoundedHttp,
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,  # the ledger says who called what; paths and addresses alone say little
+        server_header=False,
+        proxy_headers=bool(config.trusted_proxies),
+        forwarded_allow_ips=list(config.trusted_proxies),
+        limit_concurrency=config.max_connections,
+        timeout_keep_alive=config.keep_alive_s,
+        timeout_graceful_shutdown=5,  # seconds for the last bytes: calls have ended before, in `drain`
+        **settings,
     )
+    return GatewayListener(server, config.grace_s, uvicorns)
+
+
+def require_certificate(config: ListenerConfig) -> None:
+    """Try the certificate and its key, where there are any.
+
+    Raises:
+        ConfigError: they cannot be used.
+    """
+    if not config.tls_certificate:
+        return
+    try:
+        no_passphrase = ""  # rather than a prompt that nobody sees
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            config.tls_certificate, config.tls_key or None, no_passphrase
+        )
+    except OSError as error:  # `ssl.SSLError` is one
+        hint = "Give a PEM file with the certificate and its chain, and its key, without a passphrase, in `listen.tls_key`."
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(f"certificate or key cannot be used: {reason}", where=config.tls_certificate, hint=hint) from error
 
 
 class GatewayListener(uvicorn.Server):
@@ -87,7 +110,19 @@ class GatewayListener(uvicorn.Server):
         return int(address[1])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """Listen.
+
+        Raises:
+            ConfigError: the address is taken, or is not ours.
+        """
+        try:
+            await super().startup(sockets)
+        except SystemExit as end:  # uvicorn's way to say that it cannot listen; the rooms behind it must be closed in order
+            reason = end.__context__.strerror if isinstance(end.__context__, OSError) else "see the log"
+            hint = "Is a gateway running already? Else choose another `listen.host` or `listen.port`."
+            raise ConfigError(
+                f"cannot be listened on: {reason}", where=f"{self.config.host}:{self.config.port}", hint=hint
+            ) from end
         self.listening.set()
 
     @contextmanager

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mcpgw.approval import KEY_BYTES, SealBroken
 from mcpgw.approval.seal import Seal
-from mcpgw.core.errors import LedgerUnavailable
+from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.model import Verdict
 from mcpgw.core.visible import oddities, visible, visible_json
 from tests.approval.world import ARGUMENTS, BOB, HOLD, KEY, World
@@ -184,5 +184,5 @@ def test_a_seal_opens_only_what_it_closed_for_that_id() -> None:
 
 @pytest.mark.parametrize("size", [0, 16, 31, 33])
 def test_a_key_of_another_length_is_refused(size: int) -> None:
-    with pytest.raises(ValueError, match=f"{size} bytes; it must have 32"):
+    with pytest.raises(ConfigError, match=f"{size} bytes; it must have 32"):
         Seal(b"k" * size)
