@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help='redaction: measure on this file of JSON lines {"text": …} as well')
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whatever was started is ended first
     wide = Console(width=None if sys.stdout.isatty() else 160)
     chosen = BENCHMARKS if options.what == "all" else {options.what: BENCHMARKS[options.what]}
     with tempfile.TemporaryDirectory(prefix="mcpgw-bench-", dir=options.folder) as temporary:

@@ -54,7 +54,7 @@ _TEXT = "Ticket 00000000. Please send the statement to <EMAIL> before Friday. " 
 
 
 def run(folder: Path, *, short: bool) -> Iterator[Findings]:
-    rounds, seconds = (1, 0.3) if short else (5, 2.0)
+    rounds, seconds = (1, 0.3) if short else (4, 1.5)
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text(f'[ledger]\norigin = "{_ORIGIN}"\n')
     mcpgw(folder, "init", ".")

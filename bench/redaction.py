@@ -28,7 +28,7 @@ _PRESIDIO = "Presidio's defaults on the raw text"
 
 def run(folder: Path, *, short: bool, data: Path | None = None) -> Iterator[Findings]:
     folder.mkdir(parents=True)
-    rounds, size = (1, 8_000) if short else (5, 200_000)
+    rounds, size = (1, 8_000) if short else (3, 96_000)
     texts = corpora(size)
     if data is not None:
         texts[data.name] = read_corpus(data, size)

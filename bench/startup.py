@@ -13,7 +13,7 @@ from bench.report import Findings, median, percentile, ratio
 
 
 def run(folder: Path, *, short: bool) -> Iterator[Findings]:
-    rounds, quick = (1, 3) if short else (7, 5)
+    rounds, quick = (1, 3) if short else (5, 4)
     ports = {model: make_folder(folder / model, model, "")[0] for model in ("none", "en_core_web_sm")}
     starts: dict[str, Callable[[], float]] = {
         "python -c pass": lambda: _finished(sys.executable, "-c", "pass"),
