@@ -1,12 +1,13 @@
 """One redaction from payload to clean payload, in the process that calls it: pure computation, no clock, no I/O."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mcpgw.core.model import Json, Masked, Masking
-from mcpgw.redaction.config import Blobs, RedactionConfig
+from mcpgw.redaction.config import Blobs, Operator, RedactionConfig
+from mcpgw.redaction.findings import Finding
 from mcpgw.redaction.judge import Judge, Namer
 from mcpgw.redaction.nodes import Node, Unit
 from mcpgw.redaction.operators import Writer
@@ -46,7 +47,9 @@ class Redacted:
     issued: Mapping[str, Json] = field(default_factory=dict, repr=False)
     """Tokens that stand in it, with their values: for the store of tokens and nobody else."""
     units: tuple[Unit, ...] = field(default=(), repr=False)
-    """Everything that was judged, in order, with its findings: for `mcpgw redact explain`."""
+    """Everything that was judged, in order, with its findings: for `explain`."""
+    operator: Callable[[Finding], Operator] = field(default=lambda finding: Operator.MASK, repr=False)
+    """What happened to a finding."""
 
 
 class Engine:
@@ -88,7 +91,7 @@ class Engine:
         masked += [
             Masked("BLOB", path, f"blob-{self._config.blobs.value}@1", count) for path, count in sorted(withheld.items())
         ]
-        return Redacted(new, tuple(masked), writer.issued, tuple(taker.units))
+        return Redacted(new, tuple(masked), writer.issued, tuple(taker.units), writer.operator)
 
     def _blobs(self, value: Any, withheld: Counter[str], depth: int, path: str = "") -> Any:
         """Deal with images, audio and binary resources, which nobody here can read."""

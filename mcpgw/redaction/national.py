@@ -176,9 +176,15 @@ def luhn(text: str) -> bool:
     return len(digits) > 1 and checksums.luhn(digits)
 
 
+def iban(text: str) -> bool:
+    """IBAN: its country's length, and MOD 97-10."""
+    number = _compact(text)
+    return len(number) == checksums.iban_length(number) and checksums.iban(number)
+
+
 VALIDATORS: Mapping[str, Callable[[str], bool]] = {
     "luhn": luhn,
-    "iban": lambda text: checksums.iban(_compact(text)),
+    "iban": iban,
     "aba": lambda text: checksums.aba(_compact(text)),
     "ssn": lambda text: checksums.ssn(_compact(text)),
     "iso7064_mod_11_10": iso7064_mod_11_10,

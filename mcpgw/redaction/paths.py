@@ -82,8 +82,13 @@ def parse_place(source: str) -> PathRule | str:
     Raises:
         ConfigError: it is neither.
     """
+    if not source.strip().startswith("column:"):
+        return parse(source)
     column = _COLUMN.fullmatch(source.strip())
-    return parse(source) if column is None else (column["quoted"] or column["bare"]).strip().casefold()
+    name = "" if column is None else (column["quoted"] or column["bare"]).strip()
+    if not name:
+        raise ConfigError(f"{source!r} names no column", hint='Write it like column:"Tax ID".')
+    return name.casefold()
 
 
 class Rules:
