@@ -14,10 +14,11 @@ from stores import KeptInPostgres, verified
 
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.ledger import Ledger, Query
-from mcpgw.ledger.postgres import globbed, stored
+from mcpgw.ledger.postgres import PostgresStore, PostgresTransaction, globbed, stored
 from mcpgw.ledger.postgres_database import PostgresDatabase
 from mcpgw.ledger.postgres_migrate import migrate, schema_status
 from mcpgw.ledger.postgres_schema import MIGRATIONS, Migration
+from mcpgw.ledger.store import CommitUnknown
 
 pytestmark = pytest.mark.postgres
 
@@ -198,6 +199,60 @@ async def test_a_commit_cut_off_is_resolved_by_reading_again(open_ledger: Open, 
     assert verified(kept).ok
 
 
+class Unheard(PostgresTransaction):
+    """Its commit is durable, and nobody hears of it."""
+
+    def commit(self) -> None:
+        super().commit()
+        raise CommitUnknown("the line was cut")
+
+
+class Doubtful(PostgresStore):
+    doubt = False
+
+    def begin(self) -> PostgresTransaction:
+        transaction = super().begin()
+        if Doubtful.doubt:
+            Doubtful.doubt = False
+            return Unheard(self._db, transaction._head)
+        return transaction
+
+
+class DoubtfulDatabase(PostgresDatabase):
+    def connect(self) -> PostgresStore:
+        return Doubtful(self._session)
+
+
+async def test_a_commit_of_which_nothing_was_heard_is_found_and_acknowledged(open_ledger: Open, kept: KeptInPostgres) -> None:
+    async with open_ledger(database=DoubtfulDatabase(kept.address)) as ledger:
+        Doubtful.doubt = True
+        one = await ledger.append(intent())
+        await ledger.append(outcome(one))
+        assert [record.seq for record in await ledger.search(Query(kind="call.*"))] == [one.seq, one.seq + 1]
+    assert verified(kept).ok
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE checkpoints SET note = replace(note, 'bank', 'tank')", "another one of 4 is there now"),
+        ("UPDATE checkpoints SET frontier = x'00'", "is damaged"),
+        (f"UPDATE checkpoints SET frontier = x'{'00' * 32}'", "another one of 4 is there now"),
+        ("DELETE FROM checkpoints WHERE size > 2", "had 4 records; another one of 2"),
+    ],
+)
+async def test_a_head_that_was_altered_is_not_built_upon(
+    statement: str, says: str, open_ledger: Open, kept: KeptInPostgres
+) -> None:
+    async with open_ledger() as ledger:
+        for _ in range(3):
+            await ledger.append(intent())
+        with kept.tampering() as admin:
+            admin.execute(statement)
+        with pytest.raises(LedgerUnavailable, match=says):
+            await ledger.append(intent())
+
+
 # --- what is refused at the start --------------------------------------------------------------------------------------------
 
 
@@ -234,6 +289,40 @@ def test_a_database_without_a_log_is_named_with_what_to_do(postgres: Server) -> 
         with pytest.raises(ConfigError, match="holds no ledger") as error:
             connected(PostgresDatabase(postgres.address(ADMIN, "template1")))
         assert "mcpgw ledger migrate" in error.value.hint
+
+
+def test_a_table_that_a_crash_would_empty_is_refused(postgres: Server) -> None:
+    postgres.run("ALTER TABLE mcpgw.payloads SET UNLOGGED", "mcpgw")
+    try:
+        with pytest.raises(ConfigError, match="payloads is not logged"):
+            PostgresDatabase(postgres.address("mcpgw_gateway")).connect()
+    finally:
+        postgres.run("ALTER TABLE mcpgw.payloads SET LOGGED", "mcpgw")
+
+
+def test_a_database_that_cannot_hold_every_character_is_refused(postgres: Server) -> None:
+    postgres.run("CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII'")
+    with pytest.raises(ConfigError, match="encoded in SQL_ASCII"):
+        PostgresDatabase(postgres.address("mcpgw_gateway", "ascii")).connect()
+
+
+def test_a_stricter_durability_of_the_server_is_kept(postgres: Server) -> None:
+    postgres.run("ALTER DATABASE mcpgw SET synchronous_commit = remote_apply")
+    try:
+        with closing(PostgresDatabase(postgres.address("mcpgw_gateway")).connect()) as store:
+            store.begin()
+            assert store._db.execute("SHOW synchronous_commit").fetchall() == [("remote_apply",)]
+    finally:
+        postgres.run("ALTER DATABASE mcpgw RESET synchronous_commit")
+
+
+def test_a_server_without_the_roles_is_named(postgres: Server) -> None:
+    postgres.run("ALTER ROLE mcpgw_auditor RENAME TO somebody_else")
+    try:
+        with pytest.raises(ConfigError, match="no role mcpgw_auditor"):
+            migrate(postgres.address("mcpgw_owner"))
+    finally:
+        postgres.run("ALTER ROLE somebody_else RENAME TO mcpgw_auditor")
 
 
 SECRET = "hunter2hunter2"
