@@ -94,6 +94,13 @@ WRONG: list[tuple[str, str]] = [
     (STDIO + "[defaults]\ncolumns = ['ssn']", "4: unknown key `columns`. It belongs into `redaction = { columns = … }`."),
     (STDIO + "[tools.a]\n\ntimeout = 3", "5: unknown key `timeout`. Did you mean `timeout_s`?"),
     (STDIO + "[tools.a]\nreadOnlyHint = true", "4: unknown key `readOnlyHint`. It belongs into `annotations = {"),
+    (
+        STDIO + "[[defaults.redaction.rules]]\npath = 'a'\noperater = 'mask'",
+        "5: unknown key `operater`. Did you mean `operator`?",
+    ),
+    (STDIO + "[[defaults.redaction.rules]]\nunmasked_for = ['group:a']", "3: a rule needs `path`. Write it like"),
+    (STDIO + "[[tools.a.redaction.rules]]\npath = 'a'\nunmasked_for = ['fraud']", "5: `unmasked_for` must be a list of"),
+    (STDIO + "[defaults]\nredaction = { rules = 'a' }", "4: `rules` must be a list of tables, not this string."),
     (STDIO + '[tools."a.b"]\nredaction = { colums = ["x"] }', "4: unknown key `colums`. Did you mean `columns`?"),
     (STDIO + "[tools.a.annotations]\nreadonlyHint = true", "4: unknown key `readonlyHint`. Did you mean `readOnlyHint`?"),
     # types
