@@ -7,10 +7,8 @@ other scripts, and Unicode's many dashes and spaces. Detectors read the view; ma
 import html
 import re
 import unicodedata
+from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
-
-_PLAIN = re.compile(r"[^%&\\\x80-\U0010ffff]*\Z")
-"""Texts without any of these characters are their own view."""
 
 _PIECE = re.compile(
     r"&(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});"  # an HTML entity
@@ -30,7 +28,7 @@ class View:
 
     __slots__ = ("_ends", "_starts", "text")
 
-    def __init__(self, text: str, starts: list[int], ends: list[int]) -> None:
+    def __init__(self, text: str, starts: Sequence[int], ends: Sequence[int]) -> None:
         self.text = text
         self._starts = starts
         self._ends = ends
@@ -44,8 +42,8 @@ class View:
 
 def view(original: str) -> View:
     """Return the plain view of a text; linear in its length."""
-    if _PLAIN.match(original):
-        return View(original, [], [])
+    if _is_plain(original):
+        return View(original, (), ())
     chars: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
@@ -54,7 +52,12 @@ def view(original: str) -> View:
         chars.append(plain)
         starts.extend([piece.start()] * len(plain))
         ends.extend([piece.end()] * len(plain))
-    return View("".join(chars), starts, ends) if starts else View("", [], [])
+    return View("".join(chars), starts, ends) if starts else View("", (), ())
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether a text is its own view: nothing but ASCII, and no sign that an encoding begins with."""
+    return text.isascii() and "%" not in text and "&" not in text and "\\" not in text
 
 
 def _plain(piece: str) -> str:

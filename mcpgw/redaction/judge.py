@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
 from mcpgw.redaction import names, patterns
@@ -367,6 +367,7 @@ def _spread(units: Sequence[Unit]) -> None:
                 whole[value.casefold()] = finding.entity
     if not whole and not people:
         return
+    numbers = {value for value in whole if value[0].isdigit()}
     for unit in units:
         text = unit.plain.text
         folded = text.casefold()
@@ -374,7 +375,7 @@ def _spread(units: Sequence[Unit]) -> None:
         if not unit.findings and entity is not None and (unit.meaning is not HARMLESS or not unit.number):
             unit.findings.append(Finding(0, len(text), entity, SAME_DETECTOR, 0.6))
         elif unit.prose or " " in text:
-            unit.findings.extend(_repeats(text, folded, whole, people))
+            unit.findings.extend(_repeats(text, whole, numbers, people))
 
 
 def _name_words(name: str) -> Iterable[str]:
@@ -383,7 +384,10 @@ def _name_words(name: str) -> Iterable[str]:
             yield token
 
 
-def _repeats(text: str, folded: str, whole: dict[str, str], people: set[str]) -> Iterable[Finding]:
+def _repeats(text: str, whole: Mapping[str, str], numbers: Set[str], people: Set[str]) -> Iterable[Finding]:
+    said = _TOKEN.findall(text)
+    if people.isdisjoint(said) and (not numbers or numbers.isdisjoint(map(str.casefold, said))):
+        return
     for token in _TOKEN.finditer(text):
         word = token.group()
         if word in people:

@@ -4,7 +4,7 @@ Finding is done without groups, which RE2 does several times as fast; groups are
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import re2
@@ -15,34 +15,53 @@ PatternError: type[Exception] = re2.error
 _GROUP = re.compile(r"\(\?P<\w+>")
 
 
+_ANYWHERE, _WHOLE = re2._Anchor.UNANCHORED, re2._Anchor.ANCHOR_BOTH
+_Span = tuple[int, int]
+
+
 class Linear:
     """A compiled pattern. Back references and look-around do not exist; a pattern that has them is refused."""
 
-    __slots__ = ("_finder", "_groups", "_index")
+    __slots__ = ("_groups", "_index", "_match")
 
     def __init__(self, pattern: str) -> None:
-        self._finder: Any = _compiled(_GROUP.sub("(?:", pattern).encode("utf-8"))
+        finder = _compiled(_ungrouped(pattern))
+        self._match: Any = finder._regexp.Match
+        """The engine itself: the generators and objects that the package puts around it cost more than most searches."""
         self._groups: Any = _compiled(pattern)
         self._index: Mapping[str, int] = dict(self._groups.groupindex)
 
-    def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where the pattern matches, in order, without overlap."""
+    def spans(self, text: str) -> list[_Span]:
+        """Return where the pattern matches, in order, without overlap."""
         data = text.encode("utf-8")
-        if len(data) == len(text):
-            for match in self._finder.finditer(data):
-                yield match.span()
-            return
+        found = self._spans(data)
+        if not found or len(data) == len(text):
+            return found
+        spans: list[_Span] = []
         seen = chars = 0
-        for match in self._finder.finditer(data):
-            left, right = match.span()
+        for left, right in found:
             start = chars + len(data[seen:left].decode("utf-8"))
             chars = start + len(data[left:right].decode("utf-8"))
             seen = right
-            yield start, chars
+            spans.append((start, chars))
+        return spans
+
+    def _spans(self, data: bytes) -> list[_Span]:
+        found: list[_Span] = []
+        position, end = 0, len(data)
+        while position <= end:
+            ((left, right),) = self._match(_ANYWHERE, data, position, end)
+            if left < 0:
+                break
+            found.append((left, right))
+            position = right if right > position else position + 1
+        return found
 
     def matches(self, text: str) -> bool:
         """Tell whether the whole text matches."""
-        return self._finder.fullmatch(text.encode("utf-8")) is not None
+        data = text.encode("utf-8")
+        ((start, _),) = self._match(_WHOLE, data, 0, len(data))
+        return bool(start == 0)
 
     def groups(self, text: str) -> dict[str, tuple[int, int]]:
         """Return the spans of the named groups that take part in the first match, which there must be."""
@@ -51,7 +70,39 @@ class Linear:
         return {name: span for name, span in spans.items() if span[0] >= 0}
 
 
+class Alternatives:
+    """Several patterns, all tried in one pass over a text."""
+
+    __slots__ = ("_each", "_set")
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        sources = [_ungrouped(pattern) for pattern in patterns]
+        self._each = [_compiled(source) for source in sources]
+        sets: Any = re2.Set  # google-re2 ships no types
+        self._set = sets.FullMatchSet(_options())
+        for source in sources:
+            self._set.Add(source)
+        self._set.Compile()
+
+    def first(self, text: str) -> int:
+        """Return the index of the first pattern that the whole text matches, or -1."""
+        data = text.encode("utf-8")
+        matching = self._set.Match(data)
+        if matching:
+            return int(min(matching))
+        # A set that runs out of its memory says the same as one that matches nothing.
+        return next((index for index, pattern in enumerate(self._each) if pattern.fullmatch(data)), -1)
+
+
+def _ungrouped(pattern: str) -> bytes:
+    return _GROUP.sub("(?:", pattern).encode("utf-8")
+
+
 def _compiled(pattern: str | bytes) -> Any:
+    return re2.compile(pattern, _options())  # type: ignore[no-untyped-call]  # google-re2 ships no types
+
+
+def _options() -> Any:
     options: Any = re2.Options()
     options.log_errors = False  # whoever wrote the pattern is told by the exception, and not on the gateway's stderr
-    return re2.compile(pattern, options)  # type: ignore[no-untyped-call]  # google-re2 ships no types
+    return options

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from mcpgw.redaction import checksums, context
 from mcpgw.redaction.findings import Finding
-from mcpgw.redaction.linear import Linear
+from mcpgw.redaction.linear import Alternatives, Linear
 
 DETECTOR = "patterns@1"
 
@@ -124,11 +124,9 @@ _GROUPS = {
     ),
 }
 _SCANNER = Linear("|".join(_GROUPS.values()))
-_BY_NAME = {name: Linear(pattern) for name, pattern in _GROUPS.items()}
-_NUMBERS = ("card", "phone", "digits")
-"""What a candidate of digits alone can be."""
-_WORDED = tuple(name for name in _GROUPS if name not in ("spaced", "digits", "dashed", "ein", "date", "card", "ssn", "ipv4"))
-"""What a candidate that begins with a letter can be."""
+_BEARER = Linear(_GROUPS["bearer"])
+_KINDS = tuple(_GROUPS)
+_WHICH = Alternatives(_GROUPS.values())
 _WORTH = re.compile(r"[0-9@\[(]|-----BEGIN|(?i:bearer|basic|token) ")
 """Every pattern needs one of these; most words of most results have none."""
 _DIGITS = re.compile(r"\d")
@@ -148,7 +146,7 @@ def scan(text: str, bare: bool = False) -> Iterator[Finding]:
         if rule is None:
             continue
         if group == "bearer":
-            start += _BY_NAME["bearer"].groups(text[start:end])["bearer_value"][0]
+            start += _BEARER.groups(text[start:end])["bearer_value"][0]
         finding = rule(text[start:end], text, start, end, bare)
         if finding is not None:
             yield finding
@@ -164,16 +162,10 @@ def scan(text: str, bare: bool = False) -> Iterator[Finding]:
 
 def _kind(candidate: str) -> str:
     """Return which alternative the candidate is: the first that matches it, as in the scanner."""
-    if candidate.isdigit():
-        kinds: tuple[str, ...] = _NUMBERS
-    elif candidate[0].isalpha():
-        kinds = _WORDED
-    else:
-        kinds = _ALL
-    return next((name for name in kinds if _BY_NAME[name].matches(candidate)), "")
+    index = _WHICH.first(candidate)
+    return _KINDS[index] if index >= 0 else ""
 
 
-_ALL = tuple(_GROUPS)
 _BREAKABLE = frozenset({"iban", "card", "phone", "dashed", "spaced", "postal"})
 
 
