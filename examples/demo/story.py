@@ -78,7 +78,7 @@ def install_upstreams(folder: Path) -> Path:
         with console.status("Installing mcp-server-time and mcp-server-git from PyPI, by hash …"):
             venv.create(environment, with_pip=True)
             pip = [str(environment / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(locked)], check=True)
+            subprocess.run([*pip, "--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(locked)], check=True)
     return environment / "bin"
 
 
