@@ -106,7 +106,10 @@ class RedactionConfig:
     workers: int = 1
     """Worker processes. Each holds its own model, about 200 MB."""
     timeout_s: float = 5.0
-    """For one call's redaction, waiting for a free worker included. Beyond it the reply is withheld."""
+    """For the work on one payload. Beyond it the payload is withheld."""
+    wait_s: float = 15.0
+    """For a free worker with a loaded model, before the work begins. Longer than the longest work and a worker's start, so that
+    a caller whose payloads take all the time there is delays the others, and does not shut them out."""
     start_timeout_s: float = 30.0
     """For loading the model in a fresh worker."""
     score_threshold: float = 0.5

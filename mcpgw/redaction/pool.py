@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from typing import Any
+from weakref import WeakValueDictionary
 
 import anyio
 from anyio.abc import Process
@@ -115,6 +116,10 @@ class Pool:
         self._workers: set[Worker] = set()
         self._put, self._idle = anyio.create_memory_object_stream[Worker](config.workers)
         self._open = False
+        self._begun = anyio.Event()
+        """The pool was opened once, or closed for good: before, calls wait for its start."""
+        self._turns: WeakValueDictionary[str, anyio.Semaphore] = WeakValueDictionary()
+        """By caller, while it has jobs: how many of its jobs may stand in the line at once."""
 
     @property
     def ready(self) -> bool:
@@ -137,6 +142,7 @@ class Pool:
         self._idle.close()
         self._put, self._idle = anyio.create_memory_object_stream[Worker](self._config.workers)
         self._open = True
+        self._begun.set()
         try:
             with anyio.fail_after(self._config.start_timeout_s):
                 for _ in range(self._config.workers):
@@ -153,28 +159,42 @@ class Pool:
             await self.aclose()
             raise
 
-    async def run(self, body: bytes) -> Any:
+    async def run(self, body: bytes, caller: str = "") -> Any:
         """Return a worker's answer to a job.
+
+        Workers are given out in the order of asking, and nobody stands in that line more often than there are workers: so each
+        caller's next job waits for at most one round of everybody else's.
 
         Raises:
             RedactionError: no worker was free, or it did not answer in time, or it ended. It has been replaced.
         """
-        if not self._open:
-            raise RedactionError("the redactor is not running")
+        patience = anyio.CancelScope(deadline=anyio.current_time() + self._config.wait_s)
+        with patience:
+            await self._begun.wait()
+            turn = self._turns.setdefault(caller, anyio.Semaphore(self._config.workers))
+            await turn.acquire()
+        if patience.cancelled_caught:
+            raise self._late()
+        try:
+            return await self._work(body, patience.deadline)
+        finally:
+            turn.release()
+
+    async def _work(self, body: bytes, begin_by: float) -> Any:
+        """Run a job whose turn it is on the next free worker, if there is one by that time."""
         worker: Worker | None = None
         answered = False
         try:
-            with anyio.fail_after(self._config.timeout_s):
+            with anyio.fail_after(begin_by - anyio.current_time()):
+                self._must_be_open()
                 worker = await self._idle.receive()
                 worker = await self._living(worker)
                 await worker.load()
+            with anyio.fail_after(self._config.timeout_s):
                 answer = await worker.ask(body)
                 answered = True
         except TimeoutError:
-            waited = "no worker was free" if worker is None else "it took too long"
-            raise RedactionError(
-                f"{waited} ({self._config.timeout_s:g} s)", hint="Raise redaction.workers or redaction.timeout_s."
-            ) from None
+            raise self._late(worker) from None
         except _ENDED:
             raise RedactionError("a redaction worker ended while it was at work") from None
         except ConfigError as error:
@@ -184,9 +204,25 @@ class Pool:
                 await self._give_back(worker, answered)
         return answer
 
+    def _must_be_open(self) -> None:
+        if not self._open:
+            raise RedactionError("the redactor is not running")
+
+    def _late(self, worker: Worker | None = None) -> RedactionError:
+        """What took too long, as far as the call came."""
+        hint = "Raise redaction.workers or redaction.timeout."
+        if not self._begun.is_set():
+            return RedactionError("the redactor is not running")
+        if worker is None:
+            return RedactionError(f"no worker was free ({self._config.wait_s:g} s)", hint=hint)
+        if not worker.loaded:
+            return RedactionError(f"the language model is still being loaded ({self._config.wait_s:g} s)")
+        return RedactionError(f"it took too long ({self._config.timeout_s:g} s)", hint=hint)
+
     async def aclose(self) -> None:
         """End all workers. Jobs under way fail."""
         self._open = False
+        self._begun.set()
         with anyio.CancelScope(shield=True):
             for worker in list(self._workers):
                 await worker.kill()
@@ -209,14 +245,27 @@ class Pool:
             loading = not worker.loaded and worker.alive and time.monotonic() < worker.loading_until
             if not answered and not loading:
                 logger.warning("a redaction worker is replaced")
-                worker = await self._replace(worker)
+                worker = await self._replaced_if_possible(worker)
             if self._open:
                 self._put.send_nowait(worker)
 
+    async def _replaced_if_possible(self, worker: Worker) -> Worker:
+        try:
+            return await self._replace(worker)
+        except OSError as error:
+            logger.error("no redaction worker can be started: %s; the next call tries again", error)
+            return worker
+
     async def _replace(self, worker: Worker) -> Worker:
+        """Kill it and start another. Where none can be started, the dead one keeps its place, so that the next job tries again.
+
+        Raises:
+            OSError: no process can be started.
+        """
+        with anyio.CancelScope(shield=True):  # or a caller who leaves now would leave one worker less for good
+            await worker.kill()
+            fresh = await Worker.spawn(self._config)
         self._workers.discard(worker)
-        await worker.kill()
-        fresh = await Worker.spawn(self._config)
         self._workers.add(fresh)
         return fresh
 

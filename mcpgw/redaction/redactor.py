@@ -48,8 +48,9 @@ NO_TOKENS = NoTokens()
 class PresidioRedactor:
     """Redacts calls, replies and notices. `start` before use, `aclose` after it.
 
-    Guarantees: an answer is redacted wholly or not at all; nothing but `RedactionError` is raised; a call takes no longer than
-    `timeout_s`; equal input under an equal configuration gives an equal answer, and redacting an answer again changes nothing.
+    Guarantees: an answer is redacted wholly or not at all; nothing but `RedactionError` is raised; it takes no longer than
+    `timeout_s` once it is its turn, and no caller keeps the others from theirs; equal input under an equal configuration gives
+    an equal answer, and redacting an answer again changes nothing.
     """
 
     def __init__(self, config: RedactionConfig, tokens: TokenStore = NO_TOKENS) -> None:
@@ -98,7 +99,9 @@ class PresidioRedactor:
         themselves in the clean arguments. The commitment is to the arguments that will run.
         """
         given = self._bytes(dict(call.arguments))
-        arguments, manifest, _ = await self._redact(given, _masking(call), self._reader(call), envelope=False)
+        arguments, manifest, _ = await self._redact(
+            given, _masking(call), self._reader(call), caller=call.identity.principal, envelope=False
+        )
         call, restored = await self._restored(call)
         return ShownCall(
             call=call,
@@ -112,7 +115,9 @@ class PresidioRedactor:
         for stream in [stream for stream in self._streams if stream[0] == call.id]:
             del self._streams[stream]
         raw = self._bytes(reply.payload)
-        payload, manifest, issued = await self._redact(raw, _masking(call), self._reader(call), envelope=True)
+        payload, manifest, issued = await self._redact(
+            raw, _masking(call), self._reader(call), caller=call.identity.principal, envelope=True
+        )
         await self._keep(call, issued)
         return CleanReply(kind=reply.kind, payload=CleanJson(payload), raw=commit(raw), manifest=manifest)
 
@@ -120,7 +125,9 @@ class PresidioRedactor:
         """Return the notification as the caller may see it."""
         stream = (call.id, notice.method)
         reader = replace(self._reader(call), before=self._streams.get(stream, ""))
-        params, _, issued = await self._redact(self._bytes(notice.params), _masking(call), reader, envelope=True)
+        params, _, issued = await self._redact(
+            self._bytes(notice.params), _masking(call), reader, caller=call.identity.principal, envelope=True
+        )
         remember(self._streams, stream, f"{reader.before}{seams.streamed(notice.params)}"[-seams.REACH :], _MAX_STREAMS)
         await self._keep(call, issued)
         return CleanNotice(method=notice.method, params=CleanJson(params))
@@ -185,13 +192,13 @@ class PresidioRedactor:
         return raw
 
     async def _redact(
-        self, raw: bytes, masking: Masking, reader: Reader, *, envelope: bool
+        self, raw: bytes, masking: Masking, reader: Reader, *, caller: str = "", envelope: bool
     ) -> tuple[dict[str, Any], Manifest, Mapping[str, Json]]:
         try:
             named = self._hash(masking)
         except ConfigError as error:
             raise RedactionError(str(error), hint=error.hint) from None
-        answer = await self._pool.run(wire.job(masking, raw, envelope=envelope, reader=reader))
+        answer = await self._pool.run(wire.job(masking, raw, envelope=envelope, reader=reader), caller)
         if "error" in answer:
             raise RedactionError(answer["error"], hint=answer["hint"])
         masked = tuple(Masked(*line) for line in answer["masked"])

@@ -2,10 +2,12 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -188,7 +190,7 @@ async def test_many_calls_share_the_workers(make_call: MakeCall) -> None:
 
 
 async def test_when_all_workers_are_busy_too_long_a_call_is_refused(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none", timeout_s=0.5))
+    redactor = PresidioRedactor(RedactionConfig(model="none", timeout_s=1, wait_s=0.3))
     await redactor.start()
     with anyio.fail_after(20):
         os.kill(redactor.pids[0], signal.SIGSTOP)
@@ -202,7 +204,7 @@ async def test_when_all_workers_are_busy_too_long_a_call_is_refused(make_call: M
         async with anyio.create_task_group() as group:
             group.start_soon(ask)
             group.start_soon(ask)
-        assert any("took too long" in reason for reason in reasons)
+        assert sorted(reasons) == ["it took too long (1 s)", "no worker was free (0.3 s)"]
         await redactor.aclose()
 
 
@@ -232,8 +234,101 @@ async def test_a_start_that_takes_too_long_is_given_up() -> None:
         await redactor.start()
 
 
-async def test_before_start_and_after_close_everything_is_refused(make_call: MakeCall) -> None:
+async def test_a_caller_who_takes_all_the_time_there_is_does_not_shut_the_others_out(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none", timeout_s=0.5))
+    await redactor.start()
+    greedy, others = make_call(), make_call()
+    others = replace(others, identity=replace(others.identity, subject="other"))
+    too_much = result("4111 1111 1111 1111 " * 45_000)
+
+    async def ask_too_much() -> None:
+        with pytest.raises(RedactionError):
+            await redactor.clean(greedy, too_much)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            for _ in range(30):
+                group.start_soon(ask_too_much)
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(3):
+                clean = await redactor.clean(others, result("SSN 219-09-9999"))
+                assert clean.payload["content"][0]["text"] == "SSN <US_SSN>"
+            group.cancel_scope.cancel()
+        await redactor.aclose()
+
+
+async def test_a_caller_who_leaves_while_a_worker_is_replaced_costs_no_worker(make_call: MakeCall) -> None:
     redactor = PresidioRedactor(RedactionConfig(model="none"))
+    await redactor.start()
+    with anyio.fail_after(20):
+        for steps in range(10):
+            if redactor.ready:
+                os.kill(redactor.pids[0], signal.SIGKILL)
+            while redactor.ready:
+                await anyio.lowlevel.checkpoint()
+            async with anyio.create_task_group() as group:
+                group.start_soon(redactor.clean, make_call(), result("x"))
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+        assert (await redactor.clean(make_call(), result("SSN 219-09-9999"))).payload["content"][0]["text"] == "SSN <US_SSN>"
+        await redactor.aclose()
+
+
+async def test_where_no_process_can_be_started_the_next_call_tries_again(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none"))
+    await redactor.start()
+    await redactor.clean(make_call(), result("x"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with anyio.fail_after(20):
+        os.kill(redactor.pids[0], signal.SIGKILL)
+        while redactor.ready:
+            await anyio.lowlevel.checkpoint()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            for _ in range(2):
+                with pytest.raises(RedactionError):
+                    await redactor.clean(make_call(), result("x"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (await redactor.clean(make_call(), result("SSN 219-09-9999"))).payload["content"][0]["text"] == "SSN <US_SSN>"
+        await redactor.aclose()
+
+
+async def test_calls_that_come_before_the_start_wait_for_it(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none"))
+    shown: list[object] = []
+
+    async def ask() -> None:
+        shown.append((await redactor.show(make_call({"ssn": "219-09-9999"}))).arguments)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            await redactor.start()
+        assert shown == [{"ssn": "<US_SSN>"}] * 2
+        await redactor.aclose()
+
+
+async def test_a_call_learns_that_the_model_which_it_waited_for_cannot_be_loaded(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="absent_model"))
+
+    async def ask() -> None:
+        with pytest.raises(RedactionError):
+            await redactor.show(make_call())
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(ConfigError, match="is not installed"):
+                await redactor.start()
+
+
+async def test_before_start_and_after_close_everything_is_refused(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none", wait_s=0.05))
     with pytest.raises(RedactionError, match="not running"):
         await redactor.show(make_call())
     await redactor.start()
