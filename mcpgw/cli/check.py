@@ -136,7 +136,7 @@ async def _store(settings: Settings) -> AsyncIterator[Finding]:
     except GatewayError as error:
         yield _failed("ledger", error)
         return
-    yield Finding("ledger", Verdict.OK, f"{settings.data_dir} can be written durably.")
+    yield Finding("ledger", Verdict.OK, "The record can be written durably.")
 
 
 async def _model(settings: Settings) -> AsyncIterator[Finding]:
