@@ -4,8 +4,8 @@ from tests.redaction import fuzz
 
 
 def test_no_result_makes_redaction_crash_hang_or_change_structure() -> None:
-    tally = fuzz.run(1_500)
-    assert tally.cases == 1_500 and tally.refused < 300
+    tally = fuzz.run(600)
+    assert tally.cases == 600 and tally.refused < 120
 
 
 def test_a_seed_makes_its_case_again() -> None:

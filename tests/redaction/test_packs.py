@@ -62,6 +62,7 @@ ODD = [
     ("nir", "185052A12345633", True),
     ("nir", "185052B12345660", True),
     ("nino", "BG123456A", False),
+    ("iso7064_mod_11_10", "ABC", False),
     ("nhs", "ABCDEFGHIJ", False),
     ("nhs", "1000000010", False),
     ("vat", "FR40303265045", True),
@@ -127,6 +128,7 @@ def test_a_recognizer_needs_its_context_where_its_score_is_low() -> None:
     assert cell(engine, "badgeNumber", "B123456") == "B<EMPLOYEE_ID>"
     masked = engine.redact({"structuredContent": {"badge": "B123456"}}, Masking()).masked
     assert [line.detector for line in masked] == ["custom.badge@1"]
+    assert BADGE.facts["score"] == "0.2"
 
 
 WRONG = [

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mcpgw.catalog.load import read_entry
-from mcpgw.core.errors import ConfigError
+from mcpgw.core.errors import ConfigError, RedactionError
 from mcpgw.core.model import Call, Identity, IdentityKind, Masked, Masking, MaskingRule, RawJson, RawReply, ReplyKind
 from mcpgw.redaction import Audience, Operator, PresidioRedactor, Profile, RedactionConfig
 from mcpgw.redaction.config import profile_hash
@@ -78,6 +78,11 @@ def test_a_rule_reaches_tables_and_json_in_text() -> None:
 def test_a_place_that_is_none_is_refused(wrong: str) -> None:
     with pytest.raises(ConfigError):
         parse_place(wrong)
+
+
+def test_a_rule_that_hashes_without_a_key_withholds_the_answer() -> None:
+    with pytest.raises(RedactionError, match="no key"):
+        seen(Masking(rules=(MaskingRule(path="**.ssn", operator="hash"),)), NOBODY)
 
 
 def test_operators_follow_the_first_audience_that_fits() -> None:

@@ -218,6 +218,13 @@ async def test_a_file_that_somebody_changed_is_refused(tmp_path: Path, clock: Cl
     file.close()
 
 
+async def test_many_tokens_are_kept_though_only_the_latest_are_remembered_as_kept(tmp_path: Path, clock: Clock) -> None:
+    file = TokenFile(tmp_path / "t.db", KEY, lifetime_s=60, clock=clock)
+    await file.keep("teller", {f"<PERSON_{n}>": n for n in range(20_000)})
+    assert await file.values("teller", ["<PERSON_0>", "<PERSON_19999>"]) == {"<PERSON_0>": 0, "<PERSON_19999>": 19_999}
+    file.close()
+
+
 async def test_one_token_never_stands_for_two_values(tmp_path: Path, clock: Clock) -> None:
     file = TokenFile(tmp_path / "t.db", KEY, lifetime_s=60, clock=clock)
     other = TokenFile(tmp_path / "t.db", KEY, lifetime_s=60, clock=clock)
