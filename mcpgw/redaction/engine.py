@@ -85,7 +85,8 @@ class Engine:
             scalars = list(taker.json(payload, Place("", BARE, "", (), False)))
         self._judge.decide(taker.units)
         for unit in taker.units:
-            counted.update((finding.entity, unit.path, finding.detector) for finding in writer.write(unit))
+            for finding in writer.write(unit):
+                counted[finding.entity, unit.path, finding.detector] += 1
         new = _rebuild(payload, iter(scalars))
         masked = [Masked(entity, path, detector, count) for (entity, path, detector), count in sorted(counted.items())]
         masked += [

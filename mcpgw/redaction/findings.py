@@ -27,8 +27,11 @@ def resolve(findings: Iterable[Finding]) -> list[Finding]:
     Where two overlap, the better score names the whole (the longer one, if scores are equal), and the span is their union: a
     value is masked whole even if two detectors disagree on where it ends.
     """
+    ordered = sorted(findings)
+    if len(ordered) == 1:
+        return ordered if ordered[0].end > ordered[0].start else []
     merged: list[Finding] = []
-    for finding in sorted(findings):
+    for finding in ordered:
         if finding.end <= finding.start:
             continue
         if not merged or finding.start >= merged[-1].end:

@@ -79,7 +79,7 @@ class Judge:
     def __init__(self, namer: Namer, recognizers: Recognizers = NO_RECOGNIZERS) -> None:
         self._namer = namer
         self._recognizers = recognizers
-        self._cells: OrderedDict[tuple[str, str, Certainty, bool, bool], tuple[tuple[Finding, ...], bool]] = OrderedDict()
+        self._cells: OrderedDict[tuple[str, str, bool, bool, bool], tuple[tuple[Finding, ...], bool]] = OrderedDict()
         self._prose: OrderedDict[str, tuple[Finding, ...]] = OrderedDict()
 
     def decide(self, units: Sequence[Unit]) -> None:
@@ -111,7 +111,8 @@ class Judge:
 
     def _cell(self, unit: Unit) -> bool:
         """Judge a value of a field; return whether it remains to ask if it is a name."""
-        key = (unit.text, unit.meaning.entity, unit.meaning.certainty, unit.personal, unit.number)
+        told = unit.meaning
+        key = (unit.text, told.entity, told.certainty is Certainty.SURE, unit.personal, unit.number)
         known = self._cells.get(key)
         if known is None:
             known = _judge_cell(unit)
@@ -184,7 +185,7 @@ def _judge_cell(unit: Unit) -> tuple[tuple[Finding, ...], bool]:
     text = unit.plain.text
     told = unit.meaning
     stripped = text.strip()
-    if not stripped or stripped.casefold() in _NOTHING or PLACEHOLDER.fullmatch(stripped):
+    if not stripped or stripped.casefold() in _NOTHING or (stripped[0] == "<" and PLACEHOLDER.fullmatch(stripped)):
         return (), False
     whole = Finding(0, len(text), told.entity, KEY_DETECTOR, 1.5)
     if told.entity not in ("", "?", "*"):

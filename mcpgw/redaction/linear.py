@@ -22,14 +22,14 @@ _Span = tuple[int, int]
 class Linear:
     """A compiled pattern. Back references and look-around do not exist; a pattern that has them is refused."""
 
-    __slots__ = ("_groups", "_index", "_match")
+    __slots__ = ("_capture", "_index", "_match")
 
     def __init__(self, pattern: str) -> None:
-        finder = _compiled(_ungrouped(pattern))
-        self._match: Any = finder._regexp.Match
+        grouped = _compiled(pattern)
+        self._capture: Any = grouped._regexp.Match
+        self._match: Any = _compiled(_ungrouped(pattern))._regexp.Match
         """The engine itself: the generators and objects that the package puts around it cost more than most searches."""
-        self._groups: Any = _compiled(pattern)
-        self._index: Mapping[str, int] = dict(self._groups.groupindex)
+        self._index: Mapping[str, int] = dict(grouped.groupindex)
 
     def spans(self, text: str) -> list[_Span]:
         """Return where the pattern matches, in order, without overlap."""
@@ -65,9 +65,12 @@ class Linear:
 
     def groups(self, text: str) -> dict[str, tuple[int, int]]:
         """Return the spans of the named groups that take part in the first match, which there must be."""
-        match = self._groups.search(text)
-        spans = {name: match.span(index) for name, index in self._index.items()}
-        return {name: span for name, span in spans.items() if span[0] >= 0}
+        data = text.encode("utf-8")
+        spans = self._capture(_ANYWHERE, data, 0, len(data))
+        taken = {name: spans[index] for name, index in self._index.items() if spans[index][0] >= 0}
+        if len(data) == len(text):
+            return taken
+        return {name: (len(data[:a].decode("utf-8")), len(data[:b].decode("utf-8"))) for name, (a, b) in taken.items()}
 
 
 class Alternatives:

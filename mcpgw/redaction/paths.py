@@ -114,6 +114,9 @@ class Rules:
             if opened or rule.operator:
                 self.operators.setdefault(f"rule:{rule.path}@1", Operator.KEEP if opened else Operator(rule.operator))
 
+    def __bool__(self) -> bool:
+        return bool(self._columns or self._paths or self._special)
+
     def detector(self, key: str, path: Sequence[str]) -> str:
         """Return the detector that masks a value by rule, or the empty string. Rules without readers go first."""
         if self._columns and _under(self._columns, key, path):

@@ -29,6 +29,8 @@ _IDENTIFIER = re.compile(
 )
 """UUIDs, truth values, timestamps, currencies: whole values that cannot be personal data, whatever their key."""
 _ENCODED = re.compile(r"(?:[A-Za-z0-9+/_-]{4}){4,}[A-Za-z0-9+/_-]{0,3}={0,2}")
+_COMPOSED = re.compile(r"[\[{\n]|</|values|[A-Za-z0-9+/_-]{16}", re.IGNORECASE)
+"""What a text that is made of others has at least one of: JSON, lines, tags, SQL, an encoding."""
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){10,}")
 _PARAGRAPH = re.compile(r"\n[ \t\r]*\n")
 _NAMING = ("name", "key", "field", "label", "column", "attribute", "property", "parameter")
@@ -81,6 +83,7 @@ class Taker:
 
     def __init__(self, rules: Rules, max_depth: int, *, thorough: bool = False) -> None:
         self._rules = rules
+        self._ruled = bool(rules)
         self._thorough = thorough
         """Make units also of values that cannot be personal by themselves."""
         self._max_depth = max_depth
@@ -187,7 +190,7 @@ class Taker:
         return told
 
     def _number(self, value: int | float, place: Place) -> Node | None:
-        forced = self._rules.detector(place.key, place.steps)
+        forced = self._rules.detector(place.key, place.steps) if self._ruled else ""
         if (
             not forced
             and not self._thorough
@@ -208,13 +211,13 @@ class Taker:
 
     def string(self, text: str, place: Place, depth: int = 0) -> Node | None:
         """Return the node of a string: a unit, or what it is made of. None where nothing in it can be personal."""
-        forced = self._rules.detector(place.key, place.steps)
+        forced = self._rules.detector(place.key, place.steps) if self._ruled else ""
         if forced:
             return self._unit(text, place, forced=forced) if text else None
         sure = place.meaning.entity not in ("", "?", "*") and place.meaning.certainty is Certainty.SURE
         if len(text) < 2 or (not sure and not self._thorough and _IDENTIFIER.fullmatch(text)):
             return None
-        if len(text) >= 8:
+        if len(text) >= 8 and _COMPOSED.search(text):
             node = self._composite(text, place, depth)
             if node is not None:
                 return node
@@ -294,15 +297,16 @@ class Taker:
     def _table(self, text: str, offset: int, table: tables.Table, place: Place) -> Iterator[tuple[int, int, Node]]:
         meanings = [meaning(name) for name in table.header]
         personal = any(m.entity in PERSONAL and m.certainty is Certainty.SURE for m in meanings)
-        bare = Place("", BARE, "", (), personal)
+        paths = [f"{place.path}:[*].{_safe(name)}" for name in (*table.header, "")]
         for index, row in enumerate(table.rows):
             record = self._record()
             for column, cell in enumerate(row):
                 if cell.end <= cell.start:
                     continue
+                column = min(column, len(table.header))
                 name = table.header[column] if column < len(table.header) else ""
-                told = meanings[column] if name else bare.meaning
-                here = Place(name, told, f"{place.path}:[*].{_safe(name)}", (f"[{index}]", name), personal, record)
+                told = meanings[column] if name else BARE
+                here = Place(name, told, paths[column], (f"[{index}]", name), personal, record)
                 start, end = offset + cell.start, offset + cell.end
                 if cell.quoted:
                     node = self.string(text[start + 1 : end - 1].replace('""', '"'), here, 1)
