@@ -176,7 +176,7 @@ class Request:
     origin: Origin
     patience: Patience
     meta: JsonObject = field(default_factory=dict)
-    """The request's own `_meta` without the gateway's keys; forwarded upstream."""
+    """What of the request's `_meta` goes to the upstream: its trace context alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,8 +25,8 @@ _MAX_NAME: Final = 256
 """Characters. Published names have at most 64, and every name asked for is recorded."""
 _MAX_HINT: Final = 128
 """Characters of what a client claims about itself, for the record."""
-_PROTOCOL_META: Final = "io.modelcontextprotocol/"
-_GATEWAY_META: Final = "mcpgw/"
+_MAX_TRACESTATE: Final = 512
+"""Characters that W3C Trace Context section 3.3.1.5 asks everybody to pass on."""
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context section 3.2.2, version 00 and what later versions keep of it."""
 
@@ -55,8 +55,10 @@ class ToolCalls:
         meta: Mapping[str, Any] = params.get("_meta") or {}
         token = progress_token_from_params(params)
         target = self._catalog.find(TargetKind.TOOL, name)
-        if isinstance(target, Target) and is_modern(ctx.protocol_version) and self._policy.sees(caller.identity, target):
-            _check_parameter_headers(target, arguments, caller.headers)
+        if isinstance(target, Target) and self._policy.sees(caller.identity, target):
+            _check_argument_names(target, arguments)
+            if is_modern(ctx.protocol_version):
+                _check_parameter_headers(target, arguments, caller.headers)
         client = _client(ctx)
         request = Request(
             identity=caller.identity,
@@ -112,6 +114,20 @@ def _named(params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return name, arguments
 
 
+def _check_argument_names(target: Target, arguments: Mapping[str, Any]) -> None:
+    """Refuse a key that is one of the tool's arguments but for its case.
+
+    Policy would judge `amount`, or find none, and a server that ignores case (Go's `encoding/json`) would run `Amount`. What
+    the tool does not declare at all is its own affair.
+    """
+    schema = target.definition.get("inputSchema")
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    declared = properties if isinstance(properties, Mapping) else {}
+    folded = {name.casefold() for name in declared}
+    if any(key not in declared and key.casefold() in folded for key in arguments):
+        raise MCPError(INVALID_PARAMS, "An argument has the name of one of the tool's but for its case.")
+
+
 def _check_parameter_headers(target: Target, arguments: Mapping[str, Any], headers: Mapping[str, str]) -> None:
     """Refuse `Mcp-Param-*` headers that contradict the body (2026-07-28 basic/transports).
 
@@ -135,19 +151,30 @@ def _client(ctx: ServerRequestContext[Any, Any]) -> tuple[str, str]:
 
 def _origin(ctx: ServerRequestContext[Any, Any], caller: Caller, client: tuple[str, str], meta: Mapping[str, Any]) -> Origin:
     traceparent = meta.get("traceparent")
-    traced = isinstance(traceparent, str) and _TRACEPARENT.fullmatch(traceparent) is not None
     return Origin(
         transport=caller.transport,
         protocol_version=ctx.protocol_version,
         request_id=str(ctx.request_id),
         address=caller.address,
         client="/".join(part for part in client if part),
-        traceparent=str(traceparent) if traced else "",
+        traceparent=str(traceparent) if _is_traceparent(traceparent) else "",
         session=caller.session,
     )
 
 
 def _forwarded(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `_meta` belongs to the call: not the envelope of this hop, not the gateway's own keys, not our progress."""
-    own = (_PROTOCOL_META, _GATEWAY_META)
-    return {key: value for key, value in meta.items() if key != "progressToken" and not key.startswith(own)}
+    """What of `_meta` goes to the upstream: the trace context, and nothing that could say what the call does.
+
+    Policy does not judge `_meta`, an approval does not bind it (clients write another id into it with each call), and the
+    record does not hold it. So an upstream that heeds a key of it could be told one thing for the approval and another for
+    the call.
+    """
+    traceparent, tracestate = meta.get("traceparent"), meta.get("tracestate")
+    if not _is_traceparent(traceparent):
+        return {}
+    told = isinstance(tracestate, str) and len(tracestate) <= _MAX_TRACESTATE
+    return {"traceparent": traceparent, **({"tracestate": tracestate} if told else {})}
+
+
+def _is_traceparent(value: object) -> bool:
+    return isinstance(value, str) and _TRACEPARENT.fullmatch(value) is not None

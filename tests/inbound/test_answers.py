@@ -210,13 +210,21 @@ async def test_neither_is_an_error_or_a_notice_that_is_none(world: World, http: 
     assert answer["result"]["resultType"] == "complete"
 
 
-async def test_what_belongs_to_this_hop_is_not_forwarded(world: World, http: aiohttp.ClientSession) -> None:
+async def test_nothing_of_the_callers_meta_reaches_the_server_but_the_trace_context(
+    world: World, http: aiohttp.ClientSession
+) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    meta = {"progressToken": 5, "traceparent": trace, "claudecode/toolUseId": "t1", "mcpgw/spoof": True}
+    meta = {
+        "progressToken": 5,
+        "traceparent": trace,
+        "tracestate": "a=1",
+        "baggage": "role=admin",
+        "bank.example/dryRun": False,
+    }
     body, routed = call("bank__echo", {"a": 1}, **meta)
     await post(http, body, routed)
     [received] = world.upstreams.calls
-    assert received.meta == {"traceparent": trace, "claudecode/toolUseId": "t1"}
+    assert received.meta == {"traceparent": trace, "tracestate": "a=1"}
     assert received.origin.traceparent == trace
     assert (received.origin.request_id, received.origin.client, received.origin.address) == ("1", "raw/0", "127.0.0.1")
 
@@ -225,4 +233,4 @@ async def test_what_belongs_to_this_hop_is_not_forwarded(world: World, http: aio
 async def test_a_traceparent_that_is_none_is_not_recorded(world: World, http: aiohttp.ClientSession, traceparent: Any) -> None:
     body, routed = call("bank__echo", traceparent=traceparent)
     await post(http, body, routed)
-    assert all(received.origin.traceparent == "" for received in world.upstreams.calls)
+    assert all(received.origin.traceparent == "" and not received.meta for received in world.upstreams.calls)

@@ -272,6 +272,26 @@ async def test_parameter_headers_are_compared_with_the_body_unless_the_tool_is_h
     assert await ask("bank__nosuch", {"Mcp-Param-Region": "us"}) == (400, -32602)
 
 
+async def test_an_argument_that_differs_from_the_tools_own_in_case_alone_is_refused_unless_the_tool_is_hidden(
+    world: World, http: aiohttp.ClientSession
+) -> None:
+    schema = {"type": "object", "properties": {"amount": {"type": "number"}, "kind": {}, "KIND": {}}}
+    for name, tags in (("bank__pay", frozenset()), ("bank__secret", frozenset({"only:bob"}))):
+        world.catalog.tools[name] = target(name, {"name": name, "inputSchema": schema}, tags=tags)
+
+    async def ask(name: str, arguments: dict[str, Any]) -> Any:
+        body, routed = call(name, arguments)
+        return (await post(http, body, routed))[1].get("error", {}).get("message")
+
+    assert await ask("bank__pay", {"amount": 5, "kind": 1, "KIND": 2, "Other": 3, "other": 4}) is None
+    asked = len(world.upstreams.calls)
+    for arguments in ({"Amount": 5}, {"amount": 5, "AMOUNT": 100_000}, {"\u212aind": 1}):
+        assert "but for its case" in await ask("bank__pay", arguments)
+        assert await ask("bank__secret", arguments) == "Unknown tool: bank__secret"
+    assert len(world.upstreams.calls) == asked
+    assert [entry.refused.code for entry in world.rejections()] == [RefusalCode.MALFORMED] * 3
+
+
 async def test_a_hidden_tool_and_an_unknown_one_answer_byte_for_byte_alike(http: aiohttp.ClientSession) -> None:
     answers = []
     for name in ("bank__bob", "bank__bab"):
