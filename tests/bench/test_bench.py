@@ -32,9 +32,9 @@ def names(table: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_cost_of_calls_has_a_table_for_each_upstream_and_each_era(tmp_path: Path) -> None:
+def test_the_cost_of_calls_has_a_table_for_each_era(tmp_path: Path) -> None:
     tables = bench("calls", tmp_path)
-    assert len(tables) == 4
+    assert ["2026-07-28" in table["title"] for table in tables] == [True, False]
     for table in tables:
         assert names(table)[:3] == ["the upstream itself", "mcpgw, patterns", "mcpgw, patterns and NER"]
 
