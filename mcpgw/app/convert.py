@@ -36,6 +36,15 @@ def config_hash(settings: Settings) -> str:
     return digest(settings.model_dump(mode="json"))
 
 
+def with_policy_of(running: Settings, edited: Settings) -> Settings:
+    """Return what is in force when a running gateway takes up edited settings: their policy, and nothing else of them."""
+    desk = {name: getattr(edited.approval, name) for name in ("approvers", "quorum", "deadline")}
+    approval = running.approval.model_copy(update=desk)
+    return running.model_copy(
+        update={"roles": edited.roles, "scopes": edited.scopes, "rules": edited.rules, "approval": approval}
+    )
+
+
 def database(settings: Settings, ledger: LedgerSettings | None = None) -> Database:
     """Return where the log is kept; `ledger` instead of what the settings say, if given.
 

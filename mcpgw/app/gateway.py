@@ -217,20 +217,29 @@ class Gateway:
             logger.error("%s", self._config_problem)
             return True
         self._config_problem = ""
+        self._tell_what_waits(settings)
         before = self.policy.policy_hash
         if policy.policy_hash == before:
             return True
-        facts = {"before": before, "after": policy.policy_hash, "config": convert.config_hash(settings)}
+        config_hash = convert.config_hash(convert.with_policy_of(self.settings, settings))
+        facts = {"before": before, "after": policy.policy_hash, "config": config_hash}
         try:
             await self.ledger.append(Event(kind="policy.activated", actor="admin", facts=facts))
         except LedgerUnavailable as error:
             logger.error("the new policy is not in force yet, because it cannot be recorded: %s", error)
             return False
-        self._hashes.config = convert.config_hash(settings)
+        self._hashes.config = config_hash
         self.policy.activate(policy)
         logger.info("policy %s is in force", policy.policy_hash[:12])
         await self.server.notify_list_changed()
         return True
+
+    def _tell_what_waits(self, edited: Settings) -> None:
+        """Nobody who withdrew an issuer, or allowed anonymous callers no more, may believe that it is done."""
+        expected = convert.with_policy_of(self.settings, edited)
+        waiting = [name for name in Settings.model_fields if getattr(expected, name) != getattr(edited, name)]
+        if waiting:
+            logger.warning("config.toml: what was changed in %s takes effect at the next start", ", ".join(waiting))
 
 
 @dataclass(slots=True)

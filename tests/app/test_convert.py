@@ -31,6 +31,15 @@ def test_a_complaint_about_the_policy_has_its_file_and_line(text: str, complaint
     assert f"{tmp_path}/config.toml{complaint}" in str(caught.value)
 
 
+def test_of_edited_settings_a_running_gateway_takes_up_the_policy_alone() -> None:
+    running = from_text("", FOLDER)
+    edited = from_text(f'name = "b"\n[approval]\nquorum = 2\nbudget = "9s"\n[redaction]\nmodel = "none"\n{GRANTED}', FOLDER)
+    both = convert.with_policy_of(running, edited)
+    assert (both.roles, both.scopes, both.approval.quorum) == (edited.roles, edited.scopes, 2)
+    assert (both.name, both.redaction, both.approval.budget) == (running.name, running.redaction, running.approval.budget)
+    assert convert.config_hash(both) not in (convert.config_hash(edited), convert.config_hash(running))
+
+
 def test_settings_without_a_file_keep_the_complaint_as_it_is() -> None:
     with pytest.raises(ConfigError, match=r"^roles\.a\.scopes: there is no scope"):
         convert.policy(from_text('[roles.a]\nmembers = ["everyone"]\nscopes = ["al"]\n', FOLDER))

@@ -162,3 +162,18 @@ async def test_an_edited_rule_is_in_force_at_once_and_on_record(gateway: Gateway
     await gateway.until_ready()
     await until(lambda: len(folder.records("policy.activated")) == before + 2, "the old rules are back")
     assert words(await echo(alice)) == "hello"
+
+
+async def test_an_edit_that_waits_for_the_next_start_is_told_and_not_recorded_as_in_force(
+    gateway: Gateway, folder: Folder, alice: Client
+) -> None:
+    good, before = folder.config.read_text(), len(folder.records("policy.activated"))
+    await echo(alice)
+    running = folder.records("call.outcome")[-1]["gateway"]["config"]
+    folder.config.write_text(good.replace('model = "none"', 'model = "none"\nmax_bytes = 2_000_000'))
+    await until(lambda: [line for line in gateway.log if "redaction takes effect at the next start" in line], "it is told")
+    await echo(alice)
+    assert folder.records("call.outcome")[-1]["gateway"]["config"] == running
+    folder.config.write_text(good)
+    await gateway.until_ready()
+    assert len(folder.records("policy.activated")) == before, "nothing of the policy changed"
