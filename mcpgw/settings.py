@@ -414,7 +414,7 @@ class Settings(BaseSettings):
         if self.listen.public_url:
             return self.listen.public_url.rstrip("/")
         host = f"[{self.listen.host}]" if ":" in self.listen.host else self.listen.host
-        return f"http://{host}:{self.listen.port}"
+        return f"{'https' if self.listen.tls_certificate else 'http'}://{host}:{self.listen.port}"
 
 
 def ledger_at(url: str, where: str) -> LedgerSettings:

@@ -23,7 +23,8 @@ def inbound(settings: Settings) -> InboundConfig:
     if anonymous:
         refuse_unless_loopback(settings.listen.host)
     public = urlsplit(settings.public_url)
-    hosts = (*LOOPBACK_HOSTS, f"{public.hostname}:*", f"{public.hostname}", *settings.listen.allowed_hosts)
+    host = f"[{public.hostname}]" if ":" in (public.hostname or "") else public.hostname
+    hosts = (*LOOPBACK_HOSTS, f"{host}:*", f"{host}", *settings.listen.allowed_hosts)
     return InboundConfig(
         version=__version__,
         name=settings.name,

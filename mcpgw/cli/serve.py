@@ -44,7 +44,9 @@ async def _serve(settings: Settings) -> None:
 
 async def _announce(listener: GatewayListener, settings: Settings) -> None:
     await listener.listening.wait()
-    print(f"mcpgw: serving http://{settings.listen.host}:{listener.port}/mcp", file=sys.stderr, flush=True)
+    host = f"[{settings.listen.host}]" if ":" in settings.listen.host else settings.listen.host
+    scheme = "https" if settings.listen.tls_certificate else "http"
+    print(f"mcpgw: serving {scheme}://{host}:{listener.port}/mcp", file=sys.stderr, flush=True)
 
 
 def stdio(folder: Folder = Path(), verbose: Verbose = False) -> None:

@@ -8,6 +8,7 @@ from mcpgw.app import convert, network
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Masking, Target, TargetKind
 from mcpgw.inbound.config import Nobody
+from mcpgw.inbound.head import check_host
 from mcpgw.settings import Settings, from_text, load
 
 FOLDER = Path("/srv/gateway")
@@ -60,6 +61,13 @@ def test_hosts_and_budgets_of_the_settings_join_the_built_in_ones() -> None:
     assert config.allowed_origins == ("https://mcp.bank.example",)
     assert config.patience.of("myagent", wants_progress=False).budget_s == 9
     assert config.patience.of("claude-code", wants_progress=False).budget_s == 45
+
+
+def test_an_address_of_ipv6_and_a_certificate_make_the_url_that_clients_use() -> None:
+    settings = from_text('[listen]\nhost = "fd00::1"\nport = 443\ntls_certificate = "server.pem"\n', FOLDER)
+    assert settings.public_url == "https://[fd00::1]:443"
+    config = network.inbound(settings)
+    check_host(["[fd00::1]:443"], [settings.public_url], config)
 
 
 def test_a_profile_that_hashes_needs_the_folders_key(tmp_path: Path) -> None:
