@@ -28,7 +28,8 @@ def before(text: str, start: int) -> str:
     window = text[max(0, start - REACH) : start]
     if not window or window.isspace():
         return ""
-    window = PLACEHOLDER.sub("0", window)  # what was masked says no more than the number that stood there
+    if "<" in window:
+        window = PLACEHOLDER.sub("0", window)  # what was masked says no more than the number that stood there
     cut = 0
     for boundary in _BOUNDARY.finditer(window):
         cut = boundary.end()

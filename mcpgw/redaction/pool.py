@@ -49,7 +49,7 @@ class Worker:
         self.loaded = False
         self.loading_until = loading_until
         """Monotonic time by which its model must be loaded."""
-        self._loading = anyio.Lock()
+        self._loading = anyio.Lock(fast_acquire=True)
         """The start and the first job may both wait for the model, and a pipe has one reader."""
         self._broken: ConfigError | None = None  # None until the model was found to be unloadable
 
@@ -170,8 +170,9 @@ class Pool:
         """
         patience = anyio.CancelScope(deadline=anyio.current_time() + self._config.wait_s)
         with patience:
-            await self._begun.wait()
-            turn = self._turns.setdefault(caller, anyio.Semaphore(self._config.workers))
+            if not self._begun.is_set():
+                await self._begun.wait()
+            turn = self._turns.setdefault(caller, anyio.Semaphore(self._config.workers, fast_acquire=True))
             await turn.acquire()
         if patience.cancelled_caught:
             raise self._late()

@@ -259,6 +259,7 @@ def _identifier(has: frozenset[str], last: str) -> Meaning | None:
     return None
 
 
+@lru_cache(maxsize=16384)
 def identifier(window: tuple[str, ...]) -> Meaning | None:
     """Return what the last word of a few words of prose names, together with those before it."""
     return _identifier(frozenset(window), window[-1])

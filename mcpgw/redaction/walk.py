@@ -72,7 +72,7 @@ class Place:
         self.path = path
         """The pattern for the manifest, indices as `[*]`."""
         self.steps = steps
-        """The exact way from the root of the innermost document, for path rules."""
+        """The exact way from the root of the innermost document, for path rules; empty where there are no rules."""
         self.personal = personal
         self.record = record
         """Number of the object or row that it is part of."""
@@ -122,22 +122,25 @@ class Taker:
     def _object(self, pairs: list[tuple[str, Any]], place: Place, depth: int, taken: list[Scalar]) -> None:
         header = _positional_header(pairs)
         named = _named_value(pairs)
-        keyed = [(key, self._meaning(key, place)) for key, _ in pairs]
+        meanings = [self._meaning(key, place) for key, _ in pairs]
         personal = any(
-            m.entity in PERSONAL and m.certainty is Certainty.SURE and value not in (None, "")
-            for (_, m), (_, value) in zip(keyed, pairs, strict=True)
+            told.entity in PERSONAL and told.certainty is Certainty.SURE and value not in (None, "")
+            for told, (_, value) in zip(meanings, pairs, strict=True)
         )
         record = self._record()
         cut = split.pieces([value for _, value in pairs]) if len(pairs) > 1 else {}
-        for index, ((key, told), (_, value)) in enumerate(zip(keyed, pairs, strict=True)):
+        under = f"{place.path}." if place.path and place.path[-1] != ":" else place.path
+        for index, (key, value) in enumerate(pairs):
+            told = meanings[index]
             if key in named:
                 told = self._meaning(named[key], place)
-            if index in cut and told.entity in ("", "?", "*") and told is not HARMLESS:
+            if cut and index in cut and told.entity in ("", "?", "*") and told is not HARMLESS:
                 told = Meaning(cut[index])
             if value.__class__ is bool or value is None:
                 taken.append((value, None))
                 continue
-            here = Place(named.get(key, key), told, _join(place.path, key), (*place.steps, key), personal, record)
+            steps = (*place.steps, key) if self._ruled else ()
+            here = Place(named.get(key, key), told, under + _safe(key), steps, personal, record)
             if header and _is_rows(value, len(header)):
                 self._rows(value, header, here, depth + 1, taken)
             else:
@@ -157,7 +160,9 @@ class Taker:
         cut = split.pieces(items) if len(items) > 1 else {}
         for index, item in enumerate(items):
             told = Meaning(cut[index]) if index in cut and place.meaning in (BARE, UNKNOWN) else place.meaning
-            here = Place(place.key, told, path, (*place.steps, f"[{index}]"), place.personal, place.record)
+            here = Place(
+                place.key, told, path, (*place.steps, f"[{index}]") if self._ruled else (), place.personal, place.record
+            )
             self._take(item, here, depth + 1, taken)
 
     def _rows(self, rows: Any, header: tuple[str, ...], place: Place, depth: int, taken: list[Scalar], first: int = 0) -> None:
@@ -421,11 +426,6 @@ def _legible(data: bytes) -> str | None:
 
 def _number_text(value: int | float) -> str:
     return str(value) if isinstance(value, int) else json.dumps(value)
-
-
-def _join(path: str, key: str) -> str:
-    safe = _safe(key)
-    return f"{path}.{safe}" if path and path[-1] != ":" else path + safe
 
 
 _PLAIN_KEY = re.compile(r"[^\W\d][\w $/#-]{0,63}")

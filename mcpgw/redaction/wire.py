@@ -27,7 +27,12 @@ def job(masking: Masking, payload: bytes, *, envelope: bool, reader: Reader = AN
         "columns": masking.columns,
         "paths": masking.paths,
         "envelope": envelope,
-        "reader": {**asdict(reader), "members": sorted(reader.members)},
+        "reader": {
+            "members": sorted(reader.members),
+            "scope": reader.scope,
+            "known": dict(reader.known),
+            "before": reader.before,
+        },
     }
     if masking.rules:
         terms["rules"] = [asdict(rule) for rule in masking.rules]

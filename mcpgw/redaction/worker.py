@@ -4,6 +4,7 @@ It holds the language model, and it is the only process that looks into payloads
 needs, no files and no network of ours; it can be killed at any moment without harm.
 """
 
+import gc
 import json
 import os
 import resource
@@ -20,6 +21,17 @@ from mcpgw.redaction.config import NO_MODEL, RedactionConfig
 from mcpgw.redaction.engine import Engine
 from mcpgw.redaction.judge import Namer, NoModel
 from mcpgw.redaction.presidio import PresidioNamer
+
+_WARMING = (
+    "Dear Jane Doe, welcome.",
+    """[{"id": 7, "name": "Jane Doe", "email": "jane.doe@mail.example", "ssn": "900-00-0000", "card": "4111 1111 1111 1111",
+    "phone": "+1 (212) 555-0100", "address": "1 Main Street, Springfield, IL 60000", "iban": "GB00MIDL00000000000000",
+    "opened": "2020-01-31T10:00:00Z", "balance": 1000.5, "memo": "Call 212-555-0100 about account 1234567890 by 31 Jan 2020."}]""",
+    "id,name,ssn,city\n1,Jane Doe,900-00-0000,Ashford\n2,John Smith,900-00-0001,Dover\n",
+    "| name | phone |\n|---|---|\n| Jane Doe | 212-555-0100 |\n",
+    "2020-01-31 10:00:00,000 INFO api: user=jane.doe@mail.example ip=192.0.2.1 token=abc ref=AB-123456 amount=10.00 USD",
+)
+"""Read once before the first job: automata are built as they are needed, and the first callers would wait for it."""
 
 
 def namer(config: RedactionConfig) -> Namer:
@@ -45,13 +57,14 @@ def serve(source: BinaryIO, sink: BinaryIO, limit: Callable[[int], None]) -> Non
     limit(config.memory_mb)
     try:
         engine = Engine(config, namer(config))
-        engine.redact({"content": [{"type": "text", "text": "Dear Jane Doe, welcome."}]}, Masking())
+        engine.redact({"content": [{"type": "text", "text": text} for text in _WARMING]}, Masking())
     except GatewayError as error:
         sink.write(wire.frame(_problem(error)))
         return
     except Exception as error:  # whatever a model's package raises: the gateway is told, and does not start
         sink.write(wire.frame(_withheld(f"the model could not be loaded ({type(error).__name__})")))
         return
+    gc.freeze()  # the model's objects live as long as the process: no collection has to look at them again
     sink.write(wire.frame(b"{}"))
     while body := _read(source):
         sink.write(wire.frame(_answer(engine, body)))
