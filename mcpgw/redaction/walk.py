@@ -72,7 +72,7 @@ class Place:
         self.path = path
         """The pattern for the manifest, indices as `[*]`."""
         self.steps = steps
-        """The exact way from the root of the innermost document, for path rules; empty where there are no rules."""
+        """The exact way from the root of the innermost document, for path rules; without rules it need not be there."""
         self.personal = personal
         self.record = record
         """Number of the object or row that it is part of."""
@@ -160,9 +160,8 @@ class Taker:
         cut = split.pieces(items) if len(items) > 1 else {}
         for index, item in enumerate(items):
             told = Meaning(cut[index]) if index in cut and place.meaning in (BARE, UNKNOWN) else place.meaning
-            here = Place(
-                place.key, told, path, (*place.steps, f"[{index}]") if self._ruled else (), place.personal, place.record
-            )
+            steps = (*place.steps, f"[{index}]") if self._ruled else ()
+            here = Place(place.key, told, path, steps, place.personal, place.record)
             self._take(item, here, depth + 1, taken)
 
     def _rows(self, rows: Any, header: tuple[str, ...], place: Place, depth: int, taken: list[Scalar], first: int = 0) -> None:

@@ -26,7 +26,7 @@ _WARMING = (
     "Dear Jane Doe, welcome.",
     """[{"id": 7, "name": "Jane Doe", "email": "jane.doe@mail.example", "ssn": "900-00-0000", "card": "4111 1111 1111 1111",
     "phone": "+1 (212) 555-0100", "address": "1 Main Street, Springfield, IL 60000", "iban": "GB00MIDL00000000000000",
-    "opened": "2020-01-31T10:00:00Z", "balance": 1000.5, "memo": "Call 212-555-0100 about account 1234567890 by 31 Jan 2020."}]""",
+    "opened": "2020-01-31T10:00:00Z", "balance": 1000.5, "memo": "Call 212-555-0100 about account 1234567890."}]""",
     "id,name,ssn,city\n1,Jane Doe,900-00-0000,Ashford\n2,John Smith,900-00-0001,Dover\n",
     "| name | phone |\n|---|---|\n| Jane Doe | 212-555-0100 |\n",
     "2020-01-31 10:00:00,000 INFO api: user=jane.doe@mail.example ip=192.0.2.1 token=abc ref=AB-123456 amount=10.00 USD",
