@@ -68,9 +68,9 @@ def test_claude_code_with_its_variables_and_projects() -> None:
                 }
             },
             "projects": {
-                "/work/app": {"mcpServers": {"files": {"type": "stdio", "command": "npx", "args": ["-y", "files@1"]}}},
-                "/work/other": {"mcpServers": {}},
-                "/work/odd": None,
+                "/srv/app": {"mcpServers": {"files": {"type": "stdio", "command": "npx", "args": ["-y", "files@1"]}}},
+                "/srv/other": {"mcpServers": {}},
+                "/srv/odd": None,
             },
         }
     )
