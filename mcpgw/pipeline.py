@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import anyio
 
-from mcpgw.core.errors import ApprovalConflict, GatewayError, LedgerUnavailable, RedactionError, UpstreamError
+from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable, RedactionError, UpstreamError
 from mcpgw.core.model import (
     Allow,
     AlreadyDone,
@@ -207,8 +207,12 @@ class Corridor:
         try:
             with anyio.CancelScope(shield=True):
                 sealed = await self._journal.append(Outcome(intent=intent, result=result, latency_ns=watch.laps))
-        except GatewayError:
-            logger.error("call %s: its outcome could not be recorded; the answer is withheld", intent.entry.shown.call.id)
+        except Exception as error:
+            # Broad, because the effect may have happened: whatever fails here, the answer is withheld and says so.
+            call_id = intent.entry.shown.call.id
+            logger.error(
+                "call %s: its outcome could not be recorded (%s); the answer is withheld", call_id, type(error).__name__
+            )
             reached = not isinstance(result, Failed) or result.reached
             return Failed(code=FailureCode.UNRECORDED, reason=_NO_OUTCOME, reached=reached)
         return result if isinstance(result, Failed) else Completed(reply=result, sealed=sealed)

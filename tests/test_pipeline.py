@@ -368,8 +368,11 @@ async def test_without_a_durable_intent_there_is_no_effect() -> None:
 
 
 @pytest.mark.parametrize(("upstream", "reached"), [([], True), ([UpstreamError("down", sent=False)], False)])
-async def test_without_a_durable_outcome_the_answer_is_withheld(upstream: list[BaseException], reached: bool) -> None:
-    world = World(faults={"Outcome": [LedgerUnavailable("disk full")], "upstream": upstream})
+@pytest.mark.parametrize("fault", [LedgerUnavailable("disk full"), ZeroDivisionError("a bug")])
+async def test_without_a_durable_outcome_the_answer_is_withheld(
+    upstream: list[BaseException], reached: bool, fault: Exception
+) -> None:
+    world = World(faults={"Outcome": [fault], "upstream": list(upstream)})
     answer = await world.walk()
     assert isinstance(answer, Failed)
     assert (answer.code, answer.reached) == (FailureCode.UNRECORDED, reached)
