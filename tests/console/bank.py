@@ -29,6 +29,7 @@ name = "Example Bank"
 
 [listen]
 port = 0
+public_url = "http://gateway.example"
 shutdown_grace = "2s"
 trusted_proxies = ["127.0.0.1"]
 
