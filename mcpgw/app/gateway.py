@@ -116,7 +116,7 @@ class Gateway:
         self._redactor_problem = "The process that redacts died; another one is being started."
         while True:
             await anyio.sleep(_HEALTH_S)
-            if not self.redactor.ready:
+            if not self.redactor.complete:
                 try:
                     await self.redactor.revive()
                 except GatewayError as error:

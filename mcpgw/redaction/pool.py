@@ -63,7 +63,7 @@ class Worker:
         worker = cls(process, time.monotonic() + config.start_timeout_s)
         try:
             await worker._stdin.send(wire.frame(wire.settings(config)))
-        except OSError:
+        except (OSError, anyio.BrokenResourceError):
             logger.error("a redaction worker ended as it was started")  # seen again, and handled, at its first use
         return worker
 
@@ -120,11 +120,19 @@ class Pool:
         """The pool was opened once, or closed for good: before, calls wait for its start."""
         self._turns: WeakValueDictionary[str, anyio.Semaphore] = WeakValueDictionary()
         """By caller, while it has jobs: how many of its jobs may stand in the line at once."""
+        self._back_by = 0.0
+        """Monotonic time until which calls can wait for the one that takes the place of a late worker."""
 
     @property
     def ready(self) -> bool:
-        """Whether a worker with a loaded model is alive."""
-        return self._open and any(worker.loaded and worker.alive for worker in self._workers)
+        """Whether a job that came now would be done: a worker with a loaded model is alive, busy or not, or one that was
+        late is being replaced."""
+        return self._open and (any(map(_works, self._workers)) or time.monotonic() < self._back_by)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every worker is alive, with its model loaded."""
+        return self._open and all(map(_works, self._workers))
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -246,6 +254,8 @@ class Pool:
             loading = not worker.loaded and worker.alive and time.monotonic() < worker.loading_until
             if not answered and not loading:
                 logger.warning("a redaction worker is replaced")
+                if _works(worker):  # so a model that kills whoever loads it is not hoped for twice
+                    self._back_by = time.monotonic() + self._config.wait_s
                 worker = await self._replaced_if_possible(worker)
             if self._open:
                 self._put.send_nowait(worker)
@@ -255,6 +265,7 @@ class Pool:
             return await self._replace(worker)
         except OSError as error:
             logger.error("no redaction worker can be started: %s; the next call tries again", error)
+            self._back_by = 0.0
             return worker
 
     async def _replace(self, worker: Worker) -> Worker:
@@ -273,3 +284,7 @@ class Pool:
     def _admit(self, worker: Worker) -> None:
         self._workers.add(worker)
         self._put.send_nowait(worker)
+
+
+def _works(worker: Worker) -> bool:
+    return worker.loaded and worker.alive

@@ -63,8 +63,13 @@ class PresidioRedactor:
 
     @property
     def ready(self) -> bool:
-        """Whether the model is loaded in a living worker."""
+        """Whether what comes now would be redacted: at once, when its turn comes, or when a late worker is replaced."""
         return self._pool.ready
+
+    @property
+    def complete(self) -> bool:
+        """Whether every worker is alive, with its model loaded. Where one is not, `revive` helps."""
+        return self._pool.complete
 
     @property
     def pids(self) -> tuple[int, ...]:

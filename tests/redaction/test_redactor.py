@@ -173,6 +173,47 @@ async def test_a_cancelled_call_leaves_a_working_redactor(make_call: MakeCall) -
         await redactor.aclose()
 
 
+async def test_a_late_job_leaves_it_ready_while_its_worker_is_replaced(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none", timeout_s=0.2))
+    await redactor.start()
+    assert redactor.ready and redactor.complete
+    with anyio.fail_after(20):
+        seen: list[bool] = []
+        os.kill(redactor.pids[0], signal.SIGSTOP)
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                while True:
+                    seen.append(redactor.ready)
+                    await anyio.sleep(0.001)
+
+            group.start_soon(watch)
+            with pytest.raises(RedactionError, match="took too long"):
+                await redactor.clean(make_call(), result("x"))
+            assert not redactor.complete
+            await redactor.revive()
+            group.cancel_scope.cancel()
+        assert redactor.complete and all(seen)
+        await redactor.aclose()
+
+
+async def test_a_replacement_that_cannot_work_is_not_hoped_for_twice(
+    make_call: MakeCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redactor = PresidioRedactor(RedactionConfig(model="none", timeout_s=0.2, wait_s=0.5))
+    await redactor.start()
+    with anyio.fail_after(20):
+        os.kill(redactor.pids[0], signal.SIGSTOP)
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        with pytest.raises(RedactionError, match="took too long"):
+            await redactor.clean(make_call(), result("x"))
+        assert redactor.ready
+        while redactor.ready:
+            with pytest.raises(RedactionError):
+                await redactor.clean(make_call(), result("x"))
+        await redactor.aclose()
+
+
 async def test_many_calls_share_the_workers(make_call: MakeCall) -> None:
     redactor = PresidioRedactor(RedactionConfig(model="none", workers=2))
     await redactor.start()
