@@ -65,7 +65,9 @@ class Listen(Section):
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     """Longest request. A longer one is refused with 413."""
     max_sessions: int = Field(default=1_000, ge=1)
-    """Open sessions of Streamable HTTP, and as many again of HTTP+SSE."""
+    """Open sessions of Streamable HTTP, and as many again of HTTP+SSE and of `subscriptions/listen`."""
+    max_sessions_per_identity: int = Field(default=100, ge=1)
+    """The same for one identity, whatever clients it comes with; one more is refused with 429."""
     trusted_proxies: list[str] = []
     """Addresses or networks whose `X-Forwarded-For` is believed."""
     tls_certificate: str = ""

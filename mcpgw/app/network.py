@@ -35,6 +35,7 @@ def inbound(settings: Settings) -> InboundConfig:
         unsafe_allow_anonymous=unsafe_anonymous() if anonymous else Nobody(),
         max_body_bytes=settings.listen.max_body_bytes,
         max_sessions=settings.listen.max_sessions,
+        max_sessions_per_identity=settings.listen.max_sessions_per_identity,
         patience=PatienceTable(
             unknown_s=settings.approval.budget,
             by_client={**WAITING_CLIENTS, **{name.lower(): wait for name, wait in settings.approval.budgets.items()}},

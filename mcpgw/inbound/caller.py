@@ -57,6 +57,11 @@ def session_owner(identity: Identity) -> str:
     return json.dumps([identity.principal, identity.kind.value, *identity.actors])
 
 
+def owning_principal(owner: str) -> str:
+    """Return the principal in what `session_owner` returned."""
+    return str(json.loads(owner)[0])
+
+
 def session_name(session_id: str) -> str:
     """Return a name for the record: an id could be replayed by whoever reads the log, its hash cannot."""
     return hashlib.sha256(session_id.encode()).hexdigest()[:16] if session_id else ""

@@ -73,6 +73,8 @@ class InboundConfig:
     """How long a 2026-07-28 client may keep a list without asking again; a change is announced at once."""
     max_sessions: int = 1_000
     """Open sessions of Streamable HTTP, and as many again of HTTP+SSE and of `subscriptions/listen`."""
+    max_sessions_per_identity: int = 100
+    """The same for one identity, whatever clients it comes with."""
     session_idle_s: float = 1_800.0
     recheck_s: float = 30.0
     """How often the credential behind a standing stream is checked again, so that a revoked one loses it."""

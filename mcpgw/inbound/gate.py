@@ -73,9 +73,7 @@ class Gate:
                 message, receive = await self._checked_body(headers, receive)
                 standing = message.get("method") == "subscriptions/listen"
         except Turned as turned:
-            if turned.recorded:
-                await self._record(scope, headers, turned.code, str(turned), principal)
-            await _answer(turned)(scope, receive, send)
+            await self._turn_away(turned, scope, headers, principal, receive, send)
             return
         caller = self._admit(scope, headers, identity)
 
@@ -84,10 +82,20 @@ class Gate:
                 await self._record(scope, headers, RefusalCode.MALFORMED, reason, principal)
 
         watched = Watched(send, note)
-        if standing:
-            await self._standing(credential, scope, receive, watched)
-        else:
-            await self._app(scope, noticing(receive, caller.gone), watched.send)
+        try:
+            if standing:
+                await self._standing(credential, scope, receive, watched)
+            else:
+                await self._app(scope, noticing(receive, caller.gone), watched.send)
+        except Turned as turned:  # behind the gate there is no room for one more session
+            await self._turn_away(turned, scope, headers, principal, receive, send)
+
+    async def _turn_away(
+        self, turned: Turned, scope: Scope, headers: Headers, principal: str, receive: Receive, send: Send
+    ) -> None:
+        if turned.recorded:
+            await self._record(scope, headers, turned.code, str(turned), principal)
+        await _answer(turned)(scope, receive, send)
 
     async def _authenticate(self, credential: str) -> Identity:
         if not credential:
@@ -160,15 +168,21 @@ class Gate:
                     closing.set()
                     return
 
+        turned: list[Turned] = []  # carried out of the task group, which would wrap it
         self._rim.standing.add(closing)
         try:
             async with anyio.create_task_group() as tasks:
                 if credential:
                     tasks.start_soon(until_revoked)
-                await self._app(scope, until(closing, receive), watched.send)
+                try:
+                    await self._app(scope, until(closing, receive), watched.send)
+                except Turned as refusal:
+                    turned.append(refusal)
                 tasks.cancel_scope.cancel()
         finally:
             self._rim.standing.discard(closing)
+        if turned:
+            raise turned[0]
         await watched.finish()
 
     async def _record(self, scope: Scope, headers: Headers, code: RefusalCode, reason: str, principal: str) -> None:

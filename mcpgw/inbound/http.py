@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import anyio
+from mcp.server.auth.middleware.bearer_auth import AuthorizationContext
 from mcp.server.runner import serve_dual_era_loop
 from mcp.server.sse import SseServerTransport
+from mcp.server.streamable_http import StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -17,8 +19,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mcpgw.inbound.caller import SCOPE_KEY, Caller, owning_principal
+from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.gate import Gate
 from mcpgw.inbound.server import GatewayServer
+from mcpgw.inbound.shares import must_have_room
 
 
 class Access(StrEnum):
@@ -60,13 +65,13 @@ _SECURITY_HEADERS: Final = {
 
 def make_app(server: GatewayServer, extra_routes: Sequence[BaseRoute] = ()) -> Starlette:
     """Return the ASGI app: the doors of `ROUTES`, then those that `app.py` adds (the console's). It runs once."""
-    manager = StreamableHTTPSessionManager(
+    manager = _Sessions(
+        server.config,
         app=server.kernel,
         json_response=False,  # only then does a disconnect cancel the call, and progress travel
         security_settings=None,  # the gate has checked Host and Origin, more strictly
         session_idle_timeout=server.config.session_idle_s,
         max_request_body_size=server.config.max_body_bytes,
-        max_sessions=server.config.max_sessions,
     )
     sse = _SseDoor(server)
     behind: dict[str, ASGIApp] = {
@@ -126,19 +131,43 @@ class _Plain:
         await self._respond()(scope, receive, send)
 
 
+class _Sessions(StreamableHTTPSessionManager):
+    """The SDK's sessions, with a share for each identity: its own limit is one for all, and one identity could take it whole.
+
+    The one look behind the manager's public face: who opens a session is known, and decided on, nowhere else in `mcp` 2.3.
+    """
+
+    def __init__(self, config: InboundConfig, **settings: Any) -> None:
+        super().__init__(**settings, max_sessions=config.max_sessions)
+        self._config = config
+
+    def _admit_session(self, requestor: AuthorizationContext | None) -> StreamableHTTPServerTransport | None:
+        holders = (_principal(owner) for owner in self._session_owners.values())
+        must_have_room(_principal(requestor), holders, self._config, "sessions")
+        return super()._admit_session(requestor)
+
+
+def _principal(owner: AuthorizationContext | None) -> str:
+    """Whose session it is, as the gate said it to the SDK."""
+    if owner is None or owner["subject"] is None:
+        raise LookupError("a session has no owner")
+    return owning_principal(owner["subject"])
+
+
 class _SseDoor:
     """The HTTP+SSE transport of 2024-11-05: a stream that a GET opens, and messages that are posted beside it."""
 
     def __init__(self, server: GatewayServer) -> None:
         self._server = server
-        self._open = 0
+        self._holders: list[str] = []
+        """The principal of each open stream."""
         self._transport = SseServerTransport(_MESSAGES, None, server.config.max_body_bytes)
 
     async def open(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._open >= self._server.config.max_sessions:
-            await JSONResponse({"error": "Too many open sessions"}, status_code=503)(scope, receive, send)
-            return
-        self._open += 1
+        caller: Caller = scope[SCOPE_KEY]
+        principal = caller.identity.principal
+        must_have_room(principal, self._holders, self._server.config, "sessions")
+        self._holders.append(principal)
         kernel = self._server.kernel
         try:
             async with self._transport.connect_sse(scope, receive, send) as (read, write):
@@ -146,7 +175,7 @@ class _SseDoor:
                     kernel, read, write, lifespan_state={}, init_options=kernel.create_initialization_options()
                 )
         finally:
-            self._open -= 1
+            self._holders.remove(principal)
 
     async def post(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The stream may end between the answer "202 Accepted" and the message's delivery.

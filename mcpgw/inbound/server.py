@@ -25,9 +25,11 @@ from mcpgw.inbound.caller import Caller, caller_of
 from mcpgw.inbound.calling import ToolCalls
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.gate import Challenge, Rim
+from mcpgw.inbound.head import Turned
 from mcpgw.inbound.in_flight import InFlight
 from mcpgw.inbound.listing import Publish, ToolList
 from mcpgw.inbound.shaping import is_modern, shape_result
+from mcpgw.inbound.shares import must_have_room
 from mcpgw.inbound.watching import OwnListBus, Watchers
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import Authenticator, Catalog, Policy
@@ -77,7 +79,8 @@ class GatewayServer:
         self._lists = ToolList(catalog=catalog, policy=policy, publish=publish, config=config)
         self._calls = ToolCalls(corridor=corridor, catalog=catalog, policy=policy, config=config, in_flight=self._in_flight)
         self._watchers = Watchers(self._lists)
-        self._listening: set[ListenHandler] = set()
+        self._listening: dict[ListenHandler, str] = {}
+        """Open streams of `subscriptions/listen`, and the principal of each."""
         self.rim = Rim(
             corridor=corridor,
             authenticator=authenticator,
@@ -174,14 +177,20 @@ class GatewayServer:
         self, ctx: Context, params: mcp_types.SubscriptionsListenRequestParams
     ) -> mcp_types.SubscriptionsListenResult:
         """Serve one `subscriptions/listen` stream until its client leaves or the gateway drains."""
-        if len(self._listening) >= self.config.max_sessions:
-            raise MCPError(INTERNAL_ERROR, "Too many open subscriptions")
-        listening = ListenHandler(OwnListBus(self._watchers, caller_of(ctx).identity))
-        self._listening.add(listening)
+        caller = caller_of(ctx)
+        principal = caller.identity.principal
+        try:
+            must_have_room(principal, self._listening.values(), self.config, "subscriptions")
+        except Turned as turned:
+            caller.trail.recorded = True
+            await self.corridor.reject(_origin(ctx, caller), Refused(code=turned.code, reason=str(turned)), principal)
+            raise MCPError(INTERNAL_ERROR, str(turned)) from None
+        listening = ListenHandler(OwnListBus(self._watchers, caller.identity))
+        self._listening[listening] = principal
         try:
             return await listening(ctx, params)
         finally:
-            self._listening.discard(listening)
+            del self._listening[listening]
 
     async def _note(self, ctx: Context, code: int, reason: str) -> None:
         """Record a refusal that the corridor has not seen. Asking for an unknown method is how clients find their way."""

@@ -9,6 +9,7 @@ import aiohttp
 import anyio
 import pytest
 
+from mcpgw.core.model import RefusalCode
 from mcpgw.inbound.config import InboundConfig
 from tests.inbound.doors import World, identity
 from tests.inbound.raw import ACCEPT, INITIALIZE, legacy, modern, post, routing
@@ -80,6 +81,38 @@ async def test_the_number_of_sessions_is_bounded() -> None:
         for _ in range(2):
             await open_session(http)
         assert (await post(http, INITIALIZE))[0] == 503
+    assert [entry.refused.code for entry in world.rejections()] == [RefusalCode.UNAVAILABLE]
+
+
+async def test_one_identity_cannot_take_all_sessions() -> None:
+    world = World(config=InboundConfig(version="1", max_sessions=5, max_sessions_per_identity=2))
+    world.keys.keys["alice-agent"] = replace(identity("alice"), actors=("agent-7",), client_id="another")
+    async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
+        first = await open_session(http)
+        await open_session(http, "alice-agent")  # the same person, whatever clients she comes with
+        for key in ("alice-key", "alice-agent"):
+            status, answer, headers = await post(http, INITIALIZE, key=key)
+            assert (status, headers["retry-after"]) == (429, "60")
+            assert "2 open sessions" in answer["error"]["message"]
+        await open_session(http, "bob-key")
+        await http.delete("/mcp", headers={**ACCEPT, **bearer("alice-key"), **first})
+        await open_session(http)
+    assert [(entry.principal, entry.refused.code) for entry in world.rejections()] == [("test#alice", RefusalCode.DENIED)] * 2
+
+
+async def test_one_identity_cannot_take_all_streams_of_sse() -> None:
+    world = World(config=InboundConfig(version="1", max_sessions=2, max_sessions_per_identity=1))
+    async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
+        with anyio.fail_after(10):
+            async with sse(http, "alice-key"):
+                async with http.get("/sse", headers=bearer("alice-key")) as refused:
+                    assert refused.status == 429 and "1 open sessions" in (await refused.json())["error"]["message"]
+                async with sse(http, "bob-key"):
+                    world.keys.keys["carol-key"] = identity("carol")
+                    async with http.get("/sse", headers=bearer("carol-key")) as refused:
+                        assert refused.status == 503
+    told = [(entry.principal, entry.refused.code, entry.origin.transport) for entry in world.rejections()]
+    assert told == [("test#alice", RefusalCode.DENIED, "sse"), ("test#carol", RefusalCode.UNAVAILABLE, "sse")]
 
 
 async def test_subscriptions_are_bounded() -> None:
@@ -90,8 +123,23 @@ async def test_subscriptions_are_bounded() -> None:
         async with http.post("/mcp", json=ask, headers=headers) as first:
             assert first.status == 200
             await first.content.readline()
+            _, answer, _ = await post(http, ask, routing("subscriptions/listen"), key="bob-key")
+            assert answer["error"]["message"] == "Too many open subscriptions."
+    assert [(entry.principal, entry.refused.code) for entry in world.rejections()] == [("test#bob", RefusalCode.UNAVAILABLE)]
+
+
+async def test_one_identity_cannot_take_all_subscriptions() -> None:
+    world = World(config=InboundConfig(version="1", max_sessions=5, max_sessions_per_identity=1))
+    async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
+        ask = modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+        headers = {**ACCEPT, **routing("subscriptions/listen")}
+        async with http.post("/mcp", json=ask, headers={**headers, **bearer("alice-key")}) as first:
+            await first.content.readline()
             _, answer, _ = await post(http, ask, routing("subscriptions/listen"))
-            assert answer["error"]["message"] == "Too many open subscriptions"
+            assert "1 open subscriptions" in answer["error"]["message"]
+            async with http.post("/mcp", json=ask, headers={**headers, **bearer("bob-key")}) as other:
+                assert b"error" not in await other.content.readline()
+    assert [(entry.principal, entry.refused.code) for entry in world.rejections()] == [("test#alice", RefusalCode.DENIED)]
 
 
 @asynccontextmanager
