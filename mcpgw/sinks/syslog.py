@@ -51,7 +51,7 @@ class SyslogReceiver:
             raise SinkUnavailable(f"the receiver did not take the events and close within {_TIMEOUT_S:.0f} s") from error
         except ssl.SSLError as error:
             raise SinkUnavailable(f"TLS with the receiver failed: {error.reason or type(error).__name__}") from error
-        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise SinkUnavailable(f"the connection to the receiver failed ({type(error).__name__})") from error
 
     async def _converse(self, data: bytes) -> None:

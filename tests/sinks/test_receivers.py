@@ -18,6 +18,7 @@ import anyio
 import pytest
 from aiohttp import web
 from anyio import to_thread
+from anyio.abc import SocketAttribute, SocketStream
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sink_parts import SECRET, Certificates, Collector, MemoryLog, TlsSyslog, http_server
@@ -340,6 +341,23 @@ async def test_a_syslog_server_that_nobody_vouches_for_gets_nothing(
         with pytest.raises(SinkUnavailable, match=r"TLS|connection"):
             await send(syslog(server, certificates, tls=Tls()), events)
         assert server.messages == []
+
+
+async def test_a_syslog_server_that_closes_during_the_handshake_is_down(
+    events: list[OutgoingEvent], certificates: Certificates
+) -> None:
+    async def hang_up(stream: SocketStream) -> None:
+        await stream.receive()  # the first words of the handshake, or closing would be a reset
+        await stream.aclose()
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    config = SyslogSink(name="soc", url=f"tls://127.0.0.1:{port}", tls=Tls(ca=str(certificates.ca)))
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, hang_up)
+        with pytest.raises(SinkUnavailable, match="connection to the receiver failed"):
+            await send(config, events)
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_syslog_server_that_is_not_there(events: list[OutgoingEvent], certificates: Certificates) -> None:
