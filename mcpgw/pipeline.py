@@ -7,10 +7,11 @@ no second path for the console or an admin. Resources, prompts and completions w
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 
-from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable, RedactionError, UpstreamError
+from mcpgw.core.errors import ApprovalConflict, AuthenticationError, LedgerUnavailable, RedactionError, UpstreamError
 from mcpgw.core.model import (
     Allow,
     AlreadyDone,
@@ -128,7 +129,7 @@ class Corridor:
             # (3) approval: people decide on a hold; silence ends in a denial
             if isinstance(decision, Hold):
                 settled = await self._desk.settle(shown, decision, patience, peer)
-                settled = self._released(call, settled)
+                settled = await self._released(call, decision, settled, peer)
                 watch.lap("approval")
             else:
                 settled = decision
@@ -152,9 +153,19 @@ class Corridor:
         ruling = Ruling(rule_ids=(), reason="The approval was taken by identical calls.", policy_hash="")
         return await self._turn_away(shown, Deny(ruling=ruling), ruling)
 
-    def _released(self, call: Call, settled: Allow | Deny | Waiting | AlreadyDone) -> Allow | Deny | Waiting | AlreadyDone:
-        """Judge again at release: people took their time, and policy or the tool may have changed meanwhile."""
-        if not isinstance(settled, Allow):
+    async def _released(
+        self, call: Call, hold: Hold, settled: Allow | Deny | Waiting | AlreadyDone, peer: Peer
+    ) -> Allow | Deny | Waiting | AlreadyDone:
+        """Judge again at release: people took their time, and caller, policy or tool may not be what they were."""
+        if isinstance(settled, Deny | Waiting):
+            return settled
+        try:
+            caller = await peer.identity()
+        except AuthenticationError as error:
+            return Deny(ruling=replace(hold.ruling, reason=f"Released to nobody, so not run: {error}"))
+        if caller != call.identity:
+            return Deny(ruling=_void(hold.ruling, "what the caller is entitled to changed"))
+        if isinstance(settled, AlreadyDone):
             return settled
         again = self._policy.decide(call)
         if isinstance(again, Deny):
@@ -255,8 +266,7 @@ _NO_OUTCOME = "The call ran, but the gateway cannot write its record, so the ans
 
 
 def _void(ruling: Ruling, what: str) -> Ruling:
-    reason = f"The approval is void: {what} after it was asked for."
-    return Ruling(rule_ids=ruling.rule_ids, reason=reason, policy_hash=ruling.policy_hash)
+    return replace(ruling, reason=f"The approval is void: {what} after it was asked for.")
 
 
 def _refused(call: Call, deny: Deny) -> Refused:

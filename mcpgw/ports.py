@@ -100,6 +100,14 @@ class Redactor(Protocol):
 class Peer(Protocol):
     """The caller while its request is open. Delivery is best effort: a lost notice is not an error."""
 
+    async def identity(self) -> Identity:
+        """Check the credential that the request came with once more, and return whose it is now.
+
+        Raises:
+            AuthenticationError: it is no longer good; in words that the caller may see.
+        """
+        ...
+
     async def notify(self, notice: CleanNotice) -> None: ...
 
     async def waiting(self, message: str, elapsed_s: float) -> None:

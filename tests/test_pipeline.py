@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from mcpgw.core.canonical import digest
-from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable, RedactionError, UpstreamError
+from mcpgw.core.errors import ApprovalConflict, AuthenticationError, LedgerUnavailable, RedactionError, UpstreamError
 from mcpgw.core.model import (
     Allow,
     AlreadyDone,
@@ -100,6 +100,8 @@ class World:
     notices: list[CleanNotice] = field(default_factory=list)
     hang: anyio.Event | None = None
     on_settle: Callable[["World"], None] = lambda world: None
+    caller: Identity = REQUEST.identity
+    """Whose the credential is when the call is released."""
 
     def pass_through(self, door: str) -> None:
         self.log.append(door)
@@ -160,6 +162,11 @@ class World:
         self.notices.append(notice)
 
     async def waiting(self, message: str, elapsed_s: float) -> None: ...
+
+    async def identity(self) -> Identity:
+        await anyio.lowlevel.checkpoint()
+        self.pass_through("identity")
+        return self.caller
 
     def corridor(self) -> Corridor:
         ids = count(1)
@@ -272,6 +279,47 @@ async def test_endless_lost_races_end_in_a_refusal() -> None:
     answer = await world.walk()
     assert isinstance(answer, Refused)
     assert world.recorded() == ["Refusal"]
+
+
+async def test_an_approval_releases_nothing_to_a_credential_that_ended_meanwhile() -> None:
+    revoked = AuthenticationError("The API key k was revoked.")
+    world = World(decisions=[HOLD], settlements=[APPROVED], faults={"identity": [revoked]})
+    reason = "Released to nobody, so not run: The API key k was revoked."
+    assert await world.walk() == Refused(code=RefusalCode.DENIED, reason=reason, rule_ids=("rule",))
+    assert world.recorded() == ["Refusal"]
+    assert "sent" not in world.log
+
+
+async def test_an_approval_releases_nothing_to_a_caller_whose_groups_changed_meanwhile() -> None:
+    caller = replace(REQUEST.identity, groups=frozenset({"leads"}))
+    world = World(decisions=[HOLD], settlements=[APPROVED], caller=caller)
+    answer = await world.walk()
+    assert isinstance(answer, Refused) and "entitled to changed" in answer.reason
+    assert world.recorded() == ["Refusal"]
+    assert "sent" not in world.log
+
+
+async def test_a_credential_that_cannot_be_checked_at_release_ends_in_a_refusal() -> None:
+    world = World(decisions=[HOLD], settlements=[APPROVED], faults={"identity": [OSError("no disk")]})
+    answer = await world.walk()
+    assert isinstance(answer, Refused) and answer.code is RefusalCode.UNAVAILABLE
+    assert world.recorded() == ["Rejection"]
+    assert "sent" not in world.log
+
+
+async def test_a_result_is_not_given_again_to_a_credential_that_ended_meanwhile() -> None:
+    reply = CleanReply(kind=ReplyKind.RESULT, payload=CleanJson({"then": 1}), raw=RAW, manifest=MANIFEST)
+    done = AlreadyDone(approval_id="apr_1", call_id="call-0", reply=reply)
+    world = World(decisions=[HOLD], settlements=[done], faults={"identity": [AuthenticationError("The token has expired.")]})
+    answer = await world.walk()
+    assert isinstance(answer, Refused) and answer.code is RefusalCode.DENIED
+    assert world.recorded() == ["Refusal"]
+
+
+async def test_a_call_that_is_not_held_asks_for_its_credential_once() -> None:
+    world = World()
+    await world.walk()
+    assert "identity" not in world.log
 
 
 def changed(**changes: Any) -> Callable[[World], None]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -28,6 +28,8 @@ class Caller:
     """The authenticated sender of one message. It is checked anew for every message, never taken from a session."""
 
     identity: Identity
+    identify: Callable[[], Awaitable[Identity]]
+    """Check the message's credential once more. Raises `AuthenticationError`."""
     transport: str
     """`http`, `sse` or `stdio`."""
     address: str = ""

@@ -75,7 +75,7 @@ class Gate:
         except Turned as turned:
             await self._turn_away(turned, scope, headers, principal, receive, send)
             return
-        caller = self._admit(scope, headers, identity)
+        caller = self._admit(scope, headers, identity, credential)
 
         async def note(reason: str) -> None:
             if not caller.trail.recorded:
@@ -137,10 +137,14 @@ class Gate:
             raise Turned(400, str(defect), rpc=(defect.code, defect.request_id)) from None
         return message, replayed(body, receive)
 
-    def _admit(self, scope: Scope, headers: Headers, identity: Identity) -> Caller:
+    def _admit(self, scope: Scope, headers: Headers, identity: Identity, credential: str) -> Caller:
+        async def identify() -> Identity:
+            return await self._rim.authenticator.authenticate(credential) if credential else identity
+
         client = scope.get("client")
         caller = scope[SCOPE_KEY] = Caller(
             identity=identity,
+            identify=identify,
             transport=self._transport,
             address=client[0] if client else "",
             session=session_name(_session_id(scope, headers)),

@@ -10,7 +10,8 @@ import mcp_types
 from mcp.server.connection import allowed_log_levels
 from mcp.server.context import ServerRequestContext
 
-from mcpgw.core.model import CleanNotice
+from mcpgw.core.model import CleanNotice, Identity
+from mcpgw.inbound.caller import caller_of
 from mcpgw.inbound.shaping import encoded_size
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,9 @@ class RequestPeer:
     def once_held(self, act: Callable[[], object]) -> None:
         """Have `act` called when the call begins to wait for people. Most calls never do, so nothing else waits for it."""
         self._once_held = act
+
+    async def identity(self) -> Identity:
+        return await caller_of(self._ctx).identify()
 
     async def notify(self, notice: CleanNotice) -> None:
         if notice.method == PROGRESS:

@@ -151,7 +151,7 @@ class _StdioRim:
             logger.exception("the credential could not be checked; the message is refused")
             await self._turn_away(message, RefusalCode.UNAVAILABLE, "The gateway could not check the credential.")
             return
-        metadata = ServerMessageMetadata(request_context=Caller(identity=identity, transport="stdio"))
+        metadata = ServerMessageMetadata(request_context=Caller(identity=identity, identify=self._identify, transport="stdio"))
         parsed = mcp_types.jsonrpc_message_adapter.validate_python(message, by_name=False)
         self._owed.asked(message)
         await self._to_kernel.send(SessionMessage(parsed, metadata))

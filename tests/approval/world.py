@@ -239,6 +239,9 @@ class Witness:
     async def notify(self, notice: CleanNotice) -> None:
         raise AssertionError("the desk sends no notifications of upstreams")
 
+    async def identity(self) -> Identity:
+        raise AssertionError("the desk asks for nobody's credential")
+
     async def waiting(self, message: str, elapsed_s: float) -> None:
         await anyio.lowlevel.checkpoint()
         self.heard.append((elapsed_s, message))

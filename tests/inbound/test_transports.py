@@ -156,6 +156,24 @@ async def test_a_held_call_shows_progress_and_then_says_how_to_come_back(connect
     assert world.upstreams.calls == []
 
 
+async def test_a_held_call_does_not_run_for_a_credential_that_was_revoked_while_it_waited(connect: Connect) -> None:
+    world = connect.world
+    world.desk.limit_s = 10
+
+    async def revoke_and_approve(progress: float, total: float | None, message: str | None) -> None:
+        world.keys.keys.pop("alice-key", None)
+        world.desk.approved.set()
+
+    with anyio.fail_after(20):
+        async with connect("alice-key") as client:
+            answer = await client.call_tool("bank__held", {"to": "x"}, progress_callback=revoke_and_approve)
+            world.keys.keys["alice-key"] = identity("alice")  # or the client could not take its leave
+    assert answer.is_error and "Released to nobody" in answer.content[0].text
+    assert world.upstreams.calls == []
+    [refusal] = [entry for entry in world.journal.entries if isinstance(entry, Refusal)]
+    assert "unknown or revoked" in refusal.refused.reason
+
+
 async def test_a_held_call_that_is_approved_in_time_simply_answers(connect: Connect) -> None:
     world = connect.world
     world.desk.approved.set()
