@@ -117,7 +117,8 @@ class Role(Section):
     """Members get scopes."""
 
     members: list[str] = Field(min_length=1)
-    """`user:alice`, `group:tellers`, `claim:dept=fraud`, `kind:agent` or `everyone`."""
+    """`user:alice`, `group:tellers`, `claim:dept=fraud`, `kind:agent` or `everyone`; with two issuers of tokens
+    `group:https://idp.example#tellers`, here and wherever members are named."""
     scopes: list[str] = Field(min_length=1)
     """Names of `[scopes.NAME]`."""
 

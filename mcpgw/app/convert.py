@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mcpgw.app.whose import must_name_issuers
 from mcpgw.catalog import references
 from mcpgw.catalog.references import ReferenceUnresolved, substitute
 from mcpgw.core.canonical import digest
@@ -92,6 +93,7 @@ def policy(settings: Settings) -> Policy:
     Raises:
         ConfigError: an expression, a name or a combination in it is wrong; with its file and line.
     """
+    must_name_issuers(settings)
     try:
         return _policy(settings)
     except ConfigError as error:

@@ -41,9 +41,8 @@ def is_person(identity: Identity) -> bool:
 
 
 def is_approver(identity: Identity, approvers: tuple[str, ...]) -> bool:
-    """Tell whether an entry names the identity: `group:NAME`, `user:SUBJECT` or `user:ISSUER#SUBJECT`, to the letter."""
-    own = {f"user:{identity.subject}", f"user:{identity.principal}", *(f"group:{group}" for group in identity.groups)}
-    return not own.isdisjoint(approvers)
+    """Tell whether an entry names the identity, to the letter: `group:` or `user:` with a name, or with `ISSUER#NAME`."""
+    return not identity.names.isdisjoint(approvers)
 
 
 def asked_for_it(identity: Identity, approval: Approval) -> bool:

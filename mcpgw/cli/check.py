@@ -118,9 +118,20 @@ def _catalog(settings: Settings) -> Generator[Finding, None, Registry | None]:
     verdict = Verdict.OK if registry.servers else Verdict.WARN
     hint = "" if registry.servers else "Add a file to catalog/, or import a client's with `mcpgw init --import FILE`."
     yield Finding("catalog", verdict, f"{len(registry.servers)} servers, {count} accepted definitions.", hint)
+    if len(settings.identity.issuers) > 1:
+        yield from _unqualified_readers(registry)
     for problem in (*registry.snapshot.problems, *warnings(registry.snapshot)):
         yield Finding("catalog", Verdict.WARN, f"{problem.where}: {problem.message}", problem.hint)
     return registry
+
+
+def _unqualified_readers(registry: Registry) -> Iterator[Finding]:
+    """Warn of names without an issuer in catalog files; in config.toml they are refused."""
+    targets = [target for found in registry.snapshot.found.values() for target in found.values()]
+    hint = "Write group:ISSUER#NAME: tokens of several issuers are accepted."
+    for target in targets:
+        for name in sorted({name for rule in target.masking.rules for name in rule.unmasked_for if "#" not in name}):
+            yield Finding("catalog", Verdict.WARN, f"{target.name} is unmasked for {name}, of whatever issuer.", hint)
 
 
 async def _collected(source: AsyncIterator[Finding]) -> list[Finding]:

@@ -12,7 +12,7 @@ class ConsoleConfig:
     public_url: str
     """Where people reach it, without a path: decides which cookies are for https alone."""
     auditors: tuple[str, ...] = ()
-    """`group:NAME`, `user:SUBJECT` or `user:ISSUER#SUBJECT`: who may read the log and the upstreams. Empty: nobody."""
+    """`group:` or `user:` with a name, or with `ISSUER#NAME`: who may read the log and the upstreams. Empty: nobody."""
     session_idle_s: float = 900.0
     session_max_s: float = 28_800.0
 

@@ -11,6 +11,5 @@ def is_person(identity: Identity) -> bool:
 
 
 def is_named(identity: Identity, names: Sequence[str]) -> bool:
-    """Tell whether one of `group:NAME`, `user:SUBJECT` or `user:ISSUER#SUBJECT` is the identity, to the letter."""
-    own = {f"user:{identity.subject}", f"user:{identity.principal}", *(f"group:{group}" for group in identity.groups)}
-    return not own.isdisjoint(names)
+    """Tell whether one of them is the identity, to the letter: `group:` or `user:` with a name, or with `ISSUER#NAME`."""
+    return not identity.names.isdisjoint(names)

@@ -62,6 +62,17 @@ class Identity:
         """The name to compare and record: issuer and subject, unambiguous."""
         return f"{self.issuer}#{self.subject}"
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Every `user:…` and `group:…` that means this identity, alone and with its issuer (`group:ISSUER#NAME`).
+
+        The text before a `#` is an issuer, always: a subject or group that was made up to hold one has no name without its
+        own issuer before it, or `https://idp.example#leads` of one issuer would pass for `leads` of another.
+        """
+        own = [("user", self.subject), *(("group", group) for group in self.groups)]
+        qualified = {f"{form}:{self.issuer}#{name}" for form, name in own}
+        return frozenset(qualified | {f"{form}:{name}" for form, name in own if "#" not in name})
+
 
 # --- what ----------------------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,8 @@ class Role:
 
     name: str
     members: tuple[str, ...]
-    """`user:alice`, `user:https://idp.example#alice`, `group:tellers`, `claim:dept=fraud`, `kind:agent`, `everyone`."""
+    """`user:alice`, `group:tellers`, `claim:dept=fraud`, `kind:agent`, `everyone`; users and groups of one issuer alone are
+    `user:https://idp.example#alice`, `group:https://idp.example#tellers`."""
     scopes: tuple[str, ...]
 
 

@@ -16,11 +16,7 @@ class Member(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A subject of any issuer, or of one issuer if the text holds `#`.
-
-    With `#` only the whole principal is compared (issuers are URLs without fragment), so that a subject made up to read
-    `https://idp.example#alice` cannot pass for her.
-    """
+    """A subject of any issuer, or of one issuer if the text holds `#`: see `Identity.names`."""
 
     name: str
 
@@ -32,9 +28,14 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Group:
+    """A group of any issuer, or of one issuer if the text holds `#`: see `Identity.names`."""
+
     name: str
 
     def includes(self, identity: Identity) -> bool:
+        issuer, qualified, name = self.name.partition("#")
+        if qualified:
+            return identity.issuer == issuer and name in identity.groups
         return self.name in identity.groups
 
 

@@ -13,7 +13,7 @@ class Reader:
     """Who will see the answer. The default is somebody of whom nothing is known."""
 
     members: frozenset[str] = frozenset()
-    """Everything that rules and audiences can name it by: `group:NAME`, `user:PRINCIPAL`, `user:SUBJECT`."""
+    """Everything that rules and audiences can name it by: `Identity.names`."""
     scope: str = ""
     """Values have the same pseudonym where this is the same; empty where there can be no tokens, and values are masked."""
     known: Mapping[str, Json] = field(default_factory=dict, repr=False)
@@ -23,12 +23,6 @@ class Reader:
 
 
 ANYONE = Reader()
-
-
-def members_of(identity: Identity) -> frozenset[str]:
-    """Return the names by which settings can mean an identity."""
-    groups = (f"group:{group}" for group in identity.groups)
-    return frozenset({*groups, f"user:{identity.principal}", f"user:{identity.subject}"})
 
 
 def holder_of(identity: Identity) -> str:

@@ -25,7 +25,7 @@ from mcpgw.redaction.config import RedactionConfig, TokenScope, profile_hash
 from mcpgw.redaction.memory import remember
 from mcpgw.redaction.payload import commit, payload_bytes
 from mcpgw.redaction.pool import Pool
-from mcpgw.redaction.reader import ANYONE, Reader, holder_of, members_of, scope_of
+from mcpgw.redaction.reader import ANYONE, Reader, holder_of, scope_of
 from mcpgw.redaction.tokens import TokenStore
 
 _MAX_STREAMS = 1_024
@@ -147,7 +147,7 @@ class PresidioRedactor:
 
     def _reader(self, call: Call) -> Reader:
         return Reader(
-            members=members_of(call.identity) & self._named(_masking(call)),
+            members=call.identity.names & self._named(_masking(call)),
             scope=scope_of(call, self._config.token_scope) if self._config.hash_key else "",
             known=call.restored,
         )

@@ -32,6 +32,30 @@ def test_a_complaint_about_the_policy_has_its_file_and_line(text: str, complaint
     assert f"{tmp_path}/config.toml{complaint}" in str(caught.value)
 
 
+ISSUERS = "".join(f'[[identity.issuers]]\nissuer = "https://{name}.example"\naudience = ["x"]\n' for name in ("a", "b"))
+NAMED = {
+    "roles.r.members": '[roles.r]\nscopes = ["all"]\nmembers = ["{}"]\n[scopes.all]\ntools = ["*"]\n',
+    "rules.0.roles": '[[rules]]\nid = "x"\neffect = "deny"\nroles = ["{}"]\n',
+    "rules.0.approvers": '[[rules]]\nid = "x"\neffect = "hold"\napprovers = ["{}"]\n',
+    "approval.approvers": '[approval]\napprovers = ["{}"]\n',
+    "console.auditors": '[console]\nauditors = ["{}"]\n',
+    "redaction.profiles.p.audiences.0.members": '[[redaction.profiles.p.audiences]]\nmembers = ["{}"]\n',
+}
+
+
+@pytest.mark.parametrize("form", ["group", "user"])
+@pytest.mark.parametrize(("where", "text"), NAMED.items(), ids=list(NAMED))
+def test_with_two_issuers_every_group_and_user_names_its_own(where: str, text: str, form: str, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(ISSUERS + text.format(f"{form}:leads"))
+    with pytest.raises(ConfigError, match="could be of any of 3 issuers") as caught:
+        convert.policy(load(tmp_path))
+    line = (ISSUERS + text).splitlines().index(next(line for line in text.splitlines() if "{}" in line)) + 1
+    assert f"{tmp_path}/config.toml:{line}: `{where}`" in str(caught.value)
+    assert f"{form}:mcpgw:keys#leads or {form}:https://a.example#leads" in caught.value.hint
+    convert.policy(from_text(ISSUERS + text.format(f"{form}:https://a.example#leads"), FOLDER))
+    convert.policy(from_text(ISSUERS[: len(ISSUERS) // 2] + text.format(f"{form}:leads"), FOLDER))  # one issuer
+
+
 def test_of_edited_settings_a_running_gateway_takes_up_the_policy_alone() -> None:
     running = from_text("", FOLDER)
     edited = from_text(f'name = "b"\n[approval]\nquorum = 2\nbudget = "9s"\n[redaction]\nmodel = "none"\n{GRANTED}', FOLDER)

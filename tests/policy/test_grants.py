@@ -24,6 +24,15 @@ from tests.policy.samples import EVERYTHING, LEADS, TELLER, call, identity, poli
         ("group:tellers", {}, True),
         ("group:Tellers", {}, False),
         ("group:tell", {}, False),
+        ("group:https://idp.example#tellers", {}, True),
+        ("group:https://idp.example#guests", {}, False),
+        ("group:https://idp.example#tellers", {"issuer": "https://other.example"}, False),
+        # A group that reads like one of another issuer is not that group.
+        (
+            "group:https://idp.example#tellers",
+            {"issuer": "https://evil.example", "groups": frozenset({"https://idp.example#tellers"})},
+            False,
+        ),
         ("claim:dept=fraud", {"claims": {"dept": "fraud"}}, True),
         ("claim:dept=fraud", {"claims": {"dept": ["cards", "fraud"]}}, True),
         ("claim:dept=fraud", {"claims": {"dept": "fraudster"}}, False),

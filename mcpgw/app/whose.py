@@ -1,0 +1,53 @@
+"""Whose group it is: with two issuers of tokens, a name alone may be anybody's (docs/adr/0008)."""
+
+from collections.abc import Iterator
+
+from mcpgw.core.errors import ConfigError
+from mcpgw.core.toml import line_of
+from mcpgw.identity.key_record import ISSUER
+from mcpgw.settings import Settings
+
+_Place = tuple[str | int, ...]
+
+
+def must_name_issuers(settings: Settings) -> None:
+    """Refuse groups and users of no issuer in particular where more than one issuer is configured.
+
+    Raises:
+        ConfigError: the first of them, with its file and line.
+    """
+    if len(settings.identity.issuers) < 2:
+        return
+    for place, entry in entries(settings):
+        form, _, name = entry.partition(":")
+        if form in {"group", "user"} and "#" not in name:
+            known = [ISSUER, *(issuer.issuer for issuer in settings.identity.issuers)]
+            hint = f"Write {' or '.join(f'{form}:{issuer}#{name}' for issuer in known)}."
+            message = f"{entry!r} could be of any of {len(known)} issuers, as tokens of several are accepted"
+            raise ConfigError(message, where=_where(settings, place), hint=hint)
+
+
+def entries(settings: Settings) -> Iterator[tuple[_Place, str]]:
+    """Yield everything in config.toml that says who somebody is, and where it stands."""
+    lists: list[tuple[_Place, list[str]]] = [
+        *((("roles", name, "members"), role.members) for name, role in settings.roles.items()),
+        *((("rules", index, "roles"), rule.roles) for index, rule in enumerate(settings.rules)),
+        *((("rules", index, "approvers"), rule.approvers) for index, rule in enumerate(settings.rules)),
+        (("approval", "approvers"), settings.approval.approvers),
+        (("console", "auditors"), settings.console.auditors),
+        *(
+            (("redaction", "profiles", name, "audiences", index, "members"), audience.members)
+            for name, profile in settings.redaction.profiles.items()
+            for index, audience in enumerate(profile.audiences)
+        ),
+    ]
+    yield from ((place, entry) for place, members in lists for entry in members)
+
+
+def _where(settings: Settings, place: _Place) -> str:
+    dotted = ".".join(map(str, place))
+    try:
+        text = settings.config_file.read_text(encoding="utf-8")
+    except OSError:
+        return dotted  # settings that come from no file
+    return f"{settings.config_file}:{line_of(text, place)}: `{dotted}`"
