@@ -28,6 +28,8 @@ class ProblemKind(StrEnum):
     """An approval was spent that no record shows to be approved and unspent."""
     ROOT = "root"
     """The records do not add up to the checkpoint that was signed over them."""
+    TILE = "tile"
+    """A stored piece of the tree is not what the records add up to: proofs made from it would not hold."""
     CHECKPOINT = "checkpoint"
     """A stored checkpoint is not signed by a key that is believed, or was altered."""
     UNSEALED = "unsealed"

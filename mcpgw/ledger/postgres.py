@@ -24,12 +24,16 @@ from mcpgw.ledger.postgres_schema import CHANNEL
 from mcpgw.ledger.record import Record
 from mcpgw.ledger.rows import APPROVAL, INDEX, RECORD, approval_of, approval_values, record_of
 from mcpgw.ledger.store import CommitUnknown, Head, OpenCall, Query, StoredCheckpoint, StoredPayload, StoredRecord
+from mcpgw.ledger.stored_tree import StoredTile
+from mcpgw.ledger.tiles import Tile
 from mcpgw.ledger.tree import Frontier
 from mcpgw.ports import ApprovalState
 
 _PAGE = 1000
 """Checkpoints read at a time: bounds memory."""
 _HEAD = "SELECT size, note, frontier FROM checkpoints ORDER BY size DESC LIMIT 1"
+_LEAF_HASHES = "SELECT hash FROM records WHERE seq >= %s AND seq < %s ORDER BY seq"
+_TILE_ROOTS = "SELECT idx, root FROM tiles WHERE level = %s AND idx >= %s AND idx < %s ORDER BY idx"
 _TURN = "SELECT 1 FROM meta WHERE key = 'turn' FOR UPDATE"
 
 
@@ -123,6 +127,16 @@ class PostgresStore:
             yield from (StoredCheckpoint(*_shown(row)) for row in page)
             page = execute(self._db, sql, (page[-1][0], _PAGE))
 
+    def leaf_hashes(self, start: int, end: int) -> Sequence[bytes]:
+        return [hashed for (hashed,) in execute(self._db, _LEAF_HASHES, (start, end))]
+
+    def tile_roots(self, level: int, start: int, end: int) -> Sequence[tuple[int, bytes]]:
+        return [(index, root) for index, root in execute(self._db, _TILE_ROOTS, (level, start, end))]
+
+    def tiles(self, level: int, start: int, end: int) -> Sequence[StoredTile]:
+        sql = "SELECT level, idx, root, hashes FROM tiles WHERE level = %s AND idx >= %s AND idx < %s ORDER BY idx"
+        return [StoredTile(*row) for row in execute(self._db, sql, (level, start, end))]
+
     def damage(self) -> Sequence[str]:
         sql = "SELECT checksum_failures, checksum_last_failure::text FROM pg_stat_database WHERE datname = current_database()"
         ((failures, last),) = execute(self._db, sql)
@@ -171,6 +185,16 @@ class PostgresTransaction:
     def save_head(self, head: Head) -> None:
         values = (head.frontier.size, head.note, head.frontier.to_bytes())
         self._later("INSERT INTO checkpoints VALUES (%s, %s, %s)", values)
+
+    def leaf_hashes(self, start: int, end: int) -> Sequence[bytes]:
+        return [hashed for (hashed,) in self._all(_LEAF_HASHES, (start, end))]
+
+    def tile_roots(self, level: int, start: int, end: int) -> Sequence[tuple[int, bytes]]:
+        return [(index, root) for index, root in self._all(_TILE_ROOTS, (level, start, end))]
+
+    def save_tile(self, tile: Tile, root: bytes) -> None:
+        sql = "INSERT INTO tiles (level, idx, root, hashes) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"
+        self._later(sql, (tile.level, tile.index, root, tile.hashes))
 
     def approval(self, approval_id: str) -> Sequence[ApprovalRow]:
         sql = f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE id = %s"

@@ -144,6 +144,19 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON open_calls, nodes TO mcpgw_gateway;
 GRANT SELECT, UPDATE ON meta TO mcpgw_gateway;
 """
 
-MIGRATIONS = (Migration(_V1, oldest=1),)
+_TILES = """
+CREATE TABLE tiles (                    -- full tiles of the tree, as C2SP tlog-tiles cuts it
+    level  smallint NOT NULL,
+    idx    bigint NOT NULL,
+    root   bytea NOT NULL,
+    hashes bytea NOT NULL,              -- 256 of 32 bytes
+    PRIMARY KEY (level, idx)
+);
+ALTER TABLE tiles ALTER COLUMN hashes SET STORAGE EXTERNAL; -- hashes do not compress
+GRANT SELECT ON tiles TO mcpgw_gateway, mcpgw_auditor;
+GRANT INSERT, UPDATE, DELETE ON tiles TO mcpgw_gateway;
+"""
+
+MIGRATIONS = (Migration(_V1, oldest=1), Migration(_TILES, oldest=1))
 VERSION = len(MIGRATIONS)
 """What this mcpgw needs the table `migrations` to have reached."""

@@ -99,6 +99,18 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 INSERT INTO meta VALUES ('approvals_version', 0);
 """
 
-MIGRATIONS = (_V1,)
+_TILES = """
+CREATE TABLE tiles (                   -- full tiles of the tree, as C2SP tlog-tiles cuts it
+    level  INTEGER NOT NULL,
+    idx    INTEGER NOT NULL,
+    root   BLOB NOT NULL,
+    hashes BLOB NOT NULL,              -- 256 of 32 bytes
+    PRIMARY KEY (level, idx)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS = (_V1, _TILES)
 VERSION = len(MIGRATIONS)
 """Kept in the file as `PRAGMA user_version`."""
+TILES_SINCE = MIGRATIONS.index(_TILES) + 1
+"""A file that is only read may be older."""

@@ -19,7 +19,7 @@ from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.nodes import Node, is_alive
 from mcpgw.ledger.record import Record
 from mcpgw.ledger.rows import APPROVAL, INDEX, RECORD, approval_of, approval_values, record_of
-from mcpgw.ledger.schema import MIGRATIONS, VERSION
+from mcpgw.ledger.schema import MIGRATIONS, TILES_SINCE, VERSION
 from mcpgw.ledger.store import (
     CommitUnknown,
     Head,
@@ -30,6 +30,8 @@ from mcpgw.ledger.store import (
     StoredPayload,
     StoredRecord,
 )
+from mcpgw.ledger.stored_tree import StoredTile
+from mcpgw.ledger.tiles import Tile
 from mcpgw.ledger.tree import Frontier
 from mcpgw.ports import ApprovalState
 
@@ -98,6 +100,7 @@ class SqliteStore:
         """`folder` is where the database stands, and the nodes beside it."""
         self._db = connection
         self._folder = folder
+        self._has_tiles = self.schema_version() >= TILES_SINCE
 
     @classmethod
     def connect(cls, path: Path, *, busy_timeout_s: float = 5.0, vfs: str | None = None) -> "SqliteStore":
@@ -213,6 +216,16 @@ class SqliteStore:
             for row in self._db.execute("SELECT size, note, frontier FROM checkpoints ORDER BY size"):
                 yield StoredCheckpoint(*row)
 
+    def leaf_hashes(self, start: int, end: int) -> Sequence[bytes]:
+        return _leaf_hashes(self._db, start, end)
+
+    def tile_roots(self, level: int, start: int, end: int) -> Sequence[tuple[int, bytes]]:
+        return _tile_roots(self._db, level, start, end) if self._has_tiles else []
+
+    def tiles(self, level: int, start: int, end: int) -> Sequence[StoredTile]:
+        sql = "SELECT level, idx, root, hashes FROM tiles WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx"
+        return [StoredTile(*row) for row in self._all(sql, (level, start, end))] if self._has_tiles else []
+
     def damage(self) -> Sequence[str]:
         return [row[0] for row in self._all("PRAGMA integrity_check(20)") if row[0] != "ok"]
 
@@ -254,6 +267,15 @@ class SqliteTransaction:
     def save_head(self, head: Head) -> None:
         values = (head.frontier.size, head.note, head.frontier.to_bytes())
         self._all("INSERT INTO checkpoints VALUES (?, ?, ?)", values)
+
+    def leaf_hashes(self, start: int, end: int) -> Sequence[bytes]:
+        return _leaf_hashes(self._db, start, end)
+
+    def tile_roots(self, level: int, start: int, end: int) -> Sequence[tuple[int, bytes]]:
+        return _tile_roots(self._db, level, start, end)
+
+    def save_tile(self, tile: Tile, root: bytes) -> None:
+        self._all("INSERT OR IGNORE INTO tiles VALUES (?, ?, ?, ?)", (tile.level, tile.index, root, tile.hashes))
 
     def approval(self, approval_id: str) -> Sequence[ApprovalRow]:
         sql = f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE id = ?"
@@ -398,6 +420,15 @@ _UPSERT_APPROVAL = (
     f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join('?' * len(APPROVAL))}) "
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in APPROVAL if name != 'id')}"
 )
+
+
+def _leaf_hashes(db: apsw.Connection, start: int, end: int) -> Sequence[bytes]:
+    return [row[0] for row in _all(db, "SELECT hash FROM records WHERE seq >= ? AND seq < ? ORDER BY seq", (start, end))]
+
+
+def _tile_roots(db: apsw.Connection, level: int, start: int, end: int) -> Sequence[tuple[int, bytes]]:
+    sql = "SELECT idx, root FROM tiles WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx"
+    return [(index, root) for index, root in _all(db, sql, (level, start, end))]
 
 
 def _approvals_for(db: apsw.Connection, request_key: str) -> Sequence[ApprovalRow]:

@@ -12,6 +12,8 @@ from typing import Protocol
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.record import Index, Record
+from mcpgw.ledger.stored_tree import Rows, Tiles
+from mcpgw.ledger.tiles import Tile
 from mcpgw.ledger.tree import Frontier
 from mcpgw.ports import ApprovalState
 
@@ -87,7 +89,7 @@ class Query:
     """The newest so many of what matches."""
 
 
-class Transaction(Protocol):
+class Transaction(Rows, Protocol):
     """One atomic, isolated change, which sees its own writes."""
 
     def commit(self) -> None:
@@ -105,6 +107,10 @@ class Transaction(Protocol):
         ...
 
     def save_head(self, head: Head) -> None: ...
+
+    def save_tile(self, tile: Tile, root: bytes) -> None:
+        """Keep a full tile, and its root beside it; one that is there already stays."""
+        ...
 
     def approval(self, approval_id: str) -> Sequence[ApprovalRow]: ...
 
@@ -133,7 +139,7 @@ class Transaction(Protocol):
         ...
 
 
-class Reading(Protocol):
+class Reading(Tiles, Protocol):
     """What can be read without writing."""
 
     def approvals_version(self) -> int:

@@ -4,6 +4,7 @@ Everything is read once, in order:
 
     each record      its hash, its form, its place, its search columns, its payloads' commitments, the approval that it spends
     each checkpoint  its signature, and that the records up to it add up to its root
+    each tile        that it is what the records add up to
     the end          nothing is missing before the newest checkpoint, nothing stands behind it
 
 The tree is built from the stored leaf hashes, so one altered leaf spoils one record and not all that follow. Where a leaf and
@@ -20,6 +21,7 @@ from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Verifier, open_checkpoint
 from mcpgw.ledger.examine import Approvals, ProblemKind, objections
 from mcpgw.ledger.store import Reading, StoredCheckpoint, StoredPayload, StoredRecord
+from mcpgw.ledger.stored_tree import TileCheck
 from mcpgw.ledger.tree import Frontier
 
 _CHUNK = 500
@@ -79,7 +81,8 @@ def verify(
     if not verifiers:
         raise ValueError("verification needs at least one public key")
     anchor = open_checkpoint(against, verifiers) if against else Checkpoint(verifiers[0].name, 0, b"")
-    walk = _Walk(verifiers, anchor, describe)
+    tiles = TileCheck(store)
+    walk = _Walk(verifiers, anchor, describe, tiles)
     with store.snapshot():
         for message in _damage(store):
             walk.problem(ProblemKind.DAMAGED, range(0), f"the database reports: {message}")
@@ -93,6 +96,7 @@ def verify(
                 progress(record.seq, total)
         for checkpoint in checkpoints.up_to(_ALL):
             walk.checkpoint(checkpoint)
+        walk.tiles(tiles.strangers)
     walk.end()
     progress(total, total)
     return walk.report()
@@ -101,7 +105,7 @@ def verify(
 class _Walk:
     """The state of one pass over the log."""
 
-    def __init__(self, verifiers: Sequence[Verifier], anchor: Checkpoint, describe: int) -> None:
+    def __init__(self, verifiers: Sequence[Verifier], anchor: Checkpoint, describe: int, tiles: TileCheck) -> None:
         self._verifiers = verifiers
         self._origin = verifiers[0].name
         self._anchor = anchor
@@ -111,6 +115,7 @@ class _Walk:
         self._next = 0  # the sequence number that must come next
         self._sealed = 0  # size of the newest checkpoint that could be believed
         self._checkpoints = 0
+        self._tiles = tiles
         self._approvals = Approvals()
         self._problems: list[Problem] = []
         self._describe = describe
@@ -130,18 +135,19 @@ class _Walk:
             self.problem(kind, here, what)
         try:
             self._tree = self._tree.appended(record.hash)
+            self._tiles.appended(record.hash)
         except ValueError:
-            self._whole = False  # the stored hash is no hash: reported as altered
+            self._doubt(record.seq + 1)  # the stored hash is no hash: reported as altered
         self._compare_anchor()
 
     def missing(self, records: range) -> None:
         self.problem(ProblemKind.MISSING, records, f"{_named(records)} missing")
-        self._whole = False
+        self._doubt(records.stop)
 
     def unreadable(self, seq: int, error: LedgerUnavailable) -> None:
         self.problem(ProblemKind.DAMAGED, range(seq, seq + 1), f"record {seq} cannot be read: {error}")
         self._next = seq + 1
-        self._whole = False
+        self._doubt(seq + 1)
 
     def checkpoint(self, stored: StoredCheckpoint) -> None:
         self._checkpoints += 1
@@ -163,8 +169,19 @@ class _Walk:
             self.problem(
                 ProblemKind.ROOT, suspects, f"{_named(suspects)} not what was sealed: the signed checkpoint has another root"
             )
+        if self._whole and self._tree == frontier:
+            self.tiles(self._tiles.vouched)
+        else:
+            self._doubt(stored.size)
         self._tree, self._whole, self._sealed = frontier, True, stored.size
         self._compare_anchor()
+
+    def tiles(self, altered: Callable[[], Iterator[tuple[range, str]]]) -> None:
+        try:
+            for records, what in altered():
+                self.problem(ProblemKind.TILE, records, what)
+        except LedgerUnavailable as error:
+            self.problem(ProblemKind.DAMAGED, range(0), f"the tiles cannot be read: {error}")
 
     def end(self) -> None:
         if self._next > self._sealed:
@@ -190,6 +207,11 @@ class _Walk:
             problems=tuple(self._problems),
             found=self._found,
         )
+
+    def _doubt(self, size: int) -> None:
+        """Up to this size the leaves are not all known, or not those that were sealed."""
+        self._whole = False
+        self._tiles.doubted(size)
 
     def _compare_anchor(self) -> None:
         if self._whole and self._tree.size == self._anchor.size:

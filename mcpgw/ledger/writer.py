@@ -29,6 +29,7 @@ from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, open_checkp
 from mcpgw.ledger.describe import Indeterminate, Recordable
 from mcpgw.ledger.record import Draft, Record, Unrecordable, seal
 from mcpgw.ledger.store import CommitUnknown, Connect, Head, OpenCall, Store, Transaction
+from mcpgw.ledger.stored_tree import fill
 from mcpgw.ledger.tree import Frontier
 
 logger = logging.getLogger(__name__)
@@ -69,9 +70,10 @@ class Batch:
         return record
 
     def finish(self, signer: Signer) -> Head:
-        """Sign and store the checkpoint over everything appended, and return the new head."""
+        """Sign and store the checkpoint over everything appended, and the tiles that are full now; return the new head."""
         if not self.records:
             return self._head
+        fill(self.tx, self._head.frontier.size, self._frontier.size)
         text = Checkpoint(self._log, self._frontier.size, self._frontier.root()).text()
         head = Head(self._frontier, signer.sign(text))
         self.tx.save_head(head)

@@ -27,6 +27,7 @@ from mcpgw.core.model import Event
 from mcpgw.ledger import Query
 from mcpgw.ledger.examine import ProblemKind
 from mcpgw.ledger.follow import follow
+from mcpgw.ledger.schema import VERSION
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database
 from mcpgw.ledger.verify import Problem
@@ -219,11 +220,12 @@ def test_the_schema_is_migrated_and_its_state_is_told(database: Database, kept: 
     told = run(kept, "ledger status")
     assert (told.exit_code, told.output) == (
         0,
-        "The schema is 1; this mcpgw knows 1.\n6 records; the newest checkpoint covers 6.\n",
+        f"The schema is {VERSION}; this mcpgw knows {VERSION}.\n6 records; the newest checkpoint covers 6.\n",
     )
     address = kept.address.replace("mcpgw_gateway", "mcpgw_owner")
     assert (
-        run(kept, "ledger migrate", *(["--url", address] if address else [])).output == "The schema is 1; this mcpgw knows 1.\n"
+        run(kept, "ledger migrate", *(["--url", address] if address else [])).output
+        == f"The schema is {VERSION}; this mcpgw knows {VERSION}.\n"
     )
 
 

@@ -399,7 +399,7 @@ async def test_an_auditor_can_verify_and_cannot_append(open_ledger: Open, kept: 
 def migrated(postgres: Server) -> Iterator[Callable[[Migration], object]]:
     """Applies one more migration, and takes it back at the end."""
     yield lambda migration: migrate(postgres.address("mcpgw_owner"), migrations=(*MIGRATIONS, migration))
-    postgres.run("DELETE FROM mcpgw.migrations WHERE version > 1", "mcpgw")
+    postgres.run(f"DELETE FROM mcpgw.migrations WHERE version > {len(MIGRATIONS)}", "mcpgw")
     postgres.run("ALTER TABLE mcpgw.records DROP COLUMN IF EXISTS added", "mcpgw")
 
 
@@ -409,20 +409,20 @@ async def test_a_gateway_that_runs_survives_a_migration(open_ledger: Open, kept:
         migrated(Migration("ALTER TABLE records ADD COLUMN added text NOT NULL DEFAULT ''", oldest=1))
         await ledger.append(intent())
         assert len(await ledger.search(Query(kind="call.intent"))) == 2
-        assert schema_status(kept.server.address("mcpgw_owner")).version == 2
+        assert schema_status(kept.server.address("mcpgw_owner")).version == len(MIGRATIONS) + 1
     assert verified(kept).ok
 
 
 def test_a_migration_that_leaves_this_gateway_behind_is_named(kept: KeptInPostgres, migrated) -> None:
-    migrated(Migration("ALTER TABLE records ADD COLUMN added text", oldest=2))
-    with pytest.raises(ConfigError, match="needs an mcpgw that knows schema 2"):
+    migrated(Migration("ALTER TABLE records ADD COLUMN added text", oldest=len(MIGRATIONS) + 1))
+    with pytest.raises(ConfigError, match=f"needs an mcpgw that knows schema {len(MIGRATIONS) + 1}"):
         kept.database().connect()
 
 
 def test_a_migration_that_fails_leaves_nothing(kept: KeptInPostgres, migrated) -> None:
     with pytest.raises(LedgerUnavailable, match="no_such"):
         migrated(Migration("ALTER TABLE records ADD COLUMN added text; ALTER TABLE no_such ADD x text", oldest=1))
-    assert schema_status(kept.server.address("mcpgw_owner")).version == 1
+    assert schema_status(kept.server.address("mcpgw_owner")).version == len(MIGRATIONS)
     kept.database().connect().close()
 
 
