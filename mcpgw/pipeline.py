@@ -39,6 +39,7 @@ from mcpgw.core.model import (
     Ruling,
     Sealed,
     ShownCall,
+    Target,
     UnknownTarget,
     Waiting,
 )
@@ -87,18 +88,22 @@ class Corridor:
             meta=request.meta,
             received_ns=time.time_ns(),
         )
+        visible = False
         try:
-            return await self._walk(call, request.patience, peer)
+            visible = isinstance(call.target, Target) and self._policy.sees(call.identity, call.target)
+            return await self._walk(call if visible else _unaided(call), request.patience, peer)
         except LedgerUnavailable:
             logger.error("call %s: the ledger cannot write; nothing was done", call.id)
             return Refused(code=RefusalCode.UNAVAILABLE, reason=_NO_RECORD)
         except RedactionError as error:
             reason = f"The arguments could not be redacted for the record, so nothing was done: {error}"
-            return await self._refuse_unshown(call, reason)
+            refused = await self._refuse_unshown(call, reason)
+            return refused if visible else _unknown(call)
         except Exception:
             # The corridor's broad except: it records and refuses. Nothing has happened upstream when it is reached.
             logger.exception("call %s: refused by an internal error", call.id)
-            return await self._refuse_unshown(call, "The gateway could not decide on this call, so nothing was done.")
+            refused = await self._refuse_unshown(call, "The gateway could not decide on this call, so nothing was done.")
+            return refused if visible else _unknown(call)
 
     async def reject(self, origin: Origin, refused: Refused, principal: str = "") -> Refused:
         """Record a message that never became a call (no identity, malformed) and return its refusal."""
@@ -269,8 +274,22 @@ def _void(ruling: Ruling, what: str) -> Ruling:
     return replace(ruling, reason=f"The approval is void: {what} after it was asked for.")
 
 
+def _unaided(call: Call) -> Call:
+    """Return the call of somebody who may not see its target, without what the target is entitled to.
+
+    A name that is hidden must answer, cost and fail like one that does not exist: no token is looked up for it.
+    """
+    if isinstance(call.target, UnknownTarget):
+        return call
+    return replace(call, target=replace(call.target, restore_tokens=False))
+
+
+def _unknown(call: Call) -> Refused:
+    return Refused(code=RefusalCode.UNKNOWN, reason=f"Unknown {call.target.kind.value}: {call.target.name}")
+
+
 def _refused(call: Call, deny: Deny) -> Refused:
     if deny.hidden:
-        return Refused(code=RefusalCode.UNKNOWN, reason=f"Unknown {call.target.kind.value}: {call.target.name}")
+        return _unknown(call)
     code = RefusalCode.NOT_APPROVED if deny.approval_id else RefusalCode.DENIED
     return Refused(code=code, reason=deny.ruling.reason, rule_ids=deny.ruling.rule_ids, approval_id=deny.approval_id)

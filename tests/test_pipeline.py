@@ -41,6 +41,7 @@ from mcpgw.core.model import (
     RawJson,
     RawNotice,
     RawReply,
+    Refusal,
     RefusalCode,
     Refused,
     Rejection,
@@ -100,6 +101,9 @@ class World:
     notices: list[CleanNotice] = field(default_factory=list)
     hang: anyio.Event | None = None
     on_settle: Callable[["World"], None] = lambda world: None
+    visible: bool = True
+    shown: list[Call] = field(default_factory=list)
+    """Calls as redaction was given them."""
     caller: Identity = REQUEST.identity
     """Whose the credential is when the call is released."""
 
@@ -119,10 +123,11 @@ class World:
         return self.decisions.pop(0) if len(self.decisions) > 1 else self.decisions[0]
 
     def sees(self, identity: Identity, target: Target) -> bool:
-        return True
+        return self.visible
 
     async def show(self, call: Call) -> ShownCall:
         await anyio.lowlevel.checkpoint()
+        self.shown.append(call)
         self.pass_through("show")
         return ShownCall(call=call, arguments=CleanJson({"ssn": "<US_SSN>"}), raw=RAW, manifest=MANIFEST)
 
@@ -227,12 +232,34 @@ async def test_a_denied_call_is_recorded_and_reaches_no_upstream() -> None:
 
 
 async def test_a_hidden_tool_and_an_unknown_one_get_the_same_answer_and_the_same_steps() -> None:
-    hidden = World(decisions=[replace(DENY, hidden=True)])
+    hidden = World(decisions=[replace(DENY, hidden=True)], visible=False)
     unknown = World(decisions=[replace(DENY, hidden=True)], target=UnknownTarget(kind=TargetKind.TOOL, name="bank__transfer"))
     assert (
         await hidden.walk() == await unknown.walk() == Refused(code=RefusalCode.UNKNOWN, reason="Unknown tool: bank__transfer")
     )
     assert hidden.log == unknown.log == ["show", "policy", "Refusal"]
+
+
+async def test_no_token_is_looked_up_for_a_tool_that_its_caller_may_not_see() -> None:
+    seen, hidden = World(), World(decisions=[replace(DENY, hidden=True)], visible=False)
+    for world in (seen, hidden):
+        world.target = replace(TOOL, restore_tokens=True)
+        await world.walk()
+    assert [call.target for call in seen.shown + hidden.shown] == [seen.target, replace(seen.target, restore_tokens=False)]
+    refusal = hidden.entries[0]
+    assert isinstance(refusal, Refusal)
+    assert refusal.shown.call.target == TOOL, "the record says which tool it was"
+
+
+@pytest.mark.parametrize("fault", [RedactionError("it holds 2000 tokens"), ValueError("a bug")])
+async def test_what_fails_over_a_hidden_tool_is_answered_like_an_unknown_one_and_recorded(fault: Exception) -> None:
+    hidden = World(visible=False, faults={"show": [fault]})
+    unknown = World(target=UnknownTarget(kind=TargetKind.TOOL, name="bank__transfer"), faults={"show": [fault]})
+    answers = [await hidden.walk(), await unknown.walk()]
+    assert answers == [Refused(code=RefusalCode.UNKNOWN, reason="Unknown tool: bank__transfer")] * 2
+    assert hidden.entries == unknown.entries
+    rejection = hidden.entries[0]
+    assert isinstance(rejection, Rejection) and rejection.refused.code is RefusalCode.UNAVAILABLE
 
 
 async def test_an_approved_call_spends_its_approval_in_the_intent() -> None:
