@@ -189,6 +189,8 @@ class Corridor:
         call = intent.entry.shown.call
 
         async def relay(notice: RawNotice) -> None:
+            if not peer.wants(notice):
+                return
             try:
                 await peer.notify(await self._redactor.clean_notice(call, notice))
             except RedactionError as error:

@@ -108,6 +108,10 @@ class Peer(Protocol):
         """
         ...
 
+    def wants(self, notice: RawNotice) -> bool:
+        """Tell whether the caller asked for notices of this kind: only those are worth redacting. Never raises."""
+        ...
+
     async def notify(self, notice: CleanNotice) -> None: ...
 
     async def waiting(self, message: str, elapsed_s: float) -> None:

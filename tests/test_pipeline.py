@@ -102,6 +102,8 @@ class World:
     hang: anyio.Event | None = None
     on_settle: Callable[["World"], None] = lambda world: None
     visible: bool = True
+    curious: bool = True
+    """Whether the caller asked for notices."""
     shown: list[Call] = field(default_factory=list)
     """Calls as redaction was given them."""
     caller: Identity = REQUEST.identity
@@ -167,6 +169,9 @@ class World:
         self.notices.append(notice)
 
     async def waiting(self, message: str, elapsed_s: float) -> None: ...
+
+    def wants(self, notice: RawNotice) -> bool:
+        return self.curious
 
     async def identity(self) -> Identity:
         await anyio.lowlevel.checkpoint()
@@ -410,6 +415,12 @@ async def test_a_notification_that_cannot_be_redacted_is_withheld_and_the_call_g
     world = World(faults={"clean_notice": [RedactionError("took too long")]})
     assert isinstance(await world.walk(), Completed)
     assert world.notices == []
+
+
+async def test_a_notification_that_nobody_asked_for_is_not_even_redacted() -> None:
+    world = World(curious=False)
+    assert isinstance(await world.walk(), Completed)
+    assert "clean_notice" not in world.log and world.notices == []
 
 
 async def test_arguments_that_cannot_be_redacted_stop_the_call_before_policy() -> None:

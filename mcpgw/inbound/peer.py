@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 import anyio
 import mcp_types
 from mcp.server.connection import allowed_log_levels
 from mcp.server.context import ServerRequestContext
 
-from mcpgw.core.model import CleanNotice, Identity
+from mcpgw.core.model import CleanNotice, Identity, RawNotice
 from mcpgw.inbound.caller import caller_of
 from mcpgw.inbound.shaping import encoded_size
 
@@ -53,11 +53,18 @@ class RequestPeer:
     async def identity(self) -> Identity:
         return await caller_of(self._ctx).identify()
 
+    def wants(self, notice: RawNotice) -> bool:
+        """Progress of a request with a token; messages of the levels that were asked for, which before 2026-07-28 are all of
+        them until a client sets one (2025-11-25 server/utilities/logging)."""
+        if notice.method == PROGRESS:
+            return self._token is not None and _is_number(notice.params.get("progress"))
+        return notice.method == LOG and self._is_loud_enough(notice.params.get("level"))
+
     async def notify(self, notice: CleanNotice) -> None:
         if notice.method == PROGRESS:
             await self._progress(dict(notice.params))
-        elif notice.method == LOG and self._wants(notice.params.get("level")):
-            await self._send(LOG, dict(notice.params))
+        else:
+            await self._send(notice.method, dict(notice.params))
 
     async def waiting(self, message: str, elapsed_s: float) -> None:
         self._once_held()
@@ -68,17 +75,19 @@ class RequestPeer:
 
     async def _progress(self, params: dict[str, Any]) -> None:
         progress = params.get("progress")
-        if self._token is None or isinstance(progress, bool) or not isinstance(progress, (int, float)):
-            return
+        if not _is_number(progress):
+            return  # redaction took it for something that may not be shown
         if self._waited:
             params["progress"] = self._waited + progress
             if isinstance(params.get("total"), (int, float)):
                 params["total"] += self._waited
         await self._send(PROGRESS, {**params, "progressToken": self._token})
 
-    def _wants(self, level: object) -> bool:
+    def _is_loud_enough(self, level: object) -> bool:
         """Whether this request's client asked for log messages of that level (RFC 5424 severities, lowest first)."""
-        return level in self._levels and _SEVERITY.get(str(level), -1) >= _SEVERITY.get(self._log_floor, 0)
+        return (
+            isinstance(level, str) and level in self._levels and _SEVERITY.get(level, -1) >= _SEVERITY.get(self._log_floor, 0)
+        )
 
     async def _send(self, method: str, params: dict[str, Any]) -> None:
         notification = cast("mcp_types.ServerNotification", _Notification(method, params))
@@ -91,6 +100,10 @@ class RequestPeer:
             await self._ctx.session.send_notification(notification, related_request_id=self._ctx.request_id)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             logger.debug("a %s notice was lost: the client is gone", method)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _ignore() -> None:

@@ -32,6 +32,7 @@ from mcpgw.core.model import (
     Origin,
     Outcome,
     Patience,
+    RawNotice,
     ReplyKind,
     Ruling,
     Sealed,
@@ -237,6 +238,9 @@ class Witness:
         self.heard: list[tuple[float, str]] = []
 
     async def notify(self, notice: CleanNotice) -> None:
+        raise AssertionError("the desk sends no notifications of upstreams")
+
+    def wants(self, notice: RawNotice) -> bool:
         raise AssertionError("the desk sends no notifications of upstreams")
 
     async def identity(self) -> Identity:

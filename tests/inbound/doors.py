@@ -92,7 +92,11 @@ class TagPolicy:
         return not owners or identity.subject in owners
 
 
+@dataclass
 class PlainRedactor:
+    notices: list[str] = field(default_factory=list)
+    """Methods of the notices that it was given."""
+
     async def show(self, call: Call) -> ShownCall:
         await anyio.lowlevel.checkpoint()
         return ShownCall(call=call, arguments=CleanJson(dict(call.arguments)), raw=_commitment(), manifest=_manifest())
@@ -102,6 +106,7 @@ class PlainRedactor:
         return CleanReply(kind=reply.kind, payload=CleanJson(dict(reply.payload)), raw=_commitment(), manifest=_manifest())
 
     async def clean_notice(self, call: Call, notice: RawNotice) -> CleanNotice:
+        self.notices.append(notice.method)
         return CleanNotice(method=notice.method, params=CleanJson(dict(notice.params)))
 
 
@@ -182,6 +187,8 @@ class MemoryUpstreams:
     replies: dict[str, Mapping[str, Any] | RawReply] = field(default_factory=dict)
     notices: list[dict[str, Any]] = field(default_factory=lambda: [dict(step) for step in STEPS])
     """What `progress` reports."""
+    level: Any = "warning"
+    """Of the message that `progress` logs."""
     calls: list[Call] = field(default_factory=list)
     started: anyio.Event = field(default_factory=anyio.Event)
     cancelled: anyio.Event = field(default_factory=anyio.Event)
@@ -195,7 +202,7 @@ class MemoryUpstreams:
             case "progress":
                 for params in self.notices:
                     await on_notice(RawNotice(method="notifications/progress", params=RawJson(dict(params))))
-                log = {"level": "warning", "logger": "up", "data": {"hello": "world"}}
+                log = {"level": self.level, "logger": "up", "data": {"hello": "world"}}
                 await on_notice(RawNotice(method="notifications/message", params=RawJson(log)))
             case "wait":
                 self.started.set()
@@ -250,6 +257,7 @@ class World:
     desk: MemoryDesk = field(default_factory=MemoryDesk)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     upstreams: MemoryUpstreams = field(default_factory=MemoryUpstreams)
+    redactor: PlainRedactor = field(default_factory=PlainRedactor)
     keys: KeyRing = field(default_factory=lambda: KeyRing({"alice-key": identity("alice"), "bob-key": identity("bob")}))
     problems: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -258,7 +266,7 @@ class World:
     def server(self) -> GatewayServer:
         numbers = itertools.count(1)
         corridor = Corridor(
-            catalog=self.catalog, policy=self.policy, redactor=PlainRedactor(), desk=self.desk, journal=self.journal,
+            catalog=self.catalog, policy=self.policy, redactor=self.redactor, desk=self.desk, journal=self.journal,
             upstreams=self.upstreams, new_id=lambda: f"call_{next(numbers)}",
         )  # fmt: skip
         return GatewayServer(
@@ -280,7 +288,12 @@ class World:
         self.keys.keys = fresh.keys.keys
         self.problems.clear()
         self.metadata = {}
-        for door, new in ((self.desk, fresh.desk), (self.journal, fresh.journal), (self.upstreams, fresh.upstreams)):
+        for door, new in (
+            (self.desk, fresh.desk),
+            (self.journal, fresh.journal),
+            (self.upstreams, fresh.upstreams),
+            (self.redactor, fresh.redactor),
+        ):
             vars(door).update(vars(new))
 
     def rejections(self) -> list[Rejection]:

@@ -90,6 +90,32 @@ async def test_log_messages_reach_a_client_that_asked_for_them(connect: Connect)
         assert logged == heard
 
 
+async def test_notices_that_no_client_asked_for_are_not_redacted(connect: Connect) -> None:
+    world = connect.world
+    with anyio.fail_after(20):
+        async with connect("alice-key") as client:
+            if connect.mode == LEGACY:
+                with pytest.warns(match="deprecated"):
+                    await client.set_logging_level("error")
+            await client.call_tool("bank__progress", {})
+            assert world.redactor.notices == []
+            await client.call_tool("bank__progress", {}, progress_callback=_ignore_progress)
+            assert world.redactor.notices == ["notifications/progress"] * 3
+
+
+async def _ignore_progress(progress: float, total: float | None, message: str | None) -> None: ...
+
+
+@pytest.mark.parametrize("level", [["warning"], {"a": 1}, None, 3])
+async def test_a_message_of_no_level_is_dropped(live: Live, level: Any) -> None:
+    world = live.world
+    world.upstreams.level = level
+    with anyio.fail_after(20):
+        async with Connect(live.server, world, "http", LEGACY, live.url)("alice-key") as client:
+            assert not (await client.call_tool("bank__progress", {})).is_error
+    assert world.redactor.notices == []
+
+
 async def test_cancelling_a_call_cancels_it_upstream_and_records_that(connect: Connect) -> None:
     world = connect.world
     with anyio.fail_after(20):
