@@ -19,7 +19,7 @@ from mcpgw.catalog.registry import Change, Registry
 from mcpgw.catalog.watch import watch
 from mcpgw.core.errors import GatewayError, LedgerUnavailable
 from mcpgw.core.model import Event, JsonObject
-from mcpgw.identity import protected_resource_metadata, www_authenticate
+from mcpgw.identity import ApiKeys, protected_resource_metadata, www_authenticate
 from mcpgw.inbound.server import GatewayServer
 from mcpgw.ledger import Ledger, RecordContext, new_id
 from mcpgw.pipeline import Corridor
@@ -82,6 +82,7 @@ class Gateway:
             resource_metadata=self._resource_metadata,
             ready=self._problems,
         )
+        self._keys = ApiKeys(settings.keys_dir / convert.API_KEYS)
         self._tasks = tasks
         self._ledger_problem = ""
         self._config_problem = ""
@@ -96,10 +97,19 @@ class Gateway:
         found = {
             "ledger": self._ledger_problem,
             "redactor": redactor,
+            "keys": self._keys_problem(),
             "catalog": self.registry.problem,
             "config": self._config_problem,
         }
         return {name: problem for name, problem in found.items() if problem}
+
+    def _keys_problem(self) -> str:
+        """Say why no API key is accepted. One `stat` of a local file, which is read again only after a change."""
+        try:
+            self._keys.records()
+        except GatewayError as error:
+            return " ".join(filter(None, (f"No API key is accepted: {error}", error.hint)))
+        return ""
 
     def upstreams(self) -> list[ServerStatus]:
         """Return what is known of every enabled server, also of those that could not be started."""

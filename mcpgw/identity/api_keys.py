@@ -55,7 +55,9 @@ class ApiKeys:
             record = self._current().get(key.id)
         except ConfigError as error:
             logger.error("no API key is accepted: %s", error)
-            raise AuthenticationError("The gateway cannot read its API keys now. Tell its administrator.") from error
+            raise AuthenticationError(
+                "The gateway cannot read its API keys, so it accepts none. Its administrator finds out why with `mcpgw check`."
+            ) from error
         # One message for an unknown id and a wrong secret. Only the holder of the secret learns of expiry and revocation.
         if record is None or not hmac.compare_digest(record.secret_sha256, key.hash):
             raise AuthenticationError("The API key is not known to this gateway.")

@@ -171,6 +171,11 @@ class Gate:
                     logger.info("a standing stream is closed: %s", error)
                     closing.set()
                     return
+                except Exception:
+                    # Whatever is wrong with keys or issuers: who cannot be checked keeps no stream.
+                    logger.exception("a standing stream is closed: its credential could not be checked")
+                    closing.set()
+                    return
 
         turned: list[Turned] = []  # carried out of the task group, which would wrap it
         self._rim.standing.add(closing)

@@ -222,9 +222,13 @@ class KeyRing:
     """`Authenticator` with keys by secret; removing one revokes it."""
 
     keys: dict[str, Identity]
+    failures: list[Exception] = field(default_factory=list)
+    """What the next checks end in instead, once each."""
 
     async def authenticate(self, credential: str) -> Identity:
         await anyio.lowlevel.checkpoint()
+        if self.failures:
+            raise self.failures.pop(0)
         if credential not in self.keys:
             raise AuthenticationError("The key is unknown or revoked.")
         return self.keys[credential]

@@ -9,6 +9,7 @@ import aiohttp
 import anyio
 import pytest
 
+from mcpgw.core.errors import AuthenticationError
 from mcpgw.core.model import RefusalCode
 from mcpgw.inbound.config import InboundConfig
 from tests.inbound.doors import World, identity
@@ -171,12 +172,13 @@ async def test_an_sse_session_belongs_to_whoever_opened_its_stream(world: World,
     assert [(call.identity.subject, call.origin.transport) for call in world.upstreams.calls] == [("alice", "sse")]
 
 
-async def test_a_standing_stream_ends_when_its_credential_is_revoked() -> None:
+@pytest.mark.parametrize("failure", [AuthenticationError("revoked"), OSError("no disk"), KeyError("a bug")])
+async def test_a_standing_stream_ends_when_its_credential_cannot_be_vouched_for(failure: Exception) -> None:
     world = World(config=InboundConfig(version="1", recheck_s=0.05))
     async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
         with anyio.fail_after(10):
             async with sse(http, "alice-key") as (_, stream):
-                del world.keys.keys["alice-key"]
+                world.keys.failures.append(failure)
                 with pytest.raises(aiohttp.ClientPayloadError):
                     while await stream.readline():
                         pass
