@@ -13,6 +13,7 @@ from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS
 
 from mcpgw.core.model import Answer, Origin, Request, Target, TargetKind
 from mcpgw.inbound.answers import to_result
+from mcpgw.inbound.argument_names import has_case_variant
 from mcpgw.inbound.caller import Caller, caller_of
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.in_flight import InFlight
@@ -56,7 +57,8 @@ class ToolCalls:
         token = progress_token_from_params(params)
         target = self._catalog.find(TargetKind.TOOL, name)
         if isinstance(target, Target) and self._policy.sees(caller.identity, target):
-            _check_argument_names(target, arguments)
+            if has_case_variant(arguments, target.definition.get("inputSchema")):
+                raise MCPError(INVALID_PARAMS, "An argument has the name of one of the tool's but for its case.")
             if is_modern(ctx.protocol_version):
                 _check_parameter_headers(target, arguments, caller.headers)
         client = _client(ctx)
@@ -112,20 +114,6 @@ def _named(params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if not isinstance(arguments, dict):
         raise MCPError(INVALID_PARAMS, "A tool's arguments must be an object.")
     return name, arguments
-
-
-def _check_argument_names(target: Target, arguments: Mapping[str, Any]) -> None:
-    """Refuse a key that is one of the tool's arguments but for its case.
-
-    Policy would judge `amount`, or find none, and a server that ignores case (Go's `encoding/json`) would run `Amount`. What
-    the tool does not declare at all is its own affair.
-    """
-    schema = target.definition.get("inputSchema")
-    properties = schema.get("properties") if isinstance(schema, Mapping) else None
-    declared = properties if isinstance(properties, Mapping) else {}
-    folded = {name.casefold() for name in declared}
-    if any(key not in declared and key.casefold() in folded for key in arguments):
-        raise MCPError(INVALID_PARAMS, "An argument has the name of one of the tool's but for its case.")
 
 
 def _check_parameter_headers(target: Target, arguments: Mapping[str, Any], headers: Mapping[str, str]) -> None:
