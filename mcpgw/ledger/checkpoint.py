@@ -16,6 +16,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -32,7 +33,7 @@ _KEY_ID_BYTES = 4
 _KEY_BYTES = 32
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _DASH = "\N{EM DASH} "
-_PRIVATE = "PRIVATE+KEY+"
+PRIVATE = "PRIVATE+KEY+"
 
 
 class InvalidNote(GatewayError):
@@ -70,6 +71,20 @@ class Checkpoint:
         return cls(origin, int(size), digest)
 
 
+class NoteVerifier(Protocol):
+    """Whoever can tell whether a signature line over a note's text is his, and right."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def key_id(self) -> bytes: ...
+
+    def verifies(self, text: str, signature: bytes) -> bool:
+        """Tell whether the signature, without its key id, is right for the text."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Verifier:
     """A public key and the name that it signs by."""
@@ -78,7 +93,7 @@ class Verifier:
     key: bytes
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        check_name(self.name)
         if len(self.key) != _KEY_BYTES:
             raise InvalidNote(f"an Ed25519 key has {_KEY_BYTES} bytes, not {len(self.key)}")
 
@@ -97,7 +112,7 @@ class Verifier:
         Raises:
             InvalidNote: it is no Ed25519 key, or its name and hash do not belong to it.
         """
-        name, key_id, key = _split_key(vkey)
+        name, key_id, key = split_key(vkey, ED25519)
         verifier = cls(name, key)
         if verifier.key_id.hex() != key_id:
             raise InvalidNote(f"the verifier key of {name} does not have the hash {key_id}")
@@ -130,47 +145,78 @@ class Signer:
         Raises:
             InvalidNote: it is no such key. The message never holds key material.
         """
-        if not skey.startswith(_PRIVATE):
-            raise InvalidNote(f"a signing key starts with {_PRIVATE}")
-        name, key_id, seed = _split_key(skey.removeprefix(_PRIVATE))
+        if not skey.startswith(PRIVATE):
+            raise InvalidNote(f"a signing key starts with {PRIVATE}")
+        name, key_id, seed = split_key(skey.removeprefix(PRIVATE), ED25519)
         signer = cls(name, seed)
         if signer.verifier.key_id.hex() != key_id:
             raise InvalidNote(f"the signing key of {name} does not have the hash {key_id}")
         return signer
 
     def skey(self) -> str:
-        return f"{_PRIVATE}{self.verifier.name}+{self.verifier.key_id.hex()}+{_b64(ED25519 + self._seed)}"
+        return f"{PRIVATE}{self.verifier.name}+{self.verifier.key_id.hex()}+{_b64(ED25519 + self._seed)}"
 
     def sign(self, text: str) -> str:
         """Return the signed note over a text that ends in a newline."""
         signature = self.verifier.key_id + self._key.sign(text.encode())
-        return f"{text}\n{_DASH}{self.verifier.name} {_b64(signature)}\n"
+        return f"{text}\n{signature_line(self.verifier.name, signature)}"
 
 
-def open_note(note: str, verifiers: Sequence[Verifier]) -> str:
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One line below a note. It is not to be believed before somebody has verified it."""
+
+    line: str
+    """As it stands in the note, with its newline."""
+    name: str
+    key_id: bytes
+    value: bytes
+    """What follows the key id."""
+
+
+def signatures_of(note: str) -> tuple[str, tuple[Signature, ...]]:
+    """Return a note's text and its signatures, none of them verified.
+
+    Raises:
+        InvalidNote: malformed.
+    """
+    text, lines = _split_note(note)
+    return text, tuple(Signature(f"{line}\n", *_split_signature(line)) for line in lines)
+
+
+def signature_line(name: str, signature: bytes) -> str:
+    """Return the line of a signature that begins with its key id, newline included."""
+    return f"{_DASH}{name} {_b64(signature)}\n"
+
+
+def open_note(note: str, verifiers: Sequence[NoteVerifier]) -> str:
     """Return the text of a note that at least one of the verifiers signed, and that none of them signed wrongly.
 
     Raises:
         InvalidNote: malformed, a known key's signature is wrong, or no known key signed it.
     """
-    text, lines = _split_note(note)
-    known = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
-    believed = False
-    for line in lines:
-        name, key_id, signature = _split_signature(line)
-        verifier = known.get((name, key_id))
-        if verifier is None:
-            continue
-        if not verifier.verifies(text, signature):
-            raise InvalidNote(f"the signature of {name} is wrong: the text or the signature was altered")
-        believed = True
-    if not believed:
+    text, signatures = signatures_of(note)
+    if not verified(text, signatures, verifiers):
         names = ", ".join(sorted({verifier.name for verifier in verifiers})) or "nobody"
         raise InvalidNote(f"the note is signed by none of the keys that are trusted here ({names})")
     return text
 
 
-def open_checkpoint(note: str, verifiers: Sequence[Verifier]) -> Checkpoint:
+def verified(text: str, signatures: Sequence[Signature], verifiers: Sequence[NoteVerifier]) -> tuple[Signature, ...]:
+    """Return those of the signatures that the verifiers made.
+
+    Raises:
+        InvalidNote: a known key's signature is wrong.
+    """
+    known = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
+    ours = [signature for signature in signatures if (signature.name, signature.key_id) in known]
+    for signature in ours:
+        if not known[signature.name, signature.key_id].verifies(text, signature.value):
+            raise InvalidNote(f"the signature of {signature.name} is wrong: the text or the signature was altered")
+    return tuple(ours)
+
+
+def open_checkpoint(note: str, verifiers: Sequence[NoteVerifier]) -> Checkpoint:
     """Return the checkpoint of a signed note.
 
     Raises:
@@ -197,23 +243,29 @@ def _split_signature(line: str) -> tuple[str, bytes, bytes]:
     name, space, encoded = line.removeprefix(_DASH).partition(" ")
     if not line.startswith(_DASH) or not space:
         raise InvalidNote("a signature line is an em dash, a key name and a signature")
-    _check_name(name)
+    check_name(name)
     signature = _unb64(encoded, f"the signature of {name}")
     if len(signature) <= _KEY_ID_BYTES:
         raise InvalidNote(f"the signature of {name} is too short")
     return name, signature[:_KEY_ID_BYTES], signature[_KEY_ID_BYTES:]
 
 
-def _split_key(text: str) -> tuple[str, str, bytes]:
+def split_key(text: str, algorithm: bytes) -> tuple[str, str, bytes]:
+    """Return name, hash (hex) and key of `name+hash+base64`, for an algorithm whose keys have 32 bytes.
+
+    Raises:
+        InvalidNote: it is no such key. The message never holds key material.
+    """
     name, _, rest = text.strip().partition("+")
     key_id, _, encoded = rest.partition("+")  # base64 may hold a plus; names and hashes do not
     key = _unb64(encoded, f"the key of {name!r}")
-    if key[:1] != ED25519 or len(key) != 1 + _KEY_BYTES:
-        raise InvalidNote(f"the key of {name!r} is not an Ed25519 key")
+    if key[:1] != algorithm or len(key) != 1 + _KEY_BYTES:
+        raise InvalidNote(f"the key of {name!r} is not an Ed25519 key of signature type 0x{algorithm.hex()}")
     return name, key_id, key[1:]
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises `InvalidNote` where the name cannot name a key (signed-note, "Format")."""
     if not name or any(char.isspace() or char == "+" or unicodedata.category(char) == "Cc" for char in name):
         raise InvalidNote(f"a key's name is not empty and has no space, plus or control character: {name!r}")
 
