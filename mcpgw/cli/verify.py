@@ -1,7 +1,10 @@
 """`mcpgw verify` and `mcpgw checkpoint`: proof that nobody changed the record, and what to keep elsewhere for it."""
 
 import json
-from contextlib import closing
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +17,18 @@ from mcpgw.app import convert
 from mcpgw.cli.common import open_folder
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.visible import visible
-from mcpgw.ledger.checkpoint import InvalidNote
+from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Verifier, open_checkpoint
 from mcpgw.ledger.keys import load_verifiers
 from mcpgw.ledger.store import Database
-from mcpgw.ledger.verify import Report
+from mcpgw.ledger.verify import WHOLE, Report
 from mcpgw.ledger.verify import verify as verified
+from mcpgw.ledger.vigil import Vigil
+
+logger = logging.getLogger(__name__)
+
+_WATCH_EVERY_S = 3.0
+_WATCH_PATIENCE_S = 60.0
+"""How long a log may be out of reach, as when its database is restarted, before a watch gives up."""
 
 Folder = Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working folder.")]
 
@@ -26,18 +36,34 @@ Folder = Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working
 def verify(
     folder: Folder = Path(),
     against: Annotated[
-        Path | None, typer.Option("--against", help="A checkpoint that was exported earlier and kept elsewhere.", exists=True)
+        list[str] | None,
+        typer.Option("--against", help="What was kept elsewhere: a file that `mcpgw checkpoint` wrote. May be repeated."),
     ] = None,
+    first: Annotated[int, typer.Option("--from", min=0, help="The first record to verify.")] = 0,
+    last: Annotated[int | None, typer.Option("--to", min=0, help="The last record to verify.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with what is new every few seconds, and end at the first problem.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Prove that nobody changed the record, or find where. Exit code 1 if anything is wrong."""
     settings = open_folder(folder)
-    note = read_note(against) if against else ""
-    report = check(convert.database(settings), settings.keys_dir, note, Console(stderr=True))
-    if as_json:
-        print(json.dumps(as_data(report)))
-    else:
-        Console(highlight=False).print(as_text(report), soft_wrap=True)
+    within = range(first, WHOLE.stop if last is None else last + 1)
+    if not within or (watch and within != WHOLE):
+        hint = "--from is the first record and --to the last one; --watch is about all of them."
+        raise ConfigError("there is no such range to verify", where="--from", hint=hint)
+    verifiers = load_verifiers(settings.keys_dir)
+    kept = [checkpoint for place in against or () for checkpoint in kept_elsewhere(place, verifiers)]
+    examination = Examination(convert.database(settings), verifiers, kept, Console(stderr=True))
+
+    def show(report: Report) -> None:
+        if as_json:
+            print(json.dumps(as_data(report)), flush=True)
+        else:
+            Console(highlight=False).print(as_text(report), soft_wrap=True)
+
+    report = keep_watch(examination, show) if watch else examination.of(within)
+    show(report)
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -53,30 +79,76 @@ def checkpoint(
         output.write_text(note, encoding="utf-8")
 
 
-def check(database: Database, keys_dir: Path, against: str, console: Console) -> Report:
-    """Verify the log of that database, with a progress bar on a terminal.
+class Examination:
+    """Verifies one database, with a progress bar on a terminal. Every method raises `LedgerUnavailable`: it cannot be read."""
+
+    def __init__(self, database: Database, verifiers: Sequence[Verifier], kept: Sequence[Checkpoint], console: Console) -> None:
+        self._database = database
+        self._verifiers = verifiers
+        self._kept = kept
+        self._console = console
+        self._vigil = Vigil(verifiers, kept)
+
+    def of(self, within: range = WHOLE) -> Report:
+        with closing(self._database.connect_read_only()) as store, self._progress() as progress:
+            return verified(
+                store, self._verifiers, against=self._kept, within=within, progress=progress, database=self._database
+            )
+
+    def of_what_is_new(self) -> Report:
+        """Verify what came since the last time, and that nothing of what was believed then was taken back."""
+        with closing(self._database.connect_read_only()) as store, self._progress() as progress:
+            return self._vigil.look(store, progress, self._database)
+
+    @contextmanager
+    def _progress(self) -> Iterator[Callable[[int, int], None]]:
+        columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as bar:
+            task = bar.add_task("records", total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def keep_watch(
+    examination: Examination,
+    show: Callable[[Report], None],
+    *,
+    every_s: float = _WATCH_EVERY_S,
+    patience_s: float = _WATCH_PATIENCE_S,
+) -> Report:
+    """Verify what is new again and again, and return the first report that is not good. Good ones are shown when they differ.
 
     Raises:
-        ConfigError: no public key to believe, or `against` is not a checkpoint of this log.
-        LedgerUnavailable: the log cannot be read at all.
+        LedgerUnavailable: the log could not be read for `patience_s`.
     """
-    verifiers = load_verifiers(keys_dir)
-    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        closing(database.connect_read_only()) as store,
-        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
-    ):
-        task = progress.add_task("records", total=None)
+    shown, seen = -1, time.monotonic()
+    while True:
         try:
-            return verified(
-                store,
-                verifiers,
-                against=against,
-                progress=lambda done, total: progress.update(task, completed=done, total=total),
-            )
-        except InvalidNote as error:
-            hint = "Give a file that `mcpgw checkpoint` wrote for this log."
-            raise ConfigError(f"the checkpoint cannot be compared: {error}", where="--against", hint=hint) from error
+            report = examination.of_what_is_new()
+        except LedgerUnavailable as error:
+            if time.monotonic() - seen > patience_s:
+                raise
+            logger.warning("the log cannot be read, and will be tried again: %s", error)
+        else:
+            seen = time.monotonic()
+            if not report.ok:
+                return report
+            if report.records != shown:
+                shown = report.records
+                show(report)
+        time.sleep(every_s)
+
+
+def kept_elsewhere(place: str, verifiers: Sequence[Verifier]) -> Sequence[Checkpoint]:
+    """Return the checkpoints of this log that are kept in that place.
+
+    Raises:
+        ConfigError: there is none, or it is not one of this log.
+    """
+    try:
+        return [open_checkpoint(read_note(Path(place)), verifiers)]
+    except InvalidNote as error:
+        hint = "Give a file that `mcpgw checkpoint` wrote for this log."
+        raise ConfigError(f"the checkpoint cannot be compared: {error}", where="--against", hint=hint) from error
 
 
 def read_note(path: Path) -> str:
@@ -112,11 +184,14 @@ def as_data(report: Report) -> dict[str, Any]:
     return {
         "ok": report.ok,
         "origin": report.origin,
+        "first": report.first,
         "records": report.records,
         "checkpoints": report.checkpoints,
         "root": report.root,
         "keys": list(report.keys),
         "anchored": report.anchored,
+        "anchors": report.anchors,
+        "unestablished": list(report.unestablished),
         "found": report.found,
         "problems": problems,
     }
@@ -135,13 +210,15 @@ def as_text(report: Report) -> Text:
         text.append(f"{problems} in {report.records} records of {visible(report.origin)}.", style="bold red")
         return text
     text.append(f"✓ {report.records} records of {visible(report.origin)}", style="bold green")
+    if report.first:
+        text.append(f" from record {report.first} on")
     text.append(f" fit {report.checkpoints} signed checkpoints; root {report.root}\n")
     for key in report.keys:
         text.append(f"  believed: {visible(key)}\n")
     if report.anchored:
-        text.append(f"  continues the checkpoint over {report.anchored} records that was kept elsewhere")
-    else:
-        text.append(
-            "  not looked for, without --against: a log cut back together with its checkpoints, or rewritten with its key"
-        )
+        several = f" and {report.anchors - 1} more" if report.anchors > 1 else ""
+        text.append(f"  continues the checkpoint over {report.anchored} records that was kept elsewhere{several}\n")
+    for sentence in report.unestablished:
+        text.append(f"  not established: {sentence}\n")
+    text.rstrip()
     return text

@@ -32,6 +32,8 @@ MAX_SIGNATURES = 100
 _KEY_ID_BYTES = 4
 _KEY_BYTES = 32
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+"""ASCII control characters but for the newline, none of which a note may hold (signed-note, "Format")."""
 _DASH = "\N{EM DASH} "
 PRIVATE = "PRIVATE+KEY+"
 
@@ -228,7 +230,7 @@ def open_checkpoint(note: str, verifiers: Sequence[NoteVerifier]) -> Checkpoint:
 def _split_note(note: str) -> tuple[str, list[str]]:
     if len(note) > MAX_NOTE_BYTES:
         raise InvalidNote(f"the note is longer than {MAX_NOTE_BYTES} characters")
-    if any(ord(char) < 0x20 and char != "\n" for char in note):
+    if _CONTROL.search(note):
         raise InvalidNote("the note holds a control character")
     head, blank, tail = note.rpartition("\n\n")
     if not blank or not tail.endswith("\n"):

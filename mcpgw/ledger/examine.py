@@ -1,11 +1,11 @@
-"""What can be wrong with one record by itself: its bytes, its place, its columns, its payloads, the approval that it spends."""
+"""What can be wrong with one record by itself: its bytes, its place, its columns, its payloads."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from mcpgw.core.canonical import commitment
+from mcpgw.ledger.checks import Notes, Objection, ProblemKind, noted
 from mcpgw.ledger.record import VERSION, Index, Members, index_of, parse, unpack
 from mcpgw.ledger.store import StoredPayload, StoredRecord
 from mcpgw.ledger.tree import leaf_hash
@@ -13,74 +13,37 @@ from mcpgw.ledger.tree import leaf_hash
 _NOBODY_KEEPS = ("arguments.raw", "result.raw")
 """Slots that are committed to and not stored."""
 
-
-class ProblemKind(StrEnum):
-    ALTERED = "altered"
-    """The leaf does not have the hash that was sealed, or is no leaf."""
-    MISPLACED = "misplaced"
-    """The leaf says that it stands elsewhere, or in another log: reordered, inserted or copied."""
-    MISSING = "missing"
-    COLUMNS = "columns"
-    """The columns that searches use do not say what the leaf says."""
-    PAYLOAD = "payload"
-    """A payload beside the record is missing, foreign, or not the one that was committed to."""
-    APPROVAL = "approval"
-    """An approval was spent that no record shows to be approved and unspent."""
-    ROOT = "root"
-    """The records do not add up to the checkpoint that was signed over them."""
-    TILE = "tile"
-    """A stored piece of the tree is not what the records add up to: proofs made from it would not hold."""
-    CHECKPOINT = "checkpoint"
-    """A stored checkpoint is not signed by a key that is believed, or was altered."""
-    UNSEALED = "unsealed"
-    """Records behind the newest checkpoint: nobody signed for them."""
-    ANCHOR = "anchor"
-    """The log is not a continuation of the checkpoint that was kept elsewhere."""
-    DAMAGED = "damaged"
-    """The database file itself is damaged."""
+Objections: TypeAlias = Iterator[Objection]
 
 
-@dataclass(slots=True)
-class Approvals:
-    """Which approvals stand approved and unspent, as the records tell it."""
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One record, examined by itself."""
 
-    approved: set[str] = field(default_factory=set)
-
-    def objection(self, members: Members) -> str:
-        """Return what is wrong with the approval that this record spends, or nothing."""
-        approval = members.get("approval", {})
-        match members["kind"]:
-            case "approval.settled" if approval["state"] == "approved":
-                self.approved.add(approval["id"])
-            case "approval.settled":
-                self.approved.discard(approval["id"])
-            case "call.intent" if approval:
-                if approval["id"] not in self.approved:
-                    return f"it spends approval {approval['id']}, which no record shows to be approved and unspent"
-                self.approved.discard(approval["id"])
-        return ""
+    seq: int
+    hash: bytes
+    """As stored: a record whose leaf has another one was objected to."""
+    objections: Sequence[Objection]
+    notes: Notes
 
 
-Objections: TypeAlias = Iterator[tuple[ProblemKind, str]]
-
-
-def objections(record: StoredRecord, origin: str, payloads: Sequence[StoredPayload], approvals: Approvals) -> Objections:
-    """Yield what is wrong with one record by itself."""
+def examine(record: StoredRecord, origin: str, payloads: Sequence[StoredPayload]) -> Examined:
+    """Look for what is wrong with one record by itself, and note what it means to the checks across records."""
     if leaf_hash(record.leaf) != record.hash:
-        yield ProblemKind.ALTERED, f"record {record.seq} was altered: it does not have the hash that it was sealed with"
-        return
+        what = f"record {record.seq} was altered: it does not have the hash that it was sealed with"
+        return Examined(record.seq, record.hash, [(ProblemKind.ALTERED, what)], ())
+    found: list[Objection] = []
     try:
         members = parse(record.leaf)
         columns = index_of(members)
-        yield from _place(record, members, origin)
-        yield from _columns(record, columns)
-        yield from _payloads(record, members.get("payloads", {}), payloads)
-        spent = approvals.objection(members)
+        found.extend(_place(record, members, origin))
+        found.extend(_columns(record, columns))
+        found.extend(_payloads(record, members.get("payloads", {}), payloads))
+        notes = noted(members)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        yield ProblemKind.ALTERED, f"record {record.seq} is not a leaf of version {VERSION}: {type(error).__name__}"
-        return
-    if spent:
-        yield ProblemKind.APPROVAL, f"record {record.seq}: {spent}"
+        found.append((ProblemKind.ALTERED, f"record {record.seq} is not a leaf of version {VERSION}: {type(error).__name__}"))
+        notes = ()
+    return Examined(record.seq, record.hash, found, notes)
 
 
 def _place(record: StoredRecord, members: Members, origin: str) -> Objections:
@@ -95,6 +58,8 @@ def _place(record: StoredRecord, members: Members, origin: str) -> Objections:
 
 
 def _columns(record: StoredRecord, columns: Index) -> Objections:
+    if columns == record.index:
+        return
     wrong = [name for name, value in columns.items() if record.index.get(name) != value]
     if wrong:
         yield (

@@ -120,12 +120,16 @@ class PostgresStore:
         sql = "SELECT seq, slot, salt, body FROM payloads WHERE seq >= %s AND seq < %s ORDER BY seq, slot"
         return [StoredPayload(*_shown(row)) for row in execute(self._db, sql, (start, end))]
 
-    def checkpoints(self) -> Iterator[StoredCheckpoint]:
-        sql = "SELECT size, note, frontier FROM checkpoints WHERE size > %s ORDER BY size LIMIT %s"
-        page = execute(self._db, sql, (-(2**63), _PAGE))
+    def checkpoints(self, after: int = -(2**63), up_to: int = 2**63 - 1) -> Iterator[StoredCheckpoint]:
+        sql = "SELECT size, note, frontier FROM checkpoints WHERE size > %s AND size <= %s ORDER BY size LIMIT %s"
+        page = execute(self._db, sql, (after, up_to, _PAGE))
         while page:
             yield from (StoredCheckpoint(*_shown(row)) for row in page)
-            page = execute(self._db, sql, (page[-1][0], _PAGE))
+            page = execute(self._db, sql, (page[-1][0], up_to, _PAGE)) if len(page) == _PAGE else []
+
+    def checkpoint_at_most(self, size: int) -> Sequence[StoredCheckpoint]:
+        sql = "SELECT size, note, frontier FROM checkpoints WHERE size <= %s ORDER BY size DESC LIMIT 1"
+        return [StoredCheckpoint(*_shown(row)) for row in execute(self._db, sql, (size,))]
 
     def leaf_hashes(self, start: int, end: int) -> Sequence[bytes]:
         return [hashed for (hashed,) in execute(self._db, _LEAF_HASHES, (start, end))]

@@ -66,10 +66,10 @@ class SqliteDatabase:
     def __init__(self, folder: Path, connect: "Callable[[], SqliteStore] | None" = None) -> None:
         """`connect` opens the file in another way than `SqliteStore.connect`."""
         self._folder = folder
-        self._connect = connect or (lambda: SqliteStore.connect(folder / FILE))
+        self._connect = connect
 
     def connect(self) -> "SqliteStore":
-        return self._connect()
+        return self._connect() if self._connect else SqliteStore.connect(self._folder / FILE)
 
     def connect_read_only(self) -> "SqliteStore":
         return SqliteStore.connect_read_only(self._folder / FILE)
@@ -211,9 +211,10 @@ class SqliteStore:
         sql = "SELECT seq, slot, salt, body FROM payloads WHERE seq >= ? AND seq < ? ORDER BY seq, slot"
         return [StoredPayload(*row) for row in self._all(sql, (start, end))]
 
-    def checkpoints(self) -> Iterator[StoredCheckpoint]:
+    def checkpoints(self, after: int = -(2**63), up_to: int = 2**63 - 1) -> Iterator[StoredCheckpoint]:
+        sql = "SELECT size, note, frontier FROM checkpoints WHERE size > ? AND size <= ? ORDER BY size"
         with _translated():
-            for row in self._db.execute("SELECT size, note, frontier FROM checkpoints ORDER BY size"):
+            for row in self._db.execute(sql, (after, up_to)):
                 yield StoredCheckpoint(*row)
 
     def leaf_hashes(self, start: int, end: int) -> Sequence[bytes]:
@@ -225,6 +226,10 @@ class SqliteStore:
     def tiles(self, level: int, start: int, end: int) -> Sequence[StoredTile]:
         sql = "SELECT level, idx, root, hashes FROM tiles WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx"
         return [StoredTile(*row) for row in self._all(sql, (level, start, end))] if self._has_tiles else []
+
+    def checkpoint_at_most(self, size: int) -> Sequence[StoredCheckpoint]:
+        sql = "SELECT size, note, frontier FROM checkpoints WHERE size <= ? ORDER BY size DESC LIMIT 1"
+        return [StoredCheckpoint(*row) for row in self._all(sql, (size,))]
 
     def damage(self) -> Sequence[str]:
         return [row[0] for row in self._all("PRAGMA integrity_check(20)") if row[0] != "ok"]

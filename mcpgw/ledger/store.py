@@ -172,7 +172,13 @@ class Reading(Tiles, Protocol):
 
     def payloads(self, start: int, end: int) -> Sequence[StoredPayload]: ...
 
-    def checkpoints(self) -> Iterator[StoredCheckpoint]: ...
+    def checkpoints(self, after: int = -(2**63), up_to: int = 2**63 - 1) -> Iterator[StoredCheckpoint]:
+        """Yield those over more than `after` and at most `up_to` records, the smallest first."""
+        ...
+
+    def checkpoint_at_most(self, size: int) -> Sequence[StoredCheckpoint]:
+        """Return the largest over at most so many records, if there is one."""
+        ...
 
     def damage(self) -> Sequence[str]:
         """Return what the database itself finds wrong with its file, in its words."""

@@ -135,13 +135,19 @@ class TileCheck:
     A tile is compared once a checkpoint has vouched for the records below it, so that an altered record is not told twice.
     """
 
-    def __init__(self, store: Tiles) -> None:
+    def __init__(self, store: Tiles, size: int = 0) -> None:
+        """`size` is that of the tree behind which the walk begins."""
         self._store = store
         self._builder = TileBuilder()
         self._waiting: list[Tile] = []
         self._ahead: dict[int, StoredTile] = {}
         self._ahead_from = self._ahead_to = 0
-        self._size = 0
+        self.doubted(size)
+
+    def read_from(self, store: Tiles) -> None:
+        """Go on with another connection, or the same one in another snapshot."""
+        self._store = store
+        self._ahead_from = self._ahead_to = 0
 
     def appended(self, leaf: bytes) -> None:
         self._size += 1

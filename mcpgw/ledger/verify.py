@@ -1,4 +1,4 @@
-"""Checking a log against its own seals, believing nothing but public keys and, if given, a checkpoint kept elsewhere.
+"""Checking a log against its own seals, believing nothing but public keys and, if given, checkpoints kept elsewhere.
 
 Everything is read once, in order:
 
@@ -7,50 +7,56 @@ Everything is read once, in order:
     each tile        that it is what the records add up to
     the end          nothing is missing before the newest checkpoint, nothing stands behind it
 
-The tree is built from the stored leaf hashes, so one altered leaf spoils one record and not all that follow. Where a leaf and
-its hash were altered together, the checkpoint of its commit fails; the walk then goes on from that checkpoint's own frontier,
-which its signature covers. So each alteration is located to its record, or to the few that were committed with it.
+What concerns one record or one checkpoint by itself may be done by other processes (`examiners`); what concerns their order is
+done by one (`walk`). A span in which another process found anything wrong is looked at again here, record by record, in the one
+snapshot that the report is about.
 """
 
-import itertools
-from collections import defaultdict
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mcpgw.core.errors import LedgerUnavailable
+from mcpgw.ledger.anchor_check import AnchorCheck
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Verifier, open_checkpoint
-from mcpgw.ledger.examine import Approvals, ProblemKind, objections
-from mcpgw.ledger.store import Reading, StoredCheckpoint, StoredPayload, StoredRecord
+from mcpgw.ledger.checks import ProblemKind
+from mcpgw.ledger.examine import examine
+from mcpgw.ledger.examiners import Examiners
+from mcpgw.ledger.spans import SPAN, Sound, believed, read, sound
+from mcpgw.ledger.store import Database, Reading, StoredCheckpoint, StoredPayload, StoredRecord
 from mcpgw.ledger.stored_tree import TileCheck
 from mcpgw.ledger.tree import Frontier
+from mcpgw.ledger.walk import Problem, Walk
 
-_CHUNK = 500
-"""Records read at a time: bounds memory."""
+_WORTH = 20_000
+"""Records below which processes of their own would take longer to start than they save."""
 _ALL = 2**63 - 1
 """More records than any log has."""
+WHOLE = range(_ALL)
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    kind: ProblemKind
-    records: range
-    """The sequence numbers it was located to; empty where it concerns no record."""
-    what: str
+Progress = Callable[[int, int], None]
+"""Hears how many of how many records are done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What was found, and what was believed in finding it."""
+    """What was found, what was believed in finding it, and what was not looked for."""
 
     origin: str
+    first: int
+    """Where it began: 0, or in a range the size of the checkpoint that was believed."""
     records: int
+    """How many records were verified, from `first` on; those that are missing count too."""
     checkpoints: int
     root: str
-    """Hex root over all records, as computed."""
+    """Hex root over all records up to the last one that was verified, as computed."""
     keys: tuple[str, ...]
     anchored: int
-    """Size of the checkpoint kept elsewhere that was compared; 0 if none: then a log that was cut back together with its
-    checkpoints, or rewritten by a holder of the signing key, was not looked for."""
+    """Size of the largest checkpoint kept elsewhere that was given; 0 if none."""
+    anchors: int
+    """How many such checkpoints the log was found to continue."""
+    unestablished: tuple[str, ...]
+    """What nobody can conclude from this report, a sentence each."""
     problems: tuple[Problem, ...]
     found: int
     """Number of problems, including those that are not described."""
@@ -64,158 +70,164 @@ def verify(
     store: Reading,
     verifiers: Sequence[Verifier],
     *,
-    against: str = "",
+    against: str | Sequence[Checkpoint] = (),
+    within: range = WHOLE,
     describe: int = 1000,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
+    database: Database | None = None,
 ) -> Report:
-    """Verify the whole log, and that it continues the signed checkpoint `against` if one is given.
+    """Verify the log, or the records `within` it, and that it continues what was kept elsewhere.
 
-    At most `describe` problems are described; all are counted. `progress` hears how many of how many records are done.
-    Whatever is wrong with the log is in the report, not raised.
+    `against` is a signed checkpoint, or any number that were opened. A range is verified from the newest checkpoint before
+    it to the oldest behind it. At most `describe` problems are described; all are counted. Where `database` says how to open
+    the log again, processes of their own examine a large one. Whatever is wrong with the log is in the report, not
+    raised.
 
     Raises:
         ValueError: no verifiers: nothing could be believed.
         InvalidNote: `against` is not a checkpoint that one of the verifiers signed.
         LedgerUnavailable: the store cannot be read at all.
     """
-    if not verifiers:
-        raise ValueError("verification needs at least one public key")
-    anchor = open_checkpoint(against, verifiers) if against else Checkpoint(verifiers[0].name, 0, b"")
-    tiles = TileCheck(store)
-    walk = _Walk(verifiers, anchor, describe, tiles)
+    verification = Verification(verifiers, against=against, within=within, describe=describe)
     with store.snapshot():
-        for message in _damage(store):
-            walk.problem(ProblemKind.DAMAGED, range(0), f"the database reports: {message}")
-        total = _total(store, walk)
-        checkpoints = _Ahead(store.checkpoints(), walk)
-        for record, payloads in _everything(store, walk, total):
-            for checkpoint in checkpoints.up_to(record.seq):
-                walk.checkpoint(checkpoint)
-            walk.record(record, payloads)
-            if record.seq % _CHUNK == 0:
-                progress(record.seq, total)
-        for checkpoint in checkpoints.up_to(_ALL):
-            walk.checkpoint(checkpoint)
-        walk.tiles(tiles.strangers)
-    walk.end()
-    progress(total, total)
-    return walk.report()
+        verification.go_on(store, progress, database)
+    return verification.report()
 
 
-class _Walk:
-    """The state of one pass over the log."""
+class Verification:
+    """A verification that can go on when the log has grown. Give it the same log, each time inside a snapshot of it."""
 
-    def __init__(self, verifiers: Sequence[Verifier], anchor: Checkpoint, describe: int, tiles: TileCheck) -> None:
+    def __init__(
+        self,
+        verifiers: Sequence[Verifier],
+        *,
+        against: str | Sequence[Checkpoint] = (),
+        within: range = WHOLE,
+        describe: int = 1000,
+    ) -> None:
+        """Raises: as `verify`."""
+        if not verifiers:
+            raise ValueError("verification needs at least one public key")
+        kept = against if not isinstance(against, str) else [open_checkpoint(against, verifiers)] if against else []
         self._verifiers = verifiers
         self._origin = verifiers[0].name
-        self._anchor = anchor
-        self._anchor_met = anchor.size == 0
-        self._tree = Frontier()
-        self._whole = True  # no record was missed since the last checkpoint that fitted, so `_tree` is comparable
-        self._next = 0  # the sequence number that must come next
-        self._sealed = 0  # size of the newest checkpoint that could be believed
-        self._checkpoints = 0
-        self._tiles = tiles
-        self._approvals = Approvals()
-        self._problems: list[Problem] = []
+        self._kept = kept
+        self._anchors = AnchorCheck(kept)
+        self._within = within
         self._describe = describe
-        self._found = 0
+        self._walk: Walk | None = None  # None until the log was first seen
+        self._of_log = True
 
-    def problem(self, kind: ProblemKind, records: range, what: str) -> None:
-        self._found += 1
-        if len(self._problems) < self._describe:
-            self._problems.append(Problem(kind, records, what))
+    @property
+    def sealed(self) -> Frontier:
+        """Frontier of the newest checkpoint that was believed; of the empty tree before there was one."""
+        return self._walk.sealed if self._walk else Frontier()
 
-    def record(self, record: StoredRecord, payloads: Sequence[StoredPayload]) -> None:
-        if record.seq > self._next:
-            self.missing(range(self._next, record.seq))
-        self._next = record.seq + 1
-        here = range(record.seq, record.seq + 1)
-        for kind, what in objections(record, self._origin, payloads, self._approvals):
-            self.problem(kind, here, what)
-        try:
-            self._tree = self._tree.appended(record.hash)
-            self._tiles.appended(record.hash)
-        except ValueError:
-            self._doubt(record.seq + 1)  # the stored hash is no hash: reported as altered
-        self._compare_anchor()
+    def go_on(self, store: Reading, progress: Progress = lambda done, total: None, database: Database | None = None) -> None:
+        """Verify what was not verified yet.
 
-    def missing(self, records: range) -> None:
-        self.problem(ProblemKind.MISSING, records, f"{_named(records)} missing")
-        self._doubt(records.stop)
-
-    def unreadable(self, seq: int, error: LedgerUnavailable) -> None:
-        self.problem(ProblemKind.DAMAGED, range(seq, seq + 1), f"record {seq} cannot be read: {error}")
-        self._next = seq + 1
-        self._doubt(seq + 1)
-
-    def checkpoint(self, stored: StoredCheckpoint) -> None:
-        self._checkpoints += 1
-        name = f"the checkpoint over {stored.size} records"
-        try:
-            signed = open_checkpoint(stored.note, self._verifiers)
-            frontier = Frontier.from_bytes(stored.size, stored.frontier)
-        except (InvalidNote, ValueError) as error:
-            self.problem(ProblemKind.CHECKPOINT, range(0), f"{name} is not to be believed: {error}")
-            return
-        if signed != Checkpoint(self._origin, stored.size, frontier.root()):
-            self.problem(ProblemKind.CHECKPOINT, range(0), f"{name} was signed for another size, log or tree")
-            return
-        if stored.size > self._next:
-            self.missing(range(self._next, stored.size))
-            self._next = stored.size
-        if self._whole and self._tree != frontier:
-            suspects = range(self._sealed, stored.size)
-            self.problem(
-                ProblemKind.ROOT, suspects, f"{_named(suspects)} not what was sealed: the signed checkpoint has another root"
-            )
-        if self._whole and self._tree == frontier:
-            self.tiles(self._tiles.vouched)
-        else:
-            self._doubt(stored.size)
-        self._tree, self._whole, self._sealed = frontier, True, stored.size
-        self._compare_anchor()
-
-    def tiles(self, altered: Callable[[], Iterator[tuple[range, str]]]) -> None:
-        try:
-            for records, what in altered():
-                self.problem(ProblemKind.TILE, records, what)
-        except LedgerUnavailable as error:
-            self.problem(ProblemKind.DAMAGED, range(0), f"the tiles cannot be read: {error}")
-
-    def end(self) -> None:
-        if self._next > self._sealed:
-            behind = range(self._sealed, self._next)
-            self.problem(ProblemKind.UNSEALED, behind, f"{_named(behind)} behind the newest checkpoint: nobody signed for that")
-        if not self._anchor_met:
-            size = self._anchor.size
-            if self._next < size:
-                lost = range(self._next, size)
-                self.problem(ProblemKind.ANCHOR, lost, f"{_named(lost)} missing: the checkpoint kept elsewhere covers {size}")
+        Raises:
+            LedgerUnavailable: the store cannot be read at all.
+        """
+        walk = self._walk = self._walk or self._beginning(store)
+        walk.tiles.read_from(store)
+        total = _total(store, walk)
+        end = self._end(store, total)
+        self._of_log = end >= total
+        spans = [range(at, min(at + SPAN, end)) for at in range(walk.next, end, SPAN)]
+        for span, found in self._sound(store, spans, database):
+            if found is not None:
+                walk.sound(found)
             else:
-                what = f"the first {size} records are not those that the checkpoint kept elsewhere covers"
-                self.problem(ProblemKind.ANCHOR, range(size), what)
+                self._look_closely(store, span)
+            progress(span.stop, end)
+        if self._of_log:
+            for stored in _checkpoints(store, walk, max(total, walk.start), _ALL):
+                walk.checkpoint(stored)
+            walk.tiles_are(walk.tiles.strangers)
 
     def report(self) -> Report:
+        """Return what was found so far, as if nothing more came. Not before `go_on`."""
+        assert self._walk is not None  # noqa: S101 - see above
+        walk = self._walk
+        last = list(walk.at_end(of_log=self._of_log))
         return Report(
             origin=self._origin,
-            records=self._next,
-            checkpoints=self._checkpoints,
-            root=self._tree.root().hex(),
+            first=walk.start,
+            records=walk.next - walk.start,
+            checkpoints=walk.checkpoints,
+            root=walk.tree.root().hex(),
             keys=tuple(verifier.vkey() for verifier in self._verifiers),
-            anchored=self._anchor.size,
-            problems=tuple(self._problems),
-            found=self._found,
+            anchored=self._anchors.largest,
+            anchors=self._anchors.met,
+            unestablished=tuple(self._unestablished(walk)),
+            problems=(*walk.problems, *last[: max(0, self._describe - len(walk.problems))]),
+            found=walk.found + len(last),
         )
 
-    def _doubt(self, size: int) -> None:
-        """Up to this size the leaves are not all known, or not those that were sealed."""
-        self._whole = False
-        self._tiles.doubted(size)
+    def _beginning(self, store: Reading) -> Walk:
+        """Return a walk from the newest checkpoint before the range that can be believed, or from the log's beginning."""
+        doubted: list[StoredCheckpoint] = []
+        found = store.checkpoint_at_most(self._within.start) if self._within.start else ()
+        start = Frontier()
+        while found:
+            try:
+                start = believed(found[0], self._origin, self._verifiers)
+                break
+            except (InvalidNote, ValueError):
+                doubted += found
+                found = store.checkpoint_at_most(found[0].size - 1)
+        tiles = TileCheck(store, start.size)
+        walk = Walk(self._verifiers, self._anchors, start, tiles, describe=self._describe)
+        if self._within == WHOLE:
+            for message in _damage(store):
+                walk.problem(ProblemKind.DAMAGED, range(0), f"the database reports: {message}")
+            doubted = [*_checkpoints(store, walk, -_ALL, 0)]
+        for stored in doubted:
+            if stored.size <= start.size:
+                walk.checkpoint(stored)  # the others are met on the way
+        return walk
 
-    def _compare_anchor(self) -> None:
-        if self._whole and self._tree.size == self._anchor.size:
-            self._anchor_met = self._anchor_met or self._tree.root() == self._anchor.root
+    def _end(self, store: Reading, total: int) -> int:
+        """Return where to end: behind the range, where the next checkpoint seals it."""
+        if self._within.stop >= total:
+            return total
+        sealed = next(store.checkpoints(self._within.stop - 1, total), None)
+        return sealed.size if sealed else total
+
+    def _sound(self, store: Reading, spans: Sequence[range], database: Database | None) -> Iterator[tuple[range, Sound | None]]:
+        if database is None or len(spans) * SPAN < _WORTH:
+            yield from ((span, sound(store, span, self._origin, self._verifiers)) for span in spans)
+        else:
+            with contextlib.closing(Examiners(database, self._origin, self._verifiers)) as examiners:
+                yield from examiners.sound(spans)
+
+    def _look_closely(self, store: Reading, span: range) -> None:
+        """Walk over a span record by record; report what is wrong and what cannot be read, and go on behind it."""
+        assert self._walk is not None  # noqa: S101 - `go_on` has begun it
+        walk = self._walk
+        checkpoints = _Ahead(_checkpoints(store, walk, span.start, span.stop))
+        for record, payloads in _readable(store, walk, span):
+            for stored in checkpoints.up_to(record.seq):
+                walk.checkpoint(stored)
+            walk.record(examine(record, self._origin, payloads))
+        for stored in checkpoints.up_to(span.stop):
+            walk.checkpoint(stored)
+
+    def _unestablished(self, walk: Walk) -> Iterator[str]:
+        if walk.start:
+            yield (
+                f"what stands before record {walk.start}: believed by its signed checkpoint alone, and whether approvals "
+                "that were given there were spent before"
+            )
+        if not self._of_log:
+            yield f"what stands from record {walk.next} on"
+        if self._within != WHOLE:
+            yield "whether the database's file is whole"
+        if skipped := self._anchors.skipped(walk.start, walk.next if not self._of_log else _ALL):
+            yield f"{skipped} of the checkpoints kept elsewhere: they lie outside of the range"
+        if not self._kept:
+            yield "a log that was cut back together with its checkpoints, or rewritten with its key: give --against"
 
 
 def _damage(store: Reading) -> Sequence[str]:
@@ -225,7 +237,7 @@ def _damage(store: Reading) -> Sequence[str]:
         return [str(error)]
 
 
-def _total(store: Reading, walk: _Walk) -> int:
+def _total(store: Reading, walk: Walk) -> int:
     """Return how many records to look for, from the records or, where their end is damaged, from the newest checkpoint."""
     try:
         return store.size()
@@ -234,55 +246,35 @@ def _total(store: Reading, walk: _Walk) -> int:
         return max((checkpoint.size for checkpoint in store.newest_checkpoint()), default=0)
 
 
-def _everything(store: Reading, walk: _Walk, total: int) -> Iterator[tuple[StoredRecord, Sequence[StoredPayload]]]:
-    """Yield every record with its payloads, in order; report what cannot be read and go on behind it."""
-    for start in range(0, total, _CHUNK):
-        end = min(start + _CHUNK, total)
-        try:
-            yield from _range(store, start, end)
-        except LedgerUnavailable:
-            yield from _one_by_one(store, walk, start, end)
+def _checkpoints(store: Reading, walk: Walk, after: int, up_to: int) -> Iterator[StoredCheckpoint]:
+    """Yield the stored checkpoints; report it if they cannot be read."""
+    try:
+        yield from store.checkpoints(after, up_to)
+    except LedgerUnavailable as error:
+        walk.problem(ProblemKind.DAMAGED, range(0), f"the checkpoints cannot be read: {error}")
 
 
-def _one_by_one(store: Reading, walk: _Walk, start: int, end: int) -> Iterator[tuple[StoredRecord, Sequence[StoredPayload]]]:
-    for seq in range(start, end):
-        try:
-            yield from _range(store, seq, seq + 1)
-        except LedgerUnavailable as error:
-            walk.unreadable(seq, error)
-
-
-def _range(store: Reading, start: int, end: int) -> Sequence[tuple[StoredRecord, Sequence[StoredPayload]]]:
-    by_seq: dict[int, list[StoredPayload]] = defaultdict(list)
-    for payload in store.payloads(start, end):
-        by_seq[payload.seq].append(payload)
-    records = itertools.takewhile(lambda record: record.seq < end, store.records(start, end - start))
-    return [(record, by_seq[record.seq]) for record in records]
+def _readable(store: Reading, walk: Walk, span: range) -> Iterator[tuple[StoredRecord, Sequence[StoredPayload]]]:
+    """Yield what can be read of the span, record by record where it cannot be read as one."""
+    try:
+        yield from read(store, span)
+    except LedgerUnavailable:
+        for seq in span:
+            try:
+                yield from read(store, range(seq, seq + 1))
+            except LedgerUnavailable as error:
+                walk.unreadable(seq, error)
 
 
 class _Ahead:
     """Checkpoints in order of size, handed out when the walk gets there."""
 
-    def __init__(self, checkpoints: Iterator[StoredCheckpoint], walk: _Walk) -> None:
+    def __init__(self, checkpoints: Iterator[StoredCheckpoint]) -> None:
         self._checkpoints = checkpoints
-        self._walk = walk
-        self._next = self._pulled()
+        self._next = next(checkpoints, None)
 
     def up_to(self, size: int) -> Iterator[StoredCheckpoint]:
         """Yield those over at most `size` records."""
-        while self._next and self._next[0].size <= size:
-            yield self._next[0]
-            self._next = self._pulled()
-
-    def _pulled(self) -> list[StoredCheckpoint]:
-        try:
-            return list(itertools.islice(self._checkpoints, 1))
-        except LedgerUnavailable as error:
-            self._walk.problem(ProblemKind.DAMAGED, range(0), f"the checkpoints cannot be read: {error}")
-            return []
-
-
-def _named(records: range) -> str:
-    if len(records) == 1:
-        return f"record {records.start} is"
-    return f"records {records.start} to {records.stop - 1} are"
+        while self._next is not None and self._next.size <= size:
+            yield self._next
+            self._next = next(self._checkpoints, None)

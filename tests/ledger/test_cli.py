@@ -21,16 +21,18 @@ from typer.testing import CliRunner
 from mcpgw.app import convert
 from mcpgw.cli.log import parse_time, show
 from mcpgw.cli.main import build
-from mcpgw.cli.verify import as_data, as_text, check, newest_checkpoint, read_note
+from mcpgw.cli.verify import Examination, as_data, as_text, keep_watch, kept_elsewhere, newest_checkpoint, read_note
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.model import Event
 from mcpgw.ledger import Query
-from mcpgw.ledger.examine import ProblemKind
+from mcpgw.ledger.checkpoint import open_checkpoint
+from mcpgw.ledger.checks import ProblemKind
 from mcpgw.ledger.follow import follow
+from mcpgw.ledger.keys import load_verifiers
 from mcpgw.ledger.schema import VERSION
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database
-from mcpgw.ledger.verify import Problem
+from mcpgw.ledger.verify import Problem, Report
 from mcpgw.settings import from_text
 
 NASTY = "bank__\x1b[2Jtransfer\u202e"
@@ -99,13 +101,19 @@ def test_ages_and_times_are_understood_and_everything_else_is_refused() -> None:
             parse_time(wrong, time.time(), "--since")
 
 
+def examination(database: Database, folder: Path, against: str = "") -> Examination:
+    verifiers = load_verifiers(folder / "keys")
+    kept = [open_checkpoint(against, verifiers)] if against else []
+    return Examination(database, verifiers, kept, Console(quiet=True))
+
+
 def test_a_good_log_verifies_and_says_what_it_believed(database: Database, folder: Path) -> None:
-    report = check(database, folder / "keys", "", Console(quiet=True))
+    report = examination(database, folder).of()
     assert as_data(report)["ok"] is True
     text = as_text(report).plain
     assert "6 records of bank.example/mcpgw" in text
-    assert "without --against" in text
-    again = check(database, folder / "keys", newest_checkpoint(database), Console(quiet=True))
+    assert "not established: a log that was cut back" in text
+    again = examination(database, folder, newest_checkpoint(database)).of()
     assert "continues the checkpoint over 6 records" in as_text(again).plain
 
 
@@ -113,14 +121,15 @@ def test_a_flipped_byte_is_named(database: Database, kept: Kept, folder: Path) -
     with kept.tampering() as admin:
         (leaf,) = admin.execute("SELECT leaf FROM records WHERE seq = 1").fetchone()
         admin.execute("UPDATE records SET leaf = ? WHERE seq = 1", (leaf.replace(b"alice", b"alicf"),))
-    report = check(database, folder / "keys", "", Console(quiet=True))
+    report = examination(database, folder).of()
     assert as_data(report)["problems"][0]["records"] == [1, 1]
     assert "record 1 was altered" in as_text(report).plain
 
 
-def test_a_checkpoint_of_another_log_is_not_compared(database: Database, folder: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_log_is_not_compared(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("no note")
     with pytest.raises(ConfigError, match="--against"):
-        check(database, folder / "keys", "no note", Console(quiet=True))
+        kept_elsewhere(str(tmp_path / "note"), load_verifiers(folder / "keys"))
     (tmp_path / "note").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="UnicodeDecodeError"):
         read_note(tmp_path / "note")
@@ -157,8 +166,42 @@ def test_verify_exits_with_1_and_a_sentence_if_anything_is_wrong(database: Datab
     assert "1 problem in 6 records" in bad.output
 
 
+def test_a_range_is_verified_from_a_checkpoint_on_and_the_rest_is_said(database: Database, kept: Kept) -> None:
+    part = run(kept, "verify", "--from", "2", "--to", "3")
+    assert (part.exit_code, "✓ 2 records of bank.example/mcpgw from record 2 on" in part.output) == (0, True)
+    assert "not established: what stands before record 2" in part.output
+    assert "not established: what stands from record 4 on" in part.output
+    with kept.tampering() as admin:
+        admin.execute("UPDATE records SET time_ns = time_ns + 1 WHERE seq = 1")
+    assert run(kept, "verify", "--from", "2").exit_code == 0
+    assert run(kept, "verify", "--to", "1").exit_code == 1
+    for wrong in (["--from", "3", "--to", "2"], ["--watch", "--from", "2"]):
+        assert isinstance(run(kept, "verify", *wrong).exception, ConfigError)
+
+
+def test_a_watch_ends_with_the_first_report_that_is_not_good(database: Database, kept: Kept, folder: Path) -> None:
+    good: list[Report] = []
+
+    def tamper(report: Report) -> None:
+        good.append(report)
+        with kept.tampering() as admin:
+            admin.execute("DELETE FROM records WHERE seq >= 4")
+            admin.execute("DELETE FROM payloads WHERE seq >= 4")
+            admin.execute("DELETE FROM checkpoints WHERE size > 4")
+
+    bad = keep_watch(examination(database, folder), tamper, every_s=0.01)
+    assert [report.records for report in good] == [6]
+    assert [(problem.kind, problem.records) for problem in bad.problems] == [(ProblemKind.ANCHOR, range(4, 6))]
+
+
+def test_a_watch_gives_up_where_nothing_can_be_read(folder: Path) -> None:
+    nothing = SqliteDatabase(folder / "nowhere")
+    with pytest.raises(LedgerUnavailable, match="there is no ledger at"):
+        keep_watch(examination(nothing, folder), pytest.fail, every_s=0.01, patience_s=0.05)
+
+
 def test_problems_beyond_what_is_described_are_counted(database: Database, folder: Path) -> None:
-    report = check(database, folder / "keys", "", Console(quiet=True))
+    report = examination(database, folder).of()
     text = as_text(replace(report, found=5, problems=(Problem(ProblemKind.MISSING, range(0), "x\x1b"),))).plain
     assert "… and 4 more" in text
     assert "\x1b" not in text
@@ -202,6 +245,7 @@ from pathlib import Path
 from rich.console import Console
 from mcpgw.cli.log import show
 from mcpgw.ledger import Query
+from mcpgw.ledger.checkpoint import open_checkpoint
 from mcpgw.ledger.postgres_database import PostgresDatabase
 from mcpgw.ledger.sqlite import SqliteDatabase
 database = PostgresDatabase({kept.address!r}) if {kept.address!r} else SqliteDatabase(Path({str(kept.folder / "data")!r}))

@@ -12,7 +12,7 @@ from postgres_server import ADMIN, LOG, Server
 from stores import PostgresAdmin
 from test_tampering import CASES, LAST, Tamper, cut_back_to, delete_and_close_ranks, found, written_twice
 
-from mcpgw.ledger.examine import ProblemKind as K
+from mcpgw.ledger.checks import ProblemKind as K
 from mcpgw.ledger.keys import load_verifiers
 from mcpgw.ledger.postgres import PostgresStore
 from mcpgw.ledger.postgres_connection import connect

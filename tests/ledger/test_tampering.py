@@ -14,7 +14,7 @@ from ledger_parts import CONTEXT, ORIGIN, Open, failed, intent, opened, outcome,
 
 from mcpgw.core.model import Event, SettledAs
 from mcpgw.ledger import Ledger
-from mcpgw.ledger.examine import ProblemKind
+from mcpgw.ledger.checks import ProblemKind
 from mcpgw.ledger.keys import create_keys, load_verifiers
 from mcpgw.ledger.record import parse
 from mcpgw.ledger.sqlite import SqliteDatabase, SqliteStore

@@ -13,7 +13,7 @@ from ledger_parts import Open, rejection
 from stores import Kept, KeptInSqlite, verified
 
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.ledger.examine import ProblemKind
+from mcpgw.ledger.checks import ProblemKind
 from mcpgw.ledger.stored_tree import StoredTile, TileCheck, fill, subtrees_of
 from mcpgw.ledger.tiles import Tile, TileBuilder, TileName, entry_bundle, split, tiles_between
 from mcpgw.ledger.tree import (
