@@ -108,10 +108,11 @@ class Corridor:
     async def reject(self, origin: Origin, refused: Refused, principal: str = "") -> Refused:
         """Record a message that never became a call (no identity, malformed) and return its refusal."""
         try:
-            await self._journal.append(Rejection(origin=origin, refused=refused, principal=principal))
+            rejection = await self._journal.append(Rejection(origin=origin, refused=refused, principal=principal))
         except LedgerUnavailable:
             logger.error("a refusal (%s) could not be recorded: the ledger cannot write", refused.code)
-        return refused
+            return refused
+        return replace(refused, receipt=rejection.receipt)
 
     async def _walk(self, call: Call, patience: Patience, peer: Peer) -> Answer:
         watch = _Stopwatch()
@@ -233,7 +234,9 @@ class Corridor:
             )
             reached = not isinstance(result, Failed) or result.reached
             return Failed(code=FailureCode.UNRECORDED, reason=_NO_OUTCOME, reached=reached)
-        return result if isinstance(result, Failed) else Completed(reply=result, sealed=sealed)
+        if isinstance(result, Failed):
+            return replace(result, receipt=sealed.receipt)
+        return Completed(reply=result, sealed=sealed)
 
     async def _turn_away(self, shown: ShownCall, settled: Deny | Waiting | AlreadyDone, ruling: Ruling) -> Answer:
         if isinstance(settled, Waiting):
@@ -242,13 +245,14 @@ class Corridor:
                 deadline_ns=settled.deadline_ns,
                 reason=ruling.reason,
                 running=settled.running,
+                receipt=settled.receipt,
             )
         if isinstance(settled, AlreadyDone):
             replay = await self._journal.append(Replay(shown=shown, done=settled, ruling=ruling))
             return Completed(reply=settled.reply, sealed=replay, replayed_from=settled.call_id)
         refused = _refused(shown.call, settled)
-        await self._journal.append(Refusal(shown=shown, refused=refused, ruling=settled.ruling))
-        return refused
+        refusal = await self._journal.append(Refusal(shown=shown, refused=refused, ruling=settled.ruling))
+        return replace(refused, receipt=refusal.receipt)
 
     async def _refuse_unshown(self, call: Call, reason: str, code: RefusalCode = RefusalCode.UNAVAILABLE) -> Refused:
         refused = Refused(code=code, reason=reason)

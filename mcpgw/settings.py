@@ -306,6 +306,9 @@ class LedgerSettings(Section):
     url: str = ""
     """`postgresql://USER:${env:NAME}@HOST/DATABASE` keeps the log in PostgreSQL. Any password is a reference. Empty: SQLite."""
 
+    receipts: bool = True
+    """Every answer carries a receipt in `_meta`: where its record stands, and the log's signature over it. About 500 bytes."""
+
     @field_validator("url")
     @classmethod
     def _holds_no_secret(cls, url: str) -> str:

@@ -51,6 +51,7 @@ MAKERS: dict[str, set[str]] = {
     "ShownCall": {"redaction"},
     "Permit": {"pipeline"},
     "Sealed": {"ledger"},
+    "Receipt": {"core"},
     "RawReply": {"upstream"},
 }
 """Who may build the types that a door hands out. The ledger gives back what was clean when it was recorded;

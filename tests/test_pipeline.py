@@ -41,6 +41,7 @@ from mcpgw.core.model import (
     RawJson,
     RawNotice,
     RawReply,
+    Receipt,
     Refusal,
     RefusalCode,
     Refused,
@@ -106,6 +107,8 @@ class World:
     """Whether the caller asked for notices."""
     shown: list[Call] = field(default_factory=list)
     """Calls as redaction was given them."""
+    note: str = "a signed checkpoint"
+    """Empty where the ledger only counts."""
     caller: Identity = REQUEST.identity
     """Whose the credential is when the call is released."""
 
@@ -153,7 +156,7 @@ class World:
         self.pass_through(type(entry).__name__)
         self.entries.append(entry)
         seq = len(self.entries)
-        return Sealed(entry, seq, digest(seq), f"e{seq}", seq)
+        return Sealed(entry, seq, digest(seq), f"e{seq}", seq, checkpoint=self.note)
 
     async def send(self, permit: Permit, on_notice: OnNotice) -> RawReply:
         assert permit.call.arguments == REQUEST.arguments
@@ -477,7 +480,7 @@ async def test_a_refusal_that_cannot_be_recorded_is_still_a_refusal() -> None:
 async def test_a_message_that_is_no_call_is_recorded() -> None:
     world = World()
     refused = Refused(code=RefusalCode.MALFORMED, reason="not JSON")
-    assert await world.corridor().reject(REQUEST.origin, refused) is refused
+    assert await world.corridor().reject(REQUEST.origin, refused) == refused
     assert world.entries == [Rejection(origin=REQUEST.origin, refused=refused)]
 
 
@@ -533,3 +536,35 @@ async def test_a_call_cancelled_while_it_waits_for_people_has_no_intent() -> Non
     with anyio.fail_after(5), anyio.CancelScope() as scope:
         await world.walk()
     assert world.recorded() == []
+
+
+# --- receipts ----------------------------------------------------------------------------------------------------------------
+
+GIVEN = Receipt(index=7, leaf_hash="77", checkpoint="the hold's")
+ANSWERED: dict[str, tuple[World, type]] = {
+    "completed": (World(), Completed),
+    "failed": (World(faults={"upstream": [TimeoutError()]}), Failed),
+    "denied": (World(decisions=[DENY]), Refused),
+    "not redacted": (World(faults={"show": [RedactionError("no")]}), Refused),
+    "broken": (World(faults={"policy": [RuntimeError("a defect")]}), Refused),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERED)
+async def test_each_answer_has_the_receipt_of_the_record_that_concludes_it(case: str) -> None:
+    world, kind = ANSWERED[case]
+    answer = await world.walk()
+    assert isinstance(answer, kind)
+    last = len(world.entries)
+    assert answer.receipt == (Receipt(index=last, leaf_hash=digest(last), checkpoint="a signed checkpoint"),)
+
+
+async def test_a_held_call_has_the_receipt_of_its_hold() -> None:
+    waiting = Waiting(approval_id="apr_1", deadline_ns=9, receipt=(GIVEN,))
+    assert (await World(decisions=[HOLD], settlements=[waiting]).walk()).receipt == (GIVEN,)
+
+
+async def test_what_was_only_counted_or_not_recorded_has_no_receipt() -> None:
+    assert (await World(decisions=[DENY], note="").walk()).receipt == ()
+    for door in ("Intent", "Outcome"):
+        assert (await World(faults={door: [LedgerUnavailable("full")]}).walk()).receipt == ()

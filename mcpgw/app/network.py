@@ -30,6 +30,7 @@ def inbound(settings: Settings) -> InboundConfig:
         name=settings.name,
         instructions=settings.instructions,
         public_url=_pages(settings),
+        receipts=settings.ledger.receipts,
         allowed_hosts=tuple(dict.fromkeys(hosts)),
         allowed_origins=(f"{public.scheme}://{public.netloc}", *settings.listen.allowed_origins),
         unsafe_allow_anonymous=unsafe_anonymous() if anonymous else Nobody(),

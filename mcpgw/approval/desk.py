@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import anyio
 
@@ -31,7 +32,9 @@ from mcpgw.core.model import (
     Joined,
     Opened,
     Patience,
+    Receipt,
     Ruling,
+    Sealed,
     ShownCall,
     Verdict,
     Vote,
@@ -62,7 +65,7 @@ _CALM_S = 1.0
 _RETRY_S = 5.0
 """Pause of the sweeper while the ledger cannot write."""
 
-_JOINED_KEPT = 4_096
+_ATTACHED_KEPT = 4_096
 """Calls remembered as joined already. A call asks again at most a few times, within its own request."""
 
 _ALL = 1_000_000
@@ -99,7 +102,8 @@ class Desk:
         self._now_ns = now_ns
         self._monotonic = monotonic
         self._pause = pause
-        self._joined: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._attached: OrderedDict[tuple[str, str], tuple[Receipt, ...]] = OrderedDict()
+        """By call and approval: the receipt of the record that says that the one waits for the other."""
 
     # --- the caller's side -----------------------------------------------------------------------------------------------
 
@@ -115,7 +119,10 @@ class Desk:
             reason = "The call has to be approved, but what it asks for cannot be written down exactly, so it is denied."
             return Deny(ruling=Ruling(rule_ids=hold.ruling.rule_ids, reason=reason, policy_hash=hold.ruling.policy_hash))
         approval_id = await self._attach(shown, hold, facts, request_key)
-        return await self._wait(approval_id, facts, hold, patience, peer)
+        settled = await self._wait(approval_id, facts, hold, patience, peer)
+        if isinstance(settled, Waiting):
+            return replace(settled, receipt=self._attached.get((shown.call.id, approval_id), ()))
+        return settled
 
     async def _attach(self, shown: ShownCall, hold: Hold, facts: Facts, request_key: str) -> str:
         """Join the approval that stands for the identical call, or open one; two that open at once end with one."""
@@ -132,14 +139,16 @@ class Desk:
 
     async def _join(self, shown: ShownCall, hold: Hold, approval: Approval) -> None:
         """Record, once per call, that it attaches. Where the approval has ended, the call's own record says it all."""
-        key = (shown.call.id, approval.id)
-        if shown.call.id == approval.call_id or key in self._joined:
+        if shown.call.id == approval.call_id or (shown.call.id, approval.id) in self._attached:
             return
         if approval.state in (ApprovalState.PENDING, ApprovalState.APPROVED, ApprovalState.SPENT):
-            await self._journal.append(Joined(shown=shown, approval_id=approval.id, ruling=hold.ruling))
-            self._joined[key] = None
-            if len(self._joined) > _JOINED_KEPT:
-                self._joined.popitem(last=False)
+            joined = await self._journal.append(Joined(shown=shown, approval_id=approval.id, ruling=hold.ruling))
+            self._remember(shown, approval.id, joined)
+
+    def _remember(self, shown: ShownCall, approval_id: str, sealed: Sealed[Joined] | Sealed[Opened]) -> None:
+        self._attached[shown.call.id, approval_id] = sealed.receipt
+        if len(self._attached) > _ATTACHED_KEPT:
+            self._attached.popitem(last=False)
 
     async def _open(self, shown: ShownCall, hold: Hold, facts: Facts, request_key: str) -> str:
         approval_id = _new_id()
@@ -155,7 +164,7 @@ class Desk:
             exact=self._seal.close(approval_id, bound),
             deadline_ns=deadline_ns,
         )
-        await self._journal.append(opened)
+        self._remember(shown, approval_id, await self._journal.append(opened))
         logger.info("call %s: held as %s", shown.call.id, approval_id)
         return approval_id
 

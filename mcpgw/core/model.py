@@ -312,6 +312,8 @@ class Waiting:
     """Unix nanoseconds."""
     running: bool = False
     """It was approved, and an identical call is under way: not nobody's decision but its result is awaited."""
+    receipt: "tuple[Receipt, ...]" = field(default=(), compare=False)
+    """Of the record that says that this call is held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,6 +339,17 @@ class Intent:
 EntryT = TypeVar("EntryT", covariant=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The log's signed promise to a caller that it holds the record which concludes the call. It holds no payload."""
+
+    index: int
+    leaf_hash: str
+    """Hex RFC 6962 leaf hash of the record. Nobody can guess a record from it: each holds random bits of its own."""
+    checkpoint: str
+    """Signed note over a tree that holds the record; its first line names the log."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sealed(Generic[EntryT]):
     """Proof that an entry is durable in the tree: only the ledger's `append` returns it."""
@@ -347,6 +360,14 @@ class Sealed(Generic[EntryT]):
     """Hex RFC 6962 leaf hash."""
     event_id: str
     time_ns: int
+    checkpoint: str = ""
+    """Signed note of the commit that holds it; empty where it was counted and has no record of its own."""
+
+    @property
+    def receipt(self) -> tuple[Receipt, ...]:
+        """The receipt, if there is a record to give one for."""
+        receipt = Receipt(index=self.seq, leaf_hash=self.leaf_hash, checkpoint=self.checkpoint)
+        return (receipt,) if self.checkpoint else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,6 +453,8 @@ class Refused:
     reason: str
     rule_ids: tuple[str, ...] = ()
     approval_id: str = ""
+    receipt: tuple[Receipt, ...] = field(default=(), compare=False)
+    """Of the record that says so; none in the record itself, and none where the refusal was counted or nothing was written."""
 
 
 class FailureCode(StrEnum):
@@ -455,6 +478,8 @@ class Failed:
     code: FailureCode
     reason: str
     reached: bool
+    receipt: tuple[Receipt, ...] = field(default=(), compare=False)
+    """Of the record that says so; none in the record itself, and none where it could not be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -466,6 +491,8 @@ class Held:
     reason: str
     running: bool = False
     """An identical call was approved and is under way."""
+    receipt: tuple[Receipt, ...] = field(default=(), compare=False)
+    """Of the record that says that this call is held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -476,6 +503,10 @@ class Completed:
     sealed: "Sealed[Outcome] | Sealed[Replay]"
     replayed_from: str = ""
     """The call id whose result this is, where an approved call had already run."""
+
+    @property
+    def receipt(self) -> tuple[Receipt, ...]:
+        return self.sealed.receipt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

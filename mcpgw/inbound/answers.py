@@ -14,6 +14,7 @@ from mcpgw.core.model import (
     FailureCode,
     Held,
     Outcome,
+    Receipt,
     RefusalCode,
     Refused,
     ReplyKind,
@@ -24,18 +25,48 @@ from mcpgw.inbound.shaping import encoded_size, truncated
 
 CALL_META: Final = "mcpgw/call"
 """`_meta` key of a result: the id under which the ledger holds the call."""
+RECEIPT_META: Final = "mcpgw/receipt"
+"""`_meta` key of any answer, and key of a JSON-RPC error's `data`: `log`, `index`, `leaf_hash` and the signed `checkpoint`
+over the record that concludes the call. docs/ledger.md says how to check it."""
 APPROVAL_META: Final = "mcpgw/approval"
 """`_meta` key of a held call's result: `id`, `deadline` (UTC, ISO 8601) and, where people have a page, `url`."""
 REFUSED_META: Final = "mcpgw/refused"
 """`_meta` key of a refused call's result: the ids of the `rules` that decided, and the `approval` if people did."""
 
 
-def to_result(answer: Answer, target: Target | UnknownTarget, *, public_url: str) -> dict[str, Any]:
+_OURS: Final = (CALL_META, RECEIPT_META, APPROVAL_META, REFUSED_META)
+
+
+def to_result(answer: Answer, target: Target | UnknownTarget, *, public_url: str, receipts: bool) -> dict[str, Any]:
     """Return the result that answers a `tools/call`, before it is shaped for an era.
+
+    With `receipts`, the answer carries the receipt of its record, where it has one.
 
     Raises:
         MCPError: the answer is a JSON-RPC error.
     """
+    given = {RECEIPT_META: _receipt(answer.receipt[0])} if receipts and answer.receipt else {}
+    try:
+        result = _result(answer, target, public_url)
+    except MCPError as error:
+        raise _with_receipt(error, given) from error.__cause__
+    return {**result, "_meta": {**result.get("_meta", {}), **given}} if given else result
+
+
+def _receipt(receipt: Receipt) -> dict[str, Any]:
+    log, _, _ = receipt.checkpoint.partition("\n")
+    return {"log": log, "index": receipt.index, "leaf_hash": receipt.leaf_hash, "checkpoint": receipt.checkpoint}
+
+
+def _with_receipt(error: MCPError, given: dict[str, Any]) -> MCPError:
+    """Put the receipt beside the error's data. Data of an upstream that is no object stays as it is, without a receipt."""
+    data = error.error.data
+    if not given or not (data is None or isinstance(data, dict)):
+        return error
+    return MCPError(error.error.code, error.error.message, {**(data or {}), **given})
+
+
+def _result(answer: Answer, target: Target | UnknownTarget, public_url: str) -> dict[str, Any]:
     match answer:
         case Completed():
             return _completed(answer, target)
@@ -61,12 +92,16 @@ def _completed(answer: Completed, target: Target | UnknownTarget) -> dict[str, A
         return error_result("The server asks for more input, which cannot be passed on to this client.")
     if not isinstance(result.get("content"), list):
         result["content"] = []
-    meta = result.get("_meta")
-    result["_meta"] = {**(meta if isinstance(meta, dict) else {}), CALL_META: _receipt(answer)}
+    result["_meta"] = {**_without_ours(result.get("_meta")), CALL_META: _call(answer)}
     return _within_limit(result, target)
 
 
-def _receipt(answer: Completed) -> dict[str, str]:
+def _without_ours(meta: object) -> dict[str, Any]:
+    """What an upstream says, but for keys that the gateway alone may speak by."""
+    return {key: value for key, value in meta.items() if key not in _OURS} if isinstance(meta, dict) else {}
+
+
+def _call(answer: Completed) -> dict[str, str]:
     entry = answer.sealed.entry
     call = (entry.intent.entry if isinstance(entry, Outcome) else entry).shown.call
     return {"id": call.id, "replayed_from": answer.replayed_from} if answer.replayed_from else {"id": call.id}
@@ -79,6 +114,7 @@ def _upstream_error(reply: CleanReply) -> MCPError:
     if not isinstance(message, str):
         message = "The server answered with an error that says nothing."
     data = reply.payload.get("data")
+    data = _without_ours(data) if isinstance(data, dict) else data
     try:
         encoded_size({"message": message, "data": data})
     except ValueError:
@@ -125,7 +161,8 @@ def _refused(refused: Refused) -> dict[str, Any]:
             why = {"rules": list(refused.rule_ids), "approval": refused.approval_id}
             return error_result(refused.reason, {REFUSED_META: why})
         case RefusalCode.UNKNOWN | RefusalCode.MALFORMED | RefusalCode.UNAUTHENTICATED:
-            # No data: a hidden name and one that does not exist must answer alike, byte for byte.
+            # No reasons in the data: a hidden name and one that does not exist must answer alike, byte for byte but for a
+            # receipt, whose hash covers random bits.
             raise MCPError(INVALID_PARAMS, refused.reason)
         case RefusalCode.UNAVAILABLE | RefusalCode.ABANDONED:
             raise MCPError(INTERNAL_ERROR, refused.reason)

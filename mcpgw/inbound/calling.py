@@ -73,7 +73,7 @@ class ToolCalls:
         )
         caller.trail.recorded = True  # from here on by the corridor
         answer = await self._walk(request, RequestPeer(ctx, token=token, log_floor=log_floor), caller.gone)
-        return to_result(answer, target, public_url=self._config.public_url)
+        return to_result(answer, target, public_url=self._config.public_url, receipts=self._config.receipts)
 
     async def _walk(self, request: Request, peer: RequestPeer, gone: anyio.Event) -> Answer:
         answers: list[Answer] = []

@@ -54,6 +54,8 @@ class InboundConfig:
     instructions: str = ""
     public_url: str = ""
     """Where people reach this gateway, without a trailing slash; empty where no page is served."""
+    receipts: bool = True
+    """Whether answers carry receipts of their records."""
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     """`Host` values that are answered: `name`, `name:port` or `name:*` (any port). Anything else may be DNS rebinding."""
     allowed_origins: tuple[str, ...] = ()

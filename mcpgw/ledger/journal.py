@@ -121,16 +121,16 @@ class Ledger:
         """
         if isinstance(entry, Outcome):
             try:
-                return _sealed(entry, await self._record(entry))
+                return await self._record(entry)
             except LedgerUnavailable:
                 self._owed[entry.intent.entry.shown.call.id] = _unrecorded(entry)
                 raise
         if not isinstance(entry, Refusal | Rejection):
-            return _sealed(entry, await self._record(entry))
+            return await self._record(entry)
         if not self._refusals.deserves_record(entry):
             return Sealed(entry=entry, seq=COUNTED, leaf_hash="", event_id=new_id(), time_ns=time.time_ns())
         try:
-            return _sealed(entry, await self._record(entry))
+            return await self._record(entry)
         except LedgerUnavailable:
             self._refusals.count(entry)  # once the store can be written again, the record will say how many there were
             raise
@@ -204,10 +204,10 @@ class Ledger:
 
     # --- inside ----------------------------------------------------------------------------------------------------------
 
-    async def _record(self, entry: Recordable) -> Record:
+    async def _record(self, entry: EntryT) -> Sealed[EntryT]:
         drafted = self._draft(entry)
-        record: Record = await self._writer.submit(lambda batch: batch.append(entry, drafted))
-        return record
+        batch, record = await self._writer.submit(lambda batch: (batch, batch.append(entry, drafted)))
+        return _sealed(entry, record, batch)
 
     def _draft(self, entry: Recordable) -> Draft:
         return draft(entry, node=self._node, context=self._context())
@@ -346,5 +346,12 @@ def _unrecorded(outcome: Outcome) -> Outcome:
     return Outcome(intent=outcome.intent, result=lost, latency_ns=outcome.latency_ns)
 
 
-def _sealed(entry: EntryT, record: Record) -> Sealed[EntryT]:
-    return Sealed(entry=entry, seq=record.seq, leaf_hash=record.hash.hex(), event_id=record.event_id, time_ns=record.time_ns)
+def _sealed(entry: EntryT, record: Record, batch: Batch) -> Sealed[EntryT]:
+    return Sealed(
+        entry=entry,
+        seq=record.seq,
+        leaf_hash=record.hash.hex(),
+        event_id=record.event_id,
+        time_ns=record.time_ns,
+        checkpoint=batch.note,
+    )

@@ -46,6 +46,8 @@ class Batch:
         self.records: list[Record] = []
         self.intents: list[OpenCall] = []
         self.approvals_changed = False
+        self.note = ""
+        """The signed checkpoint over what was appended, once it is finished."""
         self._head = head
         self._frontier = head.frontier
         self._log = log
@@ -75,7 +77,8 @@ class Batch:
             return self._head
         fill(self.tx, self._head.frontier.size, self._frontier.size)
         text = Checkpoint(self._log, self._frontier.size, self._frontier.root()).text()
-        head = Head(self._frontier, signer.sign(text))
+        self.note = signer.sign(text)
+        head = Head(self._frontier, self.note)
         self.tx.save_head(head)
         return head
 

@@ -1,6 +1,7 @@
 """What each answer of the corridor looks like to a client, by both eras; over HTTP where the wire matters, else directly."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -8,15 +9,31 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from mcpgw.core.model import (
+    Allow,
     Answer,
+    Call,
+    CleanJson,
+    CleanReply,
+    Commitment,
+    Completed,
     Failed,
     FailureCode,
     Held,
+    Identity,
+    IdentityKind,
+    Intent,
+    Manifest,
+    Origin,
+    Outcome,
     RawJson,
     RawReply,
+    Receipt,
     RefusalCode,
     Refused,
     ReplyKind,
+    Ruling,
+    Sealed,
+    ShownCall,
     Target,
     UnknownTarget,
 )
@@ -26,10 +43,11 @@ from tests.inbound.raw import call, legacy, post
 from tests.inbound.test_sessions import open_session
 
 ECHO = target("bank__echo")
+IDENTITY = Identity(subject="alice", issuer="test", kind=IdentityKind.HUMAN, method="jwt")
 
 
 def answered(answer: Answer, of: Target | UnknownTarget = ECHO, url: str = "") -> dict[str, Any]:
-    return to_result(answer, of, public_url=url)
+    return to_result(answer, of, public_url=url, receipts=True)
 
 
 @pytest.mark.parametrize("code", [RefusalCode.DENIED, RefusalCode.NOT_APPROVED])
@@ -234,3 +252,66 @@ async def test_a_traceparent_that_is_none_is_not_recorded(world: World, http: ai
     body, routed = call("bank__echo", traceparent=traceparent)
     await post(http, body, routed)
     assert all(received.origin.traceparent == "" and not received.meta for received in world.upstreams.calls)
+
+
+# --- receipts ----------------------------------------------------------------------------------------------------------------
+
+NOTE = "bank.example/log\n8\nroot\n\n— bank.example/log sig\n"
+RECEIPT = Receipt(index=7, leaf_hash="ab" * 32, checkpoint=NOTE)
+WIRE = {"log": "bank.example/log", "index": 7, "leaf_hash": "ab" * 32, "checkpoint": NOTE}
+FORGED = {"mcpgw/receipt": "forged", "mcpgw/approval": "forged", "mcpgw/refused": "forged", "theirs": 1}
+
+
+def completed(payload: dict[str, Any], checkpoint: str = NOTE) -> Completed:
+    """The answer to a call whose upstream answered with that payload."""
+    kind = ReplyKind.ERROR if "code" in payload else ReplyKind.RESULT
+    raw = Commitment(digest="00", salt=b"", size=0)
+    reply = CleanReply(kind=kind, payload=CleanJson(payload), raw=raw, manifest=Manifest(profile="p", profile_hash="h"))
+    call = Call(id="c1", identity=IDENTITY, target=ECHO, arguments={}, origin=Origin(transport="http", protocol_version="x"))
+    shown = ShownCall(call=call, arguments=CleanJson({}), raw=raw, manifest=reply.manifest)
+    intent = Sealed(Intent(shown=shown, allow=Allow(ruling=Ruling(rule_ids=(), reason="", policy_hash=""))), 6, "", "e6", 6)
+    return Completed(reply=reply, sealed=Sealed(Outcome(intent=intent, result=reply), 7, "ab" * 32, "e7", 7, checkpoint))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        completed({"content": []}),
+        Held(approval_id="apr_1", deadline_ns=0, reason="", receipt=(RECEIPT,)),
+        Refused(code=RefusalCode.DENIED, reason="no", receipt=(RECEIPT,)),
+        Failed(code=FailureCode.TIMEOUT, reason="late", reached=True, receipt=(RECEIPT,)),
+    ],
+)
+def test_a_result_carries_its_receipt_beside_what_else_its_meta_says(answer: Answer) -> None:
+    meta = answered(answer)["_meta"]
+    assert meta["mcpgw/receipt"] == WIRE
+    silent = to_result(answer, ECHO, public_url="", receipts=False)
+    assert silent.get("_meta", {}) == {key: value for key, value in meta.items() if key != "mcpgw/receipt"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "data"),
+    [
+        (Refused(code=RefusalCode.UNKNOWN, reason="Unknown tool", receipt=(RECEIPT,)), {"mcpgw/receipt": WIRE}),
+        (Failed(code=FailureCode.INTERNAL, reason="x", reached=True, receipt=(RECEIPT,)), {"mcpgw/receipt": WIRE}),
+        (completed({"code": -1, "message": "no"}), {"mcpgw/receipt": WIRE}),
+        (completed({"code": -1, "message": "no", "data": FORGED}), {"theirs": 1, "mcpgw/receipt": WIRE}),
+        (completed({"code": -1, "message": "no", "data": ["as", "it", "is"]}), ["as", "it", "is"]),
+        (completed({"code": -1, "message": "no", "data": FORGED}, checkpoint=""), {"theirs": 1}),
+        (completed({"code": -1, "message": "no"}, checkpoint=""), None),
+    ],
+)
+def test_a_protocol_error_carries_its_receipt_in_its_data_where_that_is_an_object(answer: Answer, data: object) -> None:
+    with pytest.raises(MCPError) as caught:
+        answered(answer)
+    assert caught.value.data == data
+
+
+def test_an_upstream_cannot_speak_by_the_gateways_own_keys() -> None:
+    meta = answered(completed({"content": [], "_meta": FORGED}, checkpoint=""))["_meta"]
+    assert meta == {"theirs": 1, "mcpgw/call": {"id": "c1"}}
+
+
+def test_a_receipt_does_not_count_against_the_limit_of_a_result() -> None:
+    tight = replace(ECHO, max_result_bytes=len(json.dumps(answered(completed({"content": []}, checkpoint="")))))
+    assert answered(completed({"content": []}), tight)["_meta"]["mcpgw/receipt"] == WIRE
