@@ -357,6 +357,31 @@ class Sink(Section):
     """Where a sink without a cursor begins: at the first record, or behind the newest."""
 
 
+class AnchorPlace(Section):
+    """One place out of the database admin's reach to which checkpoints are taken. See docs/anchors.md."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    """Names the anchor in records, alerts and `/readyz`."""
+    kind: Literal["directory"]
+    """An append-only directory."""
+    path: str
+    """For `directory`: where checkpoints are kept, relative to the folder. It must exist."""
+
+
+class AnchorSettings(Section):
+    """How soon checkpoints leave, and what happens to calls if they cannot."""
+
+    interval: Seconds = 60.0
+    """How late a checkpoint is taken to the anchors at most, whenever the log has grown."""
+    required: bool = False
+    """Refuse calls, before the upstream, while a record has waited for longer than `within`."""
+    within: Seconds = 300.0
+    """With `required`: how old the oldest record that is not anchored may be."""
+    at_least: int = Field(default=1, ge=1)
+    """With `required`: how many of the anchors must cover a record before it counts as anchored."""
+    to: list[AnchorPlace] = []
+
+
 class Settings(BaseSettings):
     """Everything of config.toml, and where the folder is."""
 
@@ -385,6 +410,7 @@ class Settings(BaseSettings):
     redaction: RedactionSettings = RedactionSettings()
     console: ConsoleSettings = ConsoleSettings()
     ledger: LedgerSettings = LedgerSettings()
+    anchor: AnchorSettings = AnchorSettings()
     sinks: list[Sink] = []
 
     @classmethod

@@ -11,7 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcpgw import __version__
-from mcpgw.app import convert, network
+from mcpgw.app import anchors, convert, network
 from mcpgw.app.live import LivePolicy
 from mcpgw.approval import Desk
 from mcpgw.catalog.problems import CatalogError
@@ -22,6 +22,7 @@ from mcpgw.core.model import Event, JsonObject
 from mcpgw.identity import ApiKeys, protected_resource_metadata, www_authenticate
 from mcpgw.inbound.server import GatewayServer
 from mcpgw.ledger import Ledger, RecordContext, new_id
+from mcpgw.ledger.anchors.loop import AnchoredJournal, Anchoring
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import Authenticator, Definitions, ServerState, ServerStatus
 from mcpgw.redaction import PresidioRedactor
@@ -52,10 +53,12 @@ class Gateway:
         authenticator: Authenticator,
         tasks: TaskGroup,
         hashes: "_Hashes",
+        anchoring: Anchoring,
     ) -> None:
         self.settings = settings
         self._hashes = hashes
         self.ledger = ledger
+        self.anchoring = anchoring
         self.registry = registry
         self.redactor = redactor
         self.authenticator = authenticator
@@ -67,7 +70,7 @@ class Gateway:
             policy=self.policy,
             redactor=redactor,
             desk=self.desk,
-            journal=ledger,
+            journal=AnchoredJournal(ledger, anchoring),
             upstreams=self.pool,
             new_id=new_id,
         )
@@ -100,6 +103,7 @@ class Gateway:
             "keys": self._keys_problem(),
             "catalog": self.registry.problem,
             "config": self._config_problem,
+            "anchor": self.anchoring.problem(),
         }
         return {name: problem for name, problem in found.items() if problem}
 
@@ -297,6 +301,7 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
                 database=convert.database(settings),
             )
         )
+        anchoring = anchors.anchoring(settings, ledger)
         cursors = settings.data_dir / convert.SINKS
         exporter = await stack.enter_async_context(open_exporter(sinks, outbox=ledger, journal=ledger, folder=cursors))
         tokens = convert.tokens(settings)
@@ -313,6 +318,7 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
             authenticator=convert.authenticators(settings, method=method),
             tasks=tasks,
             hashes=hashes,
+            anchoring=anchoring,
         )
         await stack.enter_async_context(gateway.pool)
         registry.on_change(gateway.on_change)
@@ -322,4 +328,5 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
         tasks.start_soon(gateway.watch_config)
         tasks.start_soon(gateway.desk.run)
         tasks.start_soon(exporter.run)
+        tasks.start_soon(anchoring.run)
         yield gateway

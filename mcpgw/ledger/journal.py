@@ -25,6 +25,8 @@ from mcpgw.ledger.nodes import OutOfSight
 from mcpgw.ledger.record import Draft, Record
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database, OpenCall, Query, Reading, Store, StoredRecord
+from mcpgw.ledger.stored_tree import subtrees_of
+from mcpgw.ledger.tree import consistency_proof
 from mcpgw.ledger.watch import ApprovalWatch
 from mcpgw.ledger.writer import Batch, Writer
 from mcpgw.ports import Approval, ApprovalState, EntryT
@@ -201,6 +203,15 @@ class Ledger:
         for checkpoint in await self._read(lambda store: store.newest_checkpoint()):
             return checkpoint.note
         raise LedgerUnavailable("the log has no checkpoint yet: nothing was recorded")
+
+    async def consistency(self, first: int, second: int) -> Sequence[bytes]:
+        """Return the proof that the log of `first` records is the beginning of that of `second` (RFC 9162 section 2.1.4).
+
+        Raises:
+            LedgerUnavailable: it cannot be made.
+            ValueError: the first is the longer one.
+        """
+        return await self._read(lambda store: consistency_proof(subtrees_of(store, second), first, second))
 
     # --- inside ----------------------------------------------------------------------------------------------------------
 

@@ -116,6 +116,7 @@ _MEANINGS: Mapping[tuple[str, str], Meaning] = {
     ("approval.settled", "approved"): _PASSED,
     ("approval.settled", ""): _REJECTED,
     ("refusals.counted", ""): Meaning(3, Status.FAILURE, Action.DENIED, Disposition.COUNT),
+    ("anchor.failed", ""): Meaning(4, Status.FAILURE, Action.OBSERVED, Disposition.ERROR),
     ("sink.failed", ""): Meaning(4, Status.FAILURE, Action.OBSERVED, Disposition.ERROR),
     ("catalog.changed", ""): _NOTABLE,
     ("catalog.accepted", ""): _NOTABLE,
