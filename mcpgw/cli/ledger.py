@@ -5,9 +5,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from mcpgw.app import convert
 from mcpgw.cli.common import open_folder
+from mcpgw.cli.verify import Examination, as_text, progress_bar
+from mcpgw.core.errors import LedgerUnavailable
+from mcpgw.core.visible import visible
+from mcpgw.ledger.backup import back_up
+from mcpgw.ledger.backup import restore as restored
+from mcpgw.ledger.keys import load_verifiers
+from mcpgw.ledger.projections import compare
+from mcpgw.ledger.projections import rebuild as rebuilt
 from mcpgw.ledger.store import Database, SchemaStatus
 from mcpgw.settings import ledger_at
 
@@ -40,6 +49,69 @@ def status(folder: Folder = Path(), url: Url = "") -> None:
     with closing(database.connect_read_only()) as store:
         checkpoints = store.newest_checkpoint()
         print(f"{store.size()} records; the newest checkpoint covers {checkpoints[0].size if checkpoints else 0}.")
+
+
+@ledger.command()
+def backup(file: Annotated[Path, typer.Argument(help="A new file.")], folder: Folder = Path()) -> None:
+    """Write the whole log, as it is at this moment, to a new file, while gateways go on. `mcpgw ledger restore` reads it."""
+    with closing(_database(folder, "").connect_read_only()) as store, progress_bar("backing up", _console()) as progress:
+        count = back_up(store, file, progress)
+    print(f"{count} records are in {file}. The keys are not: keep a copy of keys/ in another place.")
+
+
+@ledger.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `mcpgw ledger backup` wrote, on either kind of database.")],
+    folder: Folder = Path(),
+) -> None:
+    """Write a backup into an empty place, and verify it there. Exit code 1 if the restored log does not verify."""
+    settings = open_folder(folder)
+    database = _database(folder, "")
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    verifiers = load_verifiers(settings.keys_dir)
+    with closing(database.connect()) as store, progress_bar("restoring", _console()) as progress:
+        restored(store, file, progress)
+    report = Examination(database, verifiers, (), _console()).of()
+    print(as_text(report).plain.rstrip())
+    if not report.ok:
+        print("Do not start a gateway on it: what was backed up, or the file, was altered.")
+        raise typer.Exit(1)
+    print(
+        f"Restored: {report.records} records. What was recorded after the backup is not in it, so this is a rollback. Before a "
+        "gateway starts, run `mcpgw verify --against` with the newest checkpoint that was kept elsewhere: it says how many "
+        "records are gone. Whether to go on without them is for people to decide, and to write down."
+    )
+
+
+@ledger.command()
+def rebuild(
+    folder: Folder = Path(),
+    check: Annotated[bool, typer.Option("--check", help="Only compare. Exit code 1 if something differs.")] = False,
+) -> None:
+    """Make approvals and open calls again from the records, while gateways go on. Records themselves are never changed."""
+    database = _database(folder, "")
+    connect = database.connect_read_only if check else database.connect
+    with closing(connect()) as store, progress_bar("reading", _console()) as progress:
+        try:
+            wrong = compare(store, progress) if check else rebuilt(store, progress)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            hint = "Run `mcpgw verify`: it says which. Nothing was changed."
+            raise LedgerUnavailable(f"a record cannot be read: {type(error).__name__}", hint=hint) from error
+    for sentence in wrong:
+        print(visible(sentence))
+    if not wrong:
+        print("Approvals and open calls are what the records say.")
+    elif check:
+        print(
+            "`mcpgw ledger rebuild` puts this right. Exact arguments that are lost stay lost: such a hold can only be denied."
+        )
+        raise typer.Exit(1)
+    else:
+        print("Put right. Somebody changed it, or a disk did: run `mcpgw verify` as well.")
+
+
+def _console() -> Console:
+    return Console(stderr=True)
 
 
 def _database(folder: Path, url: str) -> Database:

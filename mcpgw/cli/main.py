@@ -37,7 +37,7 @@ VERBS = (
     Verb("verify", "verify", "verify", "Prove that nobody changed the record, or find where."),
     Verb("checkpoint", "verify", "checkpoint", "Print the current signed checkpoint."),
     Verb("siem", "siem", "siem", "See, try and repeat what is sent to the SIEM."),
-    Verb("ledger", "ledger", "ledger", "Migrate the log's database, and say how far it is."),
+    Verb("ledger", "ledger", "ledger", "Migrate, back up, restore and rebuild the log's database."),
     Verb("redact", "redact", "redact", "Redact JSON lines from standard input, for measuring."),
     Verb("demo", "demo", "demo", "Run the whole story on real upstreams, in a folder of its own."),
 )

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +18,8 @@ from mcpgw.cli.common import open_folder
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.visible import visible
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Verifier, open_checkpoint
+from mcpgw.ledger.cosignature import CosignatureVerifier
+from mcpgw.ledger.kept_elsewhere import checkpoints_from_witness, checkpoints_in
 from mcpgw.ledger.keys import load_verifiers
 from mcpgw.ledger.store import Database
 from mcpgw.ledger.verify import WHOLE, Report
@@ -37,8 +39,14 @@ def verify(
     folder: Folder = Path(),
     against: Annotated[
         list[str] | None,
-        typer.Option("--against", help="What was kept elsewhere: a file that `mcpgw checkpoint` wrote. May be repeated."),
+        typer.Option(
+            "--against",
+            help="What was kept elsewhere: a file that `mcpgw checkpoint` wrote, an anchor directory, or a witness's URL. "
+            "May be repeated.",
+        ),
     ] = None,
+    witness: Annotated[str, typer.Option("--witness", help="The verifier key of the witness that --against names.")] = "",
+    ca: Annotated[str, typer.Option("--ca", help="A PEM file of authorities for the witness's certificate.")] = "",
     first: Annotated[int, typer.Option("--from", min=0, help="The first record to verify.")] = 0,
     last: Annotated[int | None, typer.Option("--to", min=0, help="The last record to verify.")] = None,
     watch: Annotated[
@@ -53,7 +61,7 @@ def verify(
         hint = "--from is the first record and --to the last one; --watch is about all of them."
         raise ConfigError("there is no such range to verify", where="--from", hint=hint)
     verifiers = load_verifiers(settings.keys_dir)
-    kept = [checkpoint for place in against or () for checkpoint in kept_elsewhere(place, verifiers)]
+    kept = [checkpoint for place in against or () for checkpoint in kept_elsewhere(place, verifiers, witness, ca)]
     examination = Examination(convert.database(settings), verifiers, kept, Console(stderr=True))
 
     def show(report: Report) -> None:
@@ -100,12 +108,17 @@ class Examination:
         with closing(self._database.connect_read_only()) as store, self._progress() as progress:
             return self._vigil.look(store, progress, self._database)
 
-    @contextmanager
-    def _progress(self) -> Iterator[Callable[[int, int], None]]:
-        columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as bar:
-            task = bar.add_task("records", total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+    def _progress(self) -> AbstractContextManager[Callable[[int, int], None]]:
+        return progress_bar("verifying", self._console)
+
+
+@contextmanager
+def progress_bar(doing: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar, on a terminal alone, while it is told how many of how many records are done."""
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("records", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def keep_watch(
@@ -138,12 +151,21 @@ def keep_watch(
         time.sleep(every_s)
 
 
-def kept_elsewhere(place: str, verifiers: Sequence[Verifier]) -> Sequence[Checkpoint]:
-    """Return the checkpoints of this log that are kept in that place.
+def kept_elsewhere(place: str, verifiers: Sequence[Verifier], witness: str = "", ca: str = "") -> Sequence[Checkpoint]:
+    """Return the checkpoints of this log that are kept in that place: a file, an anchor directory, or a witness.
 
     Raises:
         ConfigError: there is none, or it is not one of this log.
     """
+    if "://" in place:
+        try:
+            cosigner = CosignatureVerifier.parse(witness)
+        except InvalidNote as error:
+            hint = "It stands in the witness's own file of public keys; its operator gives it to you."
+            raise ConfigError(f"the witness's key cannot be used: {error}", where="--witness", hint=hint) from error
+        return checkpoints_from_witness(place, cosigner, verifiers, ca=ca)
+    if Path(place).is_dir():
+        return checkpoints_in(Path(place), verifiers)
     try:
         return [open_checkpoint(read_note(Path(place)), verifiers)]
     except InvalidNote as error:

@@ -35,11 +35,11 @@ from mcpgw.core.model import (
 from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.record import Draft, Members, Payload, Unrecordable, pack
 
-_MAX_TEXT = 1024
+MAX_TEXT = 1024
 """Longest text of ours (reasons), in characters."""
 _MAX_NAME = 128
 """Longest text of somebody else's (unknown names, ids, addresses), in characters: enough to recognise it."""
-_MAX_LIST = 64
+MAX_LIST = 64
 """Longest list of groups, actors and rules; what is cut off is counted."""
 _MAX_MASKED = 200
 """Longest masking manifest, in lines; what is cut off is counted."""
@@ -179,7 +179,7 @@ def _outcome(entry: Outcome, sheet: _Sheet) -> str:
         sheet.members["approval"] = {"id": intent.allow.approval.id}
     if isinstance(entry.result, Failed):
         failed = entry.result
-        reason = cut(failed.reason, _MAX_TEXT)
+        reason = cut(failed.reason, MAX_TEXT)
         sheet.members["outcome"] = {"class": "failed", "code": failed.code.value, "reason": reason, "reached": failed.reached}
     else:
         sheet.reply(entry.result)
@@ -208,7 +208,7 @@ def _refusal(entry: Refusal, sheet: _Sheet) -> str:
 
 def _rejection(entry: Rejection, sheet: _Sheet) -> str:
     sheet.members["origin"] = _origin(entry.origin)
-    sheet.members["actor"] = cut(entry.principal, _MAX_TEXT)
+    sheet.members["actor"] = cut(entry.principal, MAX_TEXT)
     sheet.members["outcome"] = _refused(entry.refused)
     return "call.refused"
 
@@ -246,13 +246,13 @@ def _vote(entry: Vote, sheet: _Sheet) -> str:
 
 
 def _settled(entry: Settled, sheet: _Sheet) -> str:
-    reason = cut(entry.reason, _MAX_TEXT)
+    reason = cut(entry.reason, MAX_TEXT)
     sheet.members["approval"] = {"id": entry.approval_id, "state": entry.state.value, "reason": reason}
     return "approval.settled"
 
 
 def _event(entry: Event, sheet: _Sheet) -> str:
-    sheet.members["actor"] = cut(entry.actor, _MAX_TEXT)
+    sheet.members["actor"] = cut(entry.actor, MAX_TEXT)
     _check_plain(entry.facts)
     sheet.members["facts"] = dict(entry.facts)
     return entry.kind
@@ -281,10 +281,10 @@ def _who(identity: Identity) -> Members:
         "client": cut(identity.client_id, _MAX_NAME),
         "credential": cut(identity.credential_id, _MAX_NAME),
         "auth_time": min(identity.auth_time, _MAX_EXACT_INT - 1),
-        "amr": list(identity.amr[:_MAX_LIST]),
-        "actors": list(identity.actors[:_MAX_LIST]),
-        "groups": groups[:_MAX_LIST],
-        "groups_cut": len(groups[_MAX_LIST:]),
+        "amr": list(identity.amr[:MAX_LIST]),
+        "actors": list(identity.actors[:MAX_LIST]),
+        "groups": groups[:MAX_LIST],
+        "groups_cut": len(groups[MAX_LIST:]),
     }
 
 
@@ -296,7 +296,7 @@ def _target(target: Target | UnknownTarget) -> Members:
         "name": target.name,
         "server": target.server,
         "fingerprint": target.server_fingerprint,
-        "upstream": cut(target.upstream_name, _MAX_TEXT),
+        "upstream": cut(target.upstream_name, MAX_TEXT),
         "definition": target.definition_hash,
     }
 
@@ -314,12 +314,12 @@ def _origin(origin: Origin) -> Members:
 
 
 def _decision(effect: str, ruling: Ruling) -> Members:
-    rules = list(ruling.rule_ids[:_MAX_LIST])
-    return {"effect": effect, "rules": rules, "reason": cut(ruling.reason, _MAX_TEXT), "policy": ruling.policy_hash}
+    rules = list(ruling.rule_ids[:MAX_LIST])
+    return {"effect": effect, "rules": rules, "reason": cut(ruling.reason, MAX_TEXT), "policy": ruling.policy_hash}
 
 
 def _refused(refused: Refused) -> Members:
-    return {"class": "refused", "code": refused.code.value, "reason": cut(refused.reason, _MAX_TEXT)}
+    return {"class": "refused", "code": refused.code.value, "reason": cut(refused.reason, MAX_TEXT)}
 
 
 def _manifest(manifest: Manifest) -> Members:

@@ -105,6 +105,9 @@ class PostgresStore:
         sql = f"SELECT {', '.join(RECORD)} FROM records WHERE {where} ORDER BY seq DESC LIMIT %s"
         return [record_of(_shown(row)) for row in reversed(execute(self._db, sql, [*values, query.limit]))]
 
+    def open_calls(self) -> Sequence[OpenCall]:
+        return [OpenCall(*_shown(row)) for row in execute(self._db, _OPEN_CALLS)]
+
     def size(self) -> int:
         ((size,),) = execute(self._db, "SELECT coalesce(max(seq), -1) + 1 FROM records")
         return int(size)
@@ -222,9 +225,7 @@ class PostgresTransaction:
         self._later("DELETE FROM open_calls WHERE call_id = %s", (call_id,))
 
     def open_calls(self) -> Sequence[OpenCall]:
-        return [
-            OpenCall(*_shown(row)) for row in self._all("SELECT call_id, seq, node, approval_id FROM open_calls ORDER BY seq")
-        ]
+        return [OpenCall(*_shown(row)) for row in self._all(_OPEN_CALLS)]
 
     def nodes(self) -> Sequence[str]:
         return [_shown(row)[0] for row in self._all("SELECT id FROM nodes")]
@@ -292,6 +293,7 @@ def lock_of(node: str) -> int:
 
 # --- rows ----------------------------------------------------------------------------------------------------------------
 
+_OPEN_CALLS = "SELECT call_id, seq, node, approval_id FROM open_calls ORDER BY seq"
 _INSERT_RECORD = f"INSERT INTO records ({', '.join(RECORD)}) VALUES ({', '.join(['%s'] * len(RECORD))})"
 _UPSERT_APPROVAL = (
     f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join(['%s'] * len(APPROVAL))}) "

@@ -196,6 +196,9 @@ class SqliteStore:
         sql = f"SELECT {', '.join(RECORD)} FROM records WHERE {where} ORDER BY seq DESC LIMIT ?"
         return [record_of(row) for row in reversed(self._all(sql, (*values, query.limit)))]
 
+    def open_calls(self) -> Sequence[OpenCall]:
+        return [OpenCall(*row) for row in self._all(_OPEN_CALLS)]
+
     def size(self) -> int:
         return int(self._one("SELECT coalesce(max(seq), -1) + 1 FROM records")[0])
 
@@ -302,7 +305,7 @@ class SqliteTransaction:
         self._all("DELETE FROM open_calls WHERE call_id = ?", (call_id,))
 
     def open_calls(self) -> Sequence[OpenCall]:
-        return [OpenCall(*row) for row in self._all("SELECT call_id, seq, node, approval_id FROM open_calls ORDER BY seq")]
+        return [OpenCall(*row) for row in self._all(_OPEN_CALLS)]
 
     def nodes(self) -> Sequence[str]:
         return [row[0] for row in self._all("SELECT id FROM nodes")]
@@ -420,6 +423,7 @@ def _translation(error: apsw.Error) -> LedgerUnavailable:
 
 # --- rows ----------------------------------------------------------------------------------------------------------------
 
+_OPEN_CALLS = "SELECT call_id, seq, node, approval_id FROM open_calls ORDER BY seq"
 _INSERT_RECORD = f"INSERT INTO records ({', '.join(RECORD)}) VALUES ({', '.join('?' * len(RECORD))})"
 _UPSERT_APPROVAL = (
     f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join('?' * len(APPROVAL))}) "

@@ -27,7 +27,9 @@ from mcpgw.core.model import Event
 from mcpgw.ledger import Query
 from mcpgw.ledger.checkpoint import open_checkpoint
 from mcpgw.ledger.checks import ProblemKind
+from mcpgw.ledger.cosignature import Cosigner
 from mcpgw.ledger.follow import follow
+from mcpgw.ledger.kept_elsewhere import file_name
 from mcpgw.ledger.keys import load_verifiers
 from mcpgw.ledger.schema import VERSION
 from mcpgw.ledger.sqlite import SqliteDatabase
@@ -177,6 +179,35 @@ def test_a_range_is_verified_from_a_checkpoint_on_and_the_rest_is_said(database:
     assert run(kept, "verify", "--to", "1").exit_code == 1
     for wrong in (["--from", "3", "--to", "2"], ["--watch", "--from", "2"]):
         assert isinstance(run(kept, "verify", *wrong).exception, ConfigError)
+
+
+def test_an_anchor_directory_is_compared_in_one_walk(database: Database, kept: Kept, tmp_path: Path) -> None:
+    directory = tmp_path / "anchors"
+    directory.mkdir()
+    with closing(database.connect_read_only()) as store:
+        for stored in store.checkpoints():
+            (directory / file_name(stored.size, stored.note.encode())).write_text(stored.note)
+    good = run(kept, "verify", "--against", str(directory))
+    assert (good.exit_code, "continues the checkpoint over 6 records" in good.output, "and 5 more" in good.output) == (
+        0,
+        True,
+        True,
+    )
+    with kept.tampering() as admin:
+        admin.execute("DELETE FROM records WHERE seq >= 4")
+        admin.execute("DELETE FROM payloads WHERE seq >= 4")
+        admin.execute("DELETE FROM checkpoints WHERE size > 4")
+    bad = run(kept, "verify", "--against", str(directory))
+    assert (bad.exit_code, "records 4 to 5 are missing" in bad.output) == (1, True)
+
+
+def test_a_witness_is_believed_by_its_key_alone(database: Database, kept: Kept) -> None:
+    for key in ("", "witness.example+00000000+AAAA"):
+        refused = run(kept, "verify", "--against", "http://127.0.0.1:9/", "--witness", key).exception
+        assert isinstance(refused, ConfigError) and "--witness" in str(refused)
+    key = Cosigner("witness.example/w1", b"w" * 32).verifier.vkey()
+    nobody = run(kept, "verify", "--against", "http://127.0.0.1:9/", "--witness", key).exception
+    assert isinstance(nobody, ConfigError) and "gave no answer" in str(nobody)
 
 
 def test_a_watch_ends_with_the_first_report_that_is_not_good(database: Database, kept: Kept, folder: Path) -> None:

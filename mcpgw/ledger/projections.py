@@ -1,0 +1,186 @@
+"""What is kept beside the log and can be made again from its records: approvals and open calls.
+
+Two things cannot. The exact arguments of a held call stand nowhere but in its approval, encrypted for the gateway that will run
+it: they are left as they are, and an approval that has lost them can only be denied. And texts that a leaf holds cut are
+compared as far as the leaf goes.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from mcpgw.ledger.approvals import ApprovalRow
+from mcpgw.ledger.describe import MAX_LIST, MAX_TEXT, cut
+from mcpgw.ledger.record import Members, parse, unpack
+from mcpgw.ledger.spans import SPAN, read
+from mcpgw.ledger.store import OpenCall, Reading, Store, StoredPayload, Transaction
+from mcpgw.ports import ApprovalState, CastVote
+
+_ALL = 2**62
+_OPEN = (ApprovalState.PENDING, ApprovalState.APPROVED)
+_SPENT = (ApprovalState.SPENT, ApprovalState.INDETERMINATE)
+_VOID = (ApprovalState.DENIED, ApprovalState.EXPIRED)
+
+
+class Projections:
+    """What the records say must stand beside them."""
+
+    def __init__(self) -> None:
+        self.approvals: dict[str, ApprovalRow] = {}
+        self.open_calls: dict[str, OpenCall] = {}
+        self.size = 0
+
+    def take(self, seq: int, members: Members, payloads: Sequence[StoredPayload]) -> None:
+        """Take in the next record.
+
+        Raises:
+            (ValueError, KeyError, TypeError, AttributeError): it is no leaf of ours.
+        """
+        self.size = seq + 1
+        call, approval = members.get("call", ""), members.get("approval", {})
+        row = self.approvals.get(approval.get("id", ""))
+        match members["kind"]:
+            case "call.held" if approval["how"] == "opened":
+                self.approvals[approval["id"]] = _opened(seq, members)
+            case "approval.voted" if row:
+                self.approvals[row.id] = replace(row, votes=(*row.votes, _vote(members, payloads)))
+            case "approval.settled" if row:
+                self.approvals[row.id] = replace(row, state=ApprovalState(approval["state"]), reason=approval["reason"])
+            case "call.intent":
+                self.open_calls[call] = OpenCall(call, seq, members["node"], approval.get("id", ""))
+                if row:
+                    self.approvals[row.id] = replace(row, state=ApprovalState.SPENT, spent_call=call)
+            case "call.outcome" | "call.indeterminate":
+                self.open_calls.pop(call, None)
+                if row and row.spent_call == call and row.state in _SPENT:
+                    self.approvals[row.id] = replace(row, state=_ended(members), outcome_event=members["id"])
+
+    def read(self, store: Reading, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Take in the records that the store has and this has not.
+
+        Raises:
+            LedgerUnavailable: they cannot be read.
+            (ValueError, KeyError, TypeError, AttributeError): one of them is no leaf of ours.
+        """
+        total = store.size()
+        for start in range(self.size, total, SPAN):
+            for record, payloads in read(store, range(start, min(start + SPAN, total))):
+                self.take(record.seq, parse(record.leaf), payloads)
+            progress(min(start + SPAN, total), total)
+
+    def differences(self, approvals: Sequence[ApprovalRow], open_calls: Sequence[OpenCall]) -> Iterator[str]:
+        """Yield a sentence for each thing that is not as the records say."""
+        stored = {row.id: row for row in approvals}
+        for approval_id, row in self.approvals.items():
+            found = stored.pop(approval_id, None)
+            if found is None:
+                yield f"approval {approval_id} is missing" + (", and its exact arguments with it" if row.state in _OPEN else "")
+            elif wrong := _differing(row, found):
+                yield f"approval {approval_id} is not what its records say: {', '.join(wrong)}"
+        for row in stored.values():
+            if row.state not in _VOID:
+                yield f"approval {row.id} stands in no record, and is {row.state.value}"
+        calls = {call.call_id: call for call in open_calls}
+        for call_id, call in self.open_calls.items():
+            if calls.pop(call_id, None) != call:
+                yield f"call {call_id} has an intent and no end, and is not among the open calls as it should be"
+        for call_id in calls:
+            yield f"call {call_id} is among the open calls, and no intent of it is open"
+
+
+def compare(store: Reading, progress: Callable[[int, int], None] = lambda done, total: None) -> Sequence[str]:
+    """Return what is not as the records say, a sentence each, at one moment. Raises as `Projections.read`."""
+    expected = Projections()
+    with store.snapshot():
+        expected.read(store, progress)
+        return [*expected.differences(store.approvals((), (), _ALL), store.open_calls())]
+
+
+def rebuild(store: Store, progress: Callable[[int, int], None] = lambda done, total: None) -> Sequence[str]:
+    """Put right what is not as the records say, and return what that was. Gateways wait only while the end is read.
+
+    Raises as `Projections.read`; then nothing was changed.
+    """
+    expected = Projections()
+    with store.snapshot():
+        expected.read(store, progress)
+    tx = store.begin()
+    expected.read(store)  # what came meanwhile; from here on nobody else writes
+    stored = store.approvals((), (), _ALL)
+    wrong = [*expected.differences(stored, tx.open_calls())]
+    repaired(tx, expected, stored, {row.id: row.exact for row in stored})
+    tx.commit()
+    return wrong
+
+
+def repaired(tx: Transaction, expected: Projections, stored: Sequence[ApprovalRow], exact: Mapping[str, bytes]) -> None:
+    """Write what is not as the records say. An approval that stands in no record is void from now on."""
+    standing = {row.id: row for row in stored}
+    for row in expected.approvals.values():
+        found = standing.pop(row.id, None)
+        if found is None or _differing(row, found):
+            tx.save_approval(replace(row, exact=exact.get(row.id, b"") if row.state in _OPEN else b""))
+    for row in standing.values():
+        if row.state not in _VOID:
+            tx.save_approval(replace(row, state=ApprovalState.EXPIRED, reason="It stands in no record.", exact=b""))
+    calls = {call.call_id: call for call in tx.open_calls()}
+    for call in expected.open_calls.values():
+        if calls.pop(call.call_id, None) != call:
+            tx.open_call(call)
+    for call_id in calls:
+        tx.close_call(call_id)
+
+
+def _opened(seq: int, members: Members) -> ApprovalRow:
+    approval, decision, who = members["approval"], members["decision"], members["who"]
+    return ApprovalRow(
+        id=approval["id"],
+        state=ApprovalState.PENDING,
+        digest=approval["digest"],
+        request_key=approval["request_key"],
+        held_seq=seq,
+        call_id=members["call"],
+        requester=f"{who['iss']}#{who['sub']}",
+        actors=tuple(who["actors"]),
+        target=members["target"]["name"],
+        approvers=tuple(approval["approvers"]),
+        quorum=approval["quorum"],
+        rule_ids=tuple(decision["rules"]),
+        reason=decision["reason"],
+        policy_hash=decision["policy"],
+        opened_ns=int(members["time_ns"]),
+        deadline_ns=int(approval["deadline_ns"]),
+    )
+
+
+def _vote(members: Members, payloads: Sequence[StoredPayload]) -> CastVote:
+    who = members["who"]
+    comments = [json.loads(unpack(payload.packed)) for payload in payloads if payload.slot == "comment"]
+    return CastVote(
+        voter=f"{who['iss']}#{who['sub']}",
+        verdict=members["approval"]["verdict"],
+        comment=comments[0] if comments else "",
+        time_ns=int(members["time_ns"]),
+    )
+
+
+def _ended(members: Members) -> ApprovalState:
+    match members["outcome"]["class"]:
+        case "completed" | "tool_error":
+            return ApprovalState.DONE
+        case "indeterminate":
+            return ApprovalState.INDETERMINATE
+    return ApprovalState.FAILED
+
+
+def _differing(expected: ApprovalRow, found: ApprovalRow) -> Sequence[str]:
+    """Return the names of the columns that are not as the records say, as far as these go."""
+    shown = replace(
+        found,
+        exact=b"",
+        reason=cut(found.reason, MAX_TEXT),
+        actors=found.actors[:MAX_LIST],
+        rule_ids=found.rule_ids[:MAX_LIST],
+    )
+    wrong = [name for name in expected.__slots__ if getattr(expected, name) != getattr(shown, name)]
+    return [*wrong, "exact"] if found.exact and expected.state not in _OPEN else wrong
