@@ -14,17 +14,23 @@ from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
 from mcpgw.core.model import Verdict
 from mcpgw.ports import ApprovalState
 
+_PAUSE_S = 0.1
+"""Before a store that failed is asked again."""
+
 
 async def main(folder: Path) -> None:
     async with open_gateway_store(folder) as store:
         person = await acting_identity(store.settings)
         print("READY", flush=True)
         while True:
-            for approval in await store.desk.docket(person, [ApprovalState.PENDING]):
-                rejected = str(approval.facts["arguments"]["deed"]).startswith("reject")
-                with suppress(ApprovalConflict, LedgerUnavailable):  # settled meanwhile; or asked again in the next round
-                    await store.desk.vote(approval.id, person, Verdict.DENY if rejected else Verdict.APPROVE)
-            await store.ledger.changed(1.0)
+            with suppress(LedgerUnavailable):  # asked again in the next round
+                for approval in await store.desk.docket(person, [ApprovalState.PENDING]):
+                    rejected = str(approval.facts["arguments"]["deed"]).startswith("reject")
+                    with suppress(ApprovalConflict):  # settled meanwhile
+                        await store.desk.vote(approval.id, person, Verdict.DENY if rejected else Verdict.APPROVE)
+                await store.ledger.changed(1.0)
+                continue
+            await anyio.sleep(_PAUSE_S)
 
 
 if __name__ == "__main__":

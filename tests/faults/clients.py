@@ -19,6 +19,11 @@ ENVELOPE = {
 }
 BOUND_S = 30.0
 """Longest that a call may take; none does unless something is wrong."""
+_ERRORS = {
+    "The gateway is shutting down, so it was given up.": Said.GIVEN_UP,
+    "The gateway cannot write its record, so nothing was done.": Said.NOTHING_DONE,
+    "The call ran, but the gateway cannot write its record": Said.WITHHELD,
+}
 _PAUSE_S = 0.05
 """Before a client that was told to come back, or lost its connection, asks again."""
 
@@ -59,8 +64,8 @@ def understood(deed: str, status: int, heard: bytes) -> Answer:
         return Answer(deed=deed, said=said, text=f"HTTP {status}: {text[:200]}")
     if "error" in answers[-1]:
         message = answers[-1]["error"].get("message", "")
-        given_up = message.startswith("The gateway is shutting down, so it was given up.")
-        return Answer(deed=deed, said=Said.GIVEN_UP if given_up else Said.ODD, text=message)
+        said = next((said for words, said in _ERRORS.items() if message.startswith(words)), Said.ODD)
+        return Answer(deed=deed, said=said, text=message)
     return _result(deed, answers[-1]["result"])
 
 
@@ -101,6 +106,8 @@ class Crowd:
     most_forbidden: int = 40
     """Deeds that policy denies, in all: beyond 50 refusals per caller and 10 s the record counts them, not one by one."""
     answers: list[Answer] = field(default_factory=list)
+    asking: int = 0
+    """Calls under way."""
     _deeds: int = 0
     _forbidden: int = 0
 
@@ -140,7 +147,11 @@ class Crowd:
     async def _once(self, http: aiohttp.ClientSession, key: str, tool: str, deed: str, ms: int) -> Said:
         while not (url := self.where()):  # noqa: ASYNC110  a client that finds nobody at home tries again
             await anyio.sleep(_PAUSE_S)
-        answer = await ask(http, url, key, tool, deed, ms=ms)
+        self.asking += 1
+        try:
+            answer = await ask(http, url, key, tool, deed, ms=ms)
+        finally:
+            self.asking -= 1
         self.answers.append(answer)
         return answer.said
 

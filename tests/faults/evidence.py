@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mcpgw.ledger.record import parse, unpack
-from mcpgw.ledger.sqlite import FILE, SqliteStore
-from mcpgw.ledger.store import StoredPayload
+from mcpgw.ledger.store import Database, StoredPayload
 from tests.faults.history import INDETERMINATE, INTENT, OUTCOME, Effect, Entry
 
 _CHUNK = 1_000
@@ -18,16 +17,16 @@ _CHUNK = 1_000
 
 @dataclass
 class Evidence:
-    """What a folder's record says, read on from where the last reading ended."""
+    """What a record says, read on from where the last reading ended."""
 
-    data: Path
+    database: Database
     entries: list[Entry] = field(default_factory=list)
     records: int = 0
     """Of every kind; `entries` holds those about calls and approvals."""
 
     def read(self) -> list[Entry]:
         """Read what has come since, whether a gateway lives or not, and return everything."""
-        with closing(SqliteStore.connect_read_only(self.data / FILE)) as store, store.snapshot():
+        with closing(self.database.connect_read_only()) as store, store.snapshot():
             while found := store.records(self.records, _CHUNK):
                 start, end = self.records, self.records + len(found)
                 payloads = defaultdict(list)
@@ -56,6 +55,7 @@ def entry_of(seq: int, members: dict[str, Any], payloads: list[StoredPayload]) -
         tool=members.get("target", {}).get("upstream", ""),
         who=members.get("who", {}).get("sub", ""),
         outcome=outcome.get("class", ""),
+        code=outcome.get("code", ""),
         reached=outcome.get("reached", True),
         approval=approval.get("id", ""),
         settled=approval.get("state", ""),
@@ -74,7 +74,7 @@ def effects_in(*journals: Path) -> list[Effect]:
     return effects
 
 
-def newest_checkpoint(data: Path) -> str:
+def newest_checkpoint(database: Database) -> str:
     """Return the newest signed checkpoint, as `mcpgw checkpoint` prints it."""
-    with closing(SqliteStore.connect_read_only(data / FILE)) as store:
+    with closing(database.connect_read_only()) as store:
         return store.newest_checkpoint()[0].note

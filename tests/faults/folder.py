@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mcpgw.app import convert
+from mcpgw.cli.common import open_folder
 from mcpgw.core.model import IdentityKind
+from mcpgw.ledger.store import Database
 from tests.faults.evidence import effects_in
 from tests.faults.history import Effect
 from tests.flows.gateway import BOUND_S, Folder, listening, make_folder
@@ -23,6 +26,7 @@ shutdown_grace = "2s"
 
 [ledger]
 origin = "faults.example/ledger"
+url = "{url}"
 
 [redaction]
 model = "none"
@@ -57,16 +61,20 @@ class Faults:
     approver: str
     journals: tuple[Path, Path]
 
+    @property
+    def database(self) -> Database:
+        return convert.database(open_folder(self.folder.path))
+
     def effects(self) -> list[Effect]:
         return effects_in(*self.journals)
 
 
 @contextmanager
-def fault_folder(path: Path) -> Iterator[Faults]:
-    """Make the folder, and keep its listening upstream alive."""
+def fault_folder(path: Path, url: str = "") -> Iterator[Faults]:
+    """Make the folder, with its log at `url` if that is not empty, and keep its listening upstream alive."""
     path.mkdir(parents=True, exist_ok=True)
     web, pipe = path / "web.journal", path / "pipe.journal"
-    folder = make_folder(path / "gateway", config=CONFIG)
+    folder = make_folder(path / "gateway", config=CONFIG.replace("{url}", url))
     keys = [folder.key(f"caller-{number}", "callers", kind=IdentityKind.AGENT) for number in range(CALLERS)]
     approver = folder.key("approver", "leads")
     with listening([sys.executable, str(DEED_SERVER), "http", str(web)]) as port:

@@ -20,6 +20,10 @@ class Said(StrEnum):
     """The gateway has no reply to show, and says whether there may have been an effect."""
     TURNED_AWAY = "turned away"
     """HTTP 503 of a gateway that is shutting down: the message never became a call."""
+    NOTHING_DONE = "nothing done"
+    """The record cannot be written, and so nothing was done."""
+    WITHHELD = "withheld"
+    """It ran, and what came of it could not be recorded."""
     GIVEN_UP = "given up"
     """Cancelled by a gateway that is shutting down; the record says how far it came."""
     NOTHING = "nothing"
@@ -67,12 +71,14 @@ class Entry:
     """The upstream's name of the tool."""
     who: str = ""
     outcome: str = ""
+    code: str = ""
     reached: bool = True
     approval: str = ""
     settled: str = ""
     verdict: str = ""
 
 
+_BEFORE_ANY_EFFECT = frozenset({Said.NOTHING_DONE, Said.HELD, Said.REFUSED, Said.TURNED_AWAY})
 INTENT, OUTCOME, INDETERMINATE = "call.intent", "call.outcome", "call.indeterminate"
 
 
@@ -200,6 +206,12 @@ def an_outcome_tells_the_truth(history: History, index: _Index) -> Iterator[str]
     for answer in history.answers:
         if answer.said is Said.FAILED and answer.harmless and index.effects.get(answer.deed):
             yield f"{answer.deed}: the client was told that there was no effect"
+    heard: dict[str, set[Said]] = defaultdict(set)
+    for answer in history.answers:
+        heard[answer.deed].add(answer.said)
+    for deed, said in heard.items():
+        if Said.NOTHING_DONE in said and said <= _BEFORE_ANY_EFFECT and index.effects.get(deed):
+            yield f"{deed}: the client was told that nothing was done"
 
 
 def an_approval_is_given_by_others_and_spent_once(history: History, index: _Index) -> Iterator[str]:
@@ -241,7 +253,8 @@ def after_recovery_every_intent_has_its_end(history: History, index: _Index) -> 
         for end in index.ends.get(call, ()):
             # Killed between a commit and telling its neighbours of it, a process leaves an outcome that nobody sees until the
             # last of them has closed the database, and SQLite reads its journal afresh. Nobody was answered, and it is true.
-            if end.kind != INDETERMINATE and end.time_ns > killed_ns:
+            # A process that lives on may owe an outcome that it could not record, and says so when it can (`unrecorded`).
+            if end.kind != INDETERMINATE and end.time_ns > killed_ns and end.code != "unrecorded":
                 yield f"call {call}: its process died in the middle, and its outcome was recorded afterwards"
 
 

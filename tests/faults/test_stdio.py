@@ -68,7 +68,7 @@ async def killed_in_a_call(faults: Faults, deed: str) -> None:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(BOUND_S)
         assert children and survivors(children) == []
-    evidence = Evidence(faults.folder.data)
+    evidence = Evidence(faults.database)
     entries = evidence.read()
     assert check(History(effects=faults.effects(), entries=entries, recovered=False)) == []
     assert {entry.deed for entry in entries if entry.call in evidence.open_calls()} >= wanted
@@ -76,7 +76,7 @@ async def killed_in_a_call(faults: Faults, deed: str) -> None:
 
 def buried(faults: Faults, deed: str) -> list[str]:
     """Return the nodes that recorded the calls of these deeds as indeterminate."""
-    calls = {entry.call for entry in Evidence(faults.folder.data).read() if entry.deed.startswith(deed)}
+    calls = {entry.call for entry in Evidence(faults.database).read() if entry.deed.startswith(deed)}
     return [record["node"] for record in faults.folder.records(INDETERMINATE) if record["call"] in calls]
 
 
@@ -100,7 +100,7 @@ async def test_the_living_gateway_records_what_a_killed_one_left_behind_and_its_
             await until(lambda: len(buried(faults, "living")) == 2, "the living gateway has recorded both")
     assert buried(faults, "living") == [serve, serve]
     assert [answer.said for answer in answers] == [Said.COMPLETED]
-    entries = Evidence(faults.folder.data).read()
+    entries = Evidence(faults.database).read()
     assert check(History(answers=answers, effects=faults.effects(), entries=entries)) == []
     assert [entry.kind for entry in entries if entry.call == answers[0].call][1:] == [OUTCOME]
 

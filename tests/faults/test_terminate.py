@@ -43,7 +43,7 @@ async def test_a_gateway_that_is_told_to_stop_under_load_leaves_nothing_open(tmp
         assert children and survivors(children) == []
         assert [answer.said for answer in slow] == [Said.GIVEN_UP] * SLOW
 
-        evidence = Evidence(faults.folder.data)
+        evidence = Evidence(faults.database)
         entries = evidence.read()
         answers = [*crowd.answers, *slow]
         assert check(History(answers=answers, effects=faults.effects(), entries=entries)) == []

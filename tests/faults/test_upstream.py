@@ -46,7 +46,7 @@ class Scene:
 
     def outcomes(self, prefix: str) -> list[tuple[str, bool]]:
         """Return outcome and `reached` of every intent for such deeds, and judge the whole history on the way."""
-        entries = Evidence(self.faults.folder.data).read()
+        entries = Evidence(self.faults.database).read()
         assert check(History(answers=self.answers, effects=self.faults.effects(), entries=entries)) == []
         calls = {entry.call for entry in entries if entry.deed.startswith(prefix)}
         return [(e.outcome, e.reached) for e in entries if e.call in calls and e.kind == OUTCOME]
