@@ -72,9 +72,3 @@ def effects_in(*journals: Path) -> list[Effect]:
             tool, deed, time_ns = line.split()
             effects.append(Effect(tool, deed, int(time_ns)))
     return effects
-
-
-def newest_checkpoint(database: Database) -> str:
-    """Return the newest signed checkpoint, as `mcpgw checkpoint` prints it."""
-    with closing(database.connect_read_only()) as store:
-        return store.newest_checkpoint()[0].note

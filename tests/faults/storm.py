@@ -25,10 +25,10 @@ from mcpgw.ledger.keys import PUBLIC
 from mcpgw.ledger.sqlite import FILE
 from tests.faults.checkpoints import Row, Seen, contradictions
 from tests.faults.clients import Crowd
-from tests.faults.evidence import Evidence, newest_checkpoint
+from tests.faults.evidence import Evidence
 from tests.faults.folder import Faults, approving
 from tests.faults.history import INDETERMINATE, INTENT, History, Said, check
-from tests.faults.observer import ROWS, asking
+from tests.faults.observer import NEWEST, ROWS, asking
 from tests.faults.process import kill, start, survivors, until_serving
 from tests.faults.stores import SQLITE, Place
 from tests.flows.gateway import Gateway
@@ -130,8 +130,9 @@ class Storm:
         # (1) load, a checkpoint that is kept elsewhere, more load, the kill
         self._open = True
         await anyio.sleep(self._random.uniform(*BEFORE_CHECKPOINT_S))
-        self.observed["the auditor"].append(await run_sync(newest_checkpoint, self.faults.database))
-        self._checkpoint.write_text(self.observed["the auditor"][-1])
+        ((note,),) = await run_sync(asking(self._address), NEWEST)
+        self.observed["the auditor"].append(note)
+        self._checkpoint.write_text(note)
         await anyio.sleep(self._random.uniform(*BEFORE_KILL_S))
         group, with_approver, twice = (self._random.random() < chance for chance in (0.5, 0.3, 0.3))
         victims = self._victims()

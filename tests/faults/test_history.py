@@ -165,6 +165,12 @@ def test_an_answer_that_was_cut_off_says_nothing(heard: bytes) -> None:
         (401, "no", Said.ODD),
         (200, '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"no"}}', Said.ODD),
         (200, '{"error":{"message":"The gateway is shutting down, so it was given up. It may"}}', Said.GIVEN_UP),
+        (
+            200,
+            '{"error":{"message":"The gateway cannot write its record, so nothing was done. Try again later."}}',
+            Said.NOTHING_DONE,
+        ),
+        (200, '{"error":{"message":"The call ran, but the gateway cannot write its record, so the answer"}}', Said.WITHHELD),
         (200, '{"result":{"isError":true,"content":[{"type":"text","text":"Down. It had no effect."}]}}', Said.FAILED),
         (200, '{"result":{"_meta":{"mcpgw/refused":{"rules":[]}}}}', Said.REFUSED),
         (200, '{"result":{"_meta":{"mcpgw/approval":{"id":"a"}}}}', Said.HELD),
