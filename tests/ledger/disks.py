@@ -1,7 +1,9 @@
 """Disks that fail: one that refuses on command, and one whose power can be cut, which forgets what was not synced."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
@@ -18,6 +20,9 @@ class Disk(apsw.VFS):
 
     def before(self, operation: str, name: str) -> None:
         """Raise to let the operation fail."""
+
+    def changed(self, name: str, change: "Change") -> None:
+        """Hear what was done to the file, which is not durable before it is synced."""
 
     def synced(self, name: str) -> None:
         """Hear that what is in the file is durable now."""
@@ -40,10 +45,12 @@ class File(apsw.VFSFile):
     def xWrite(self, data: bytes, offset: int) -> None:
         self._disk.before("write", self._path)
         super().xWrite(data, offset)
+        self._disk.changed(self._path, Change(offset, bytes(data)))
 
     def xTruncate(self, size: int) -> None:
         self._disk.before("truncate", self._path)
         super().xTruncate(size)
+        self._disk.changed(self._path, Change(size))
 
     def xSync(self, flags: int) -> None:
         self._disk.before("sync", self._path)
@@ -63,27 +70,65 @@ class FailingDisk(Disk):
 
 
 class PowerCutDisk(Disk):
-    """Keeps what each file held when it was last synced; goes dark at the `left`-th operation from now."""
+    """Knows what is durable of each file and what is not synced yet; goes dark at the `left`-th operation from now.
+
+    After the cut the medium holds what was synced. Of what was not it holds nothing or, if asked to be `cruel`, any part: each
+    write by chance, cut off at a sector by chance, as drives do that write in an order of their own.
+    """
+
+    SECTOR_BYTES = 512
 
     def __init__(self) -> None:
         super().__init__()
         self.left = 10**9
-        self._durable: dict[str, bytes] = {}
+        self.last = ("", "")
+        """The operation that the power cut hit, and its file."""
+        self._durable: dict[str, bytearray] = {}
+        self._unsynced: dict[str, list[Change]] = {}
 
     def before(self, operation: str, name: str) -> None:
         self.left -= 1
         if self.left <= 0:
+            self.last = self.last if self.last[0] else (operation, Path(name).name)
             raise apsw.IOError("the power is off")
+        if operation == "open" and name not in self._durable:
+            self._durable[name] = bytearray(Path(name).read_bytes() if Path(name).exists() else b"")
         if operation == "delete":
             self._durable.pop(name, None)
+            self._unsynced.pop(name, None)
+
+    def changed(self, name: str, change: "Change") -> None:
+        self._unsynced.setdefault(name, []).append(change)
 
     def synced(self, name: str) -> None:
-        self._durable[name] = Path(name).read_bytes()
+        for change in self._unsynced.pop(name, ()):
+            change.apply(self._durable[name])
 
-    def after_the_cut(self, folder: Path) -> None:
-        """Write what is on the medium into another folder: nothing that was not synced."""
-        for name, data in self._durable.items():
-            (folder / Path(name).name).write_bytes(data)
+    def after_the_cut(self, folder: Path, cruel: random.Random | None = None) -> None:
+        """Write what is on the medium into another folder."""
+        for name, durable in self._durable.items():
+            for change in self._unsynced.get(name, ()) if cruel else ():
+                if cruel and cruel.random() < 0.5:
+                    change.cut_off(self.SECTOR_BYTES * cruel.randrange(1, 10)).apply(durable)
+            (folder / Path(name).name).write_bytes(durable)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A write at that place or, without data, a truncation to that size."""
+
+    at: int
+    data: bytes | None = None
+
+    def apply(self, content: bytearray) -> None:
+        if self.data is None:
+            del content[self.at :]
+            return
+        content.extend(bytes(max(0, self.at - len(content))))
+        content[self.at : self.at + len(self.data)] = self.data
+
+    def cut_off(self, size: int) -> "Change":
+        return self if self.data is None else Change(self.at, self.data[:size])
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import shutil
 import sqlite3
 import sys
@@ -14,13 +13,14 @@ from tempfile import TemporaryDirectory
 import anyio
 import apsw
 import pytest
-from disks import FailingDisk, PowerCutDisk, mounted
-from ledger_parts import Open, intent, outcome, refusal
+from disks import FailingDisk, mounted
+from ledger_parts import ORIGIN, Open, intent, outcome, refusal
+from power_cuts import cut_and_judged
 
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.model import Event
 from mcpgw.ledger import Ledger, Query
-from mcpgw.ledger.keys import load_verifiers
+from mcpgw.ledger.keys import create_keys, load_verifiers
 from mcpgw.ledger.record import Record
 from mcpgw.ledger.sqlite import SqliteDatabase, SqliteStore, SqliteTransaction, require_safe_library
 from mcpgw.ledger.store import CommitUnknown
@@ -150,55 +150,18 @@ async def test_a_writer_that_does_not_get_its_turn_gives_up_and_gets_it_later(op
 # --- power cuts ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize("seed", range(24))
-async def test_a_power_cut_loses_nothing_that_was_acknowledged(seed: int, folder: Path, open_ledger: Open) -> None:
-    path, survivors = folder / "data" / "ledger.db", folder / "survivors"
-    survivors.mkdir()
-    told: dict[int, str] = {}
-    with mounted(PowerCutDisk()) as disk:
-        assert isinstance(disk, PowerCutDisk)
-        async with open_ledger(
-            database=SqliteDatabase(folder / "data", lambda: SqliteStore.connect(path, vfs=disk.name))
-        ) as ledger:
-            disk.left = random.Random(seed).randrange(1, 400)
-
-            async def caller() -> None:
-                while True:
-                    try:
-                        one = await ledger.append(intent())
-                    except LedgerUnavailable:
-                        return
-                    told[one.seq] = one.leaf_hash
-
-            async with anyio.create_task_group() as tasks:
-                for _ in range(4):
-                    tasks.start_soon(caller)
-        disk.after_the_cut(survivors)
-    with closing(SqliteStore.connect(survivors / "ledger.db")) as store:
-        stored = {record.seq: record.hash.hex() for record in store.records(0, 10**6)}
-        assert told.items() <= stored.items()
-    assert verified(folder, "survivors/ledger.db").ok
+async def test_a_power_cut_loses_nothing_that_was_acknowledged(seed: int, tmp_path: Path) -> None:
+    create_keys(tmp_path / "keys", ORIGIN)
+    cut = await cut_and_judged(seed, tmp_path / "log", tmp_path / "keys")
+    assert (cut.lost, cut.problems) == (0, [])
 
 
-def test_the_power_cut_disk_does_forget_what_was_not_synced(tmp_path: Path) -> None:
-    """The test of the test: with `synchronous=NORMAL` the same disk loses a committed row."""
-    survivors = tmp_path / "survivors"
-    survivors.mkdir()
-    with mounted(PowerCutDisk()) as disk:
-        assert isinstance(disk, PowerCutDisk)
-        db = apsw.Connection(str(tmp_path / "x.db"), vfs=disk.name)
-        db.pragma("journal_mode", "wal")
-        db.execute("CREATE TABLE t (n)")
-        db.wal_checkpoint()
-        db.pragma("synchronous", "NORMAL")
-        db.execute("INSERT INTO t VALUES (1)")
-        disk.left = 0
-        disk.after_the_cut(survivors)
-        disk.left = 10**9
-        db.close()
-    with closing(sqlite3.connect(survivors / "x.db")) as db:
-        assert db.execute("SELECT count(*) FROM t").fetchone() == (0,)
+async def test_the_judge_of_power_cuts_sees_what_a_careless_setting_loses(tmp_path: Path) -> None:
+    """The test of the test: with `synchronous=NORMAL` the same disk loses what was acknowledged."""
+    create_keys(tmp_path / "keys", ORIGIN)
+    cut = await cut_and_judged(1, tmp_path / "log", tmp_path / "keys", synchronous="NORMAL")
+    assert 0 < cut.lost <= len(cut.told)
 
 
 # --- commits of which nobody knows ---------------------------------------------------------------------------------------
