@@ -7,8 +7,8 @@ reads with plain SQL, and opens SQLite's file anew for each look: nobody who die
 import json
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import apsw
@@ -18,32 +18,41 @@ NEWEST = "SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1"
 ROWS = "SELECT seq, event_id, leaf FROM records ORDER BY seq"
 _PAUSE_S = 0.02
 
-Ask = Callable[[str], list[tuple[Any, ...]]]
+Rows = list[tuple[Any, ...]]
+Ask = Callable[[str], Rows]
 
 
-def asking(address: str) -> Ask:
-    """Return what answers SQL about the log at that address."""
+@contextmanager
+def asking(address: str) -> Iterator[Ask]:
+    """Yield what answers SQL about the log at that address."""
     if address.startswith("postgresql:"):
-        server = psycopg.connect(address, autocommit=True, application_name="observer")
-        server.execute("SET search_path = mcpgw")
-        return lambda sql: server.execute(sql.encode()).fetchall()
+        with psycopg.connect(address, autocommit=True, application_name="observer") as server:
+            server.execute("SET search_path = mcpgw")
+            yield lambda sql: server.execute(sql.encode()).fetchall()
+        return
 
-    def ask(sql: str) -> list[tuple[Any, ...]]:
+    def ask(sql: str) -> Rows:
         with closing(apsw.Connection(address, flags=apsw.SQLITE_OPEN_READONLY)) as file:
             file.set_busy_timeout(5_000)
             return file.execute(sql).fetchall()
 
-    return ask
+    yield ask
+
+
+def answer(address: str, sql: str) -> Rows:
+    with asking(address) as ask:
+        return ask(sql)
 
 
 def main(address: str) -> None:
-    ask, last = asking(address), ""
-    while True:
-        for (note,) in ask(NEWEST):
-            if note != last:
-                print(json.dumps(note), flush=True)
-            last = note
-        time.sleep(_PAUSE_S)
+    last = ""
+    with asking(address) as ask:
+        while True:
+            for (note,) in ask(NEWEST):
+                if note != last:
+                    print(json.dumps(note), flush=True)
+                last = note
+            time.sleep(_PAUSE_S)
 
 
 if __name__ == "__main__":

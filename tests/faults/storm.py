@@ -28,7 +28,7 @@ from tests.faults.clients import Crowd
 from tests.faults.evidence import Evidence
 from tests.faults.folder import Faults, approving
 from tests.faults.history import INDETERMINATE, INTENT, History, Said, check
-from tests.faults.observer import NEWEST, ROWS, asking
+from tests.faults.observer import NEWEST, ROWS, answer
 from tests.faults.process import kill, start, survivors, until_serving
 from tests.faults.stores import SQLITE, Place
 from tests.flows.gateway import Gateway
@@ -118,7 +118,7 @@ class Storm:
 
     def seen(self) -> Seen:
         """Return every checkpoint that anybody saw, and the log as it is."""
-        rows = [Row(*row) for row in asking(self._address)(ROWS)]
+        rows = [Row(*row) for row in answer(self._address, ROWS)]
         keys = (self.faults.folder.path / "keys" / PUBLIC).read_text().splitlines()
         return Seen(vkey=keys[0], rows=rows, observed=self.observed)
 
@@ -130,7 +130,7 @@ class Storm:
         # (1) load, a checkpoint that is kept elsewhere, more load, the kill
         self._open = True
         await anyio.sleep(self._random.uniform(*BEFORE_CHECKPOINT_S))
-        ((note,),) = await run_sync(asking(self._address), NEWEST)
+        ((note,),) = await run_sync(answer, self._address, NEWEST)
         self.observed["the auditor"].append(note)
         self._checkpoint.write_text(note)
         await anyio.sleep(self._random.uniform(*BEFORE_KILL_S))
