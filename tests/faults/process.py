@@ -58,10 +58,10 @@ def one_of(pid: int, command: str) -> Proc:
     return found
 
 
-def start(folder: Folder) -> Gateway:
+def start(folder: Folder, command: Sequence[str] = ("-m", "mcpgw", "serve")) -> Gateway:
     """Start `mcpgw serve` as the leader of its own process group; return at once."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "mcpgw", "serve"],
+        [sys.executable, *command],
         cwd=folder.path,
         env=folder.full_environ(),
         stdin=subprocess.DEVNULL,

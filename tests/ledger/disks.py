@@ -14,12 +14,18 @@ from mcpgw.ledger.ids import new_id
 class Disk(apsw.VFS):
     """SQLite's own file system, with `before` asked ahead of each operation that could fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, for_all: bool = False) -> None:
+        """`for_all`: every connection of this process that names no other disk is on this one."""
         self.name = f"disk-{new_id()}"
-        super().__init__(self.name, "")
+        self.below = apsw.vfs_names()[0]
+        super().__init__(self.name, self.below, for_all)
 
     def before(self, operation: str, name: str) -> None:
         """Raise to let the operation fail."""
+
+    def read(self, data: bytes) -> bytes:
+        """Return what is to be seen instead of what was read."""
+        return data
 
     def changed(self, name: str, change: "Change") -> None:
         """Hear what was done to the file, which is not durable before it is synced."""
@@ -40,7 +46,11 @@ class Disk(apsw.VFS):
 class File(apsw.VFSFile):
     def __init__(self, disk: Disk, name: apsw.URIFilename | str | None, path: str, flags: list[int]) -> None:
         self._disk, self._path = disk, path
-        super().__init__("", name, flags)
+        super().__init__(disk.below, name, flags)
+
+    def xRead(self, amount: int, offset: int) -> bytes:
+        self._disk.before("read", self._path)
+        return self._disk.read(super().xRead(amount, offset))
 
     def xWrite(self, data: bytes, offset: int) -> None:
         self._disk.before("write", self._path)
@@ -63,10 +73,15 @@ class FailingDisk(Disk):
 
     failing: frozenset[str] = frozenset()
     error: type[apsw.Error] = apsw.FullError
+    garbled = False
+    """Reads succeed, and bring something else."""
 
     def before(self, operation: str, name: str) -> None:
         if operation in self.failing:
             raise self.error("the disk fails")
+
+    def read(self, data: bytes) -> bytes:
+        return bytes(byte ^ 0xA5 for byte in data) if self.garbled else data
 
 
 class PowerCutDisk(Disk):
