@@ -29,7 +29,8 @@ from stores import Admin, PostgresAdmin
 from mcpgw.core.model import Event
 from mcpgw.ledger import Ledger
 from mcpgw.ledger.checkpoint import Checkpoint
-from mcpgw.ledger.examine import ProblemKind as K
+from mcpgw.ledger.checks import ProblemKind as K
+from mcpgw.ledger.kept_elsewhere import checkpoints_in, file_name
 from mcpgw.ledger.keys import create_keys, load_signer, load_verifiers
 from mcpgw.ledger.postgres import PostgresStore
 from mcpgw.ledger.postgres_connection import connect
@@ -40,7 +41,8 @@ from mcpgw.ledger.rows import INDEX
 from mcpgw.ledger.sqlite import FILE, SqliteDatabase, SqliteStore
 from mcpgw.ledger.store import Database, Reading
 from mcpgw.ledger.tree import Frontier, leaf_hash
-from mcpgw.ledger.verify import Problem, Report, verify
+from mcpgw.ledger.verify import Report, verify
+from mcpgw.ledger.walk import Problem
 
 CALLERS = 6
 """At once, so that commits have between one record and several."""
@@ -56,7 +58,8 @@ class Log:
     folder: Path
     sizes: Sequence[int]
     """Of its checkpoints: the ends of its commits."""
-    notes: Sequence[str]
+    kept: Path
+    """An anchor directory: each checkpoint, kept elsewhere."""
     slots: Sequence[tuple[int, str]]
     """Its payloads."""
     altering: Callable[[], AbstractContextManager[tuple[Admin, Reading]]]
@@ -71,8 +74,9 @@ class Log:
         at = bisect_left(self.sizes, seq + 1)
         return range(self.sizes[at - 1] if at else 0, self.sizes[at])
 
-    def verified(self, store: Reading, against: str = "") -> Report:
-        return verify(store, load_verifiers(self.folder / "keys"), against=against, describe=10**6)
+    def verified(self, store: Reading, against: Path | None = None) -> Report:
+        verifiers = load_verifiers(self.folder / "keys")
+        return verify(store, verifiers, against=checkpoints_in(against, verifiers) if against else (), describe=10**6)
 
 
 async def write_log(folder: Path, database: Database, records: int) -> None:
@@ -162,7 +166,11 @@ STORES = {"sqlite": in_sqlite, "postgres": in_postgres}
 def described(folder: Path, admin: Admin, altering: Callable[[], AbstractContextManager[tuple[Admin, Reading]]]) -> Log:
     checkpoints = admin.execute("SELECT size, note FROM checkpoints ORDER BY size").fetchall()
     slots = admin.execute("SELECT seq, slot FROM payloads ORDER BY seq, slot").fetchall()
-    return Log(folder, [size for size, _ in checkpoints], [note for _, note in checkpoints], slots, altering)
+    kept = folder / "kept"
+    kept.mkdir()
+    for size, note in checkpoints:
+        (kept / file_name(size, note.encode())).write_text(note)
+    return Log(folder, [size for size, _ in checkpoints], kept, slots, altering)
 
 
 # --- the classes ---------------------------------------------------------------------------------------------------------
@@ -405,14 +413,10 @@ def truncate(db: Admin, log: Log, chance: random.Random) -> tuple[K, range]:
 def cut_back(db: Admin, log: Log, chance: random.Random) -> tuple[K, range]:
     """Cut off the newest records with their checkpoints, at the end of a commit."""
     size = chance.choice(log.sizes[:-1])
-    _cut_to(db, size)
-    return K.ANCHOR, range(size, log.size)
-
-
-def _cut_to(db: Admin, size: int) -> None:
     for table in ("records", "payloads"):
         db.execute(f"DELETE FROM {table} WHERE seq >= ?", (size,))
     db.execute("DELETE FROM checkpoints WHERE size > ?", (size,))
+    return K.ANCHOR, range(size, log.size)
 
 
 def fork(db: Admin, log: Log, chance: random.Random) -> tuple[K, range]:
@@ -470,26 +474,14 @@ def against_a_checkpoint(log: Log, name: str, way: Single, chance: random.Random
     for _ in range(count):
         with log.altering() as (db, store):
             kind, where = way(db, log, chance)
-            alone, report = log.verified(store), log.verified(store, log.notes[-1])
-            if name.startswith("a record rewritten"):
-                where_found = begins(log, store)
-            else:
-                where_found = next((p.records for p in report.problems if p.kind is kind), range(0))
+            alone, report = log.verified(store), log.verified(store, log.kept)
+        where_found = next((problem.records for problem in report.problems if problem.kind is kind), range(0))
         tally.done += 1
         tally.found += not report.ok
         tally.located += where_found == where
         if not alone.ok or where_found != where:
             tally.misses.append(f"{name}: {kind} at {where}, found {where_found}; alone: {alone.problems[:3]}")
     return tally
-
-
-def begins(log: Log, store: Reading) -> range:
-    """Return the first commit that is not what checkpoints kept elsewhere cover, by halving: those before it fit."""
-    low, high = 0, len(log.notes) - 1  # the newest is known not to fit
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if not log.verified(store, log.notes[middle]).ok else (middle + 1, high)
-    return range(log.sizes[low - 1] if low else 0, log.sizes[low])
 
 
 # --- all of it -----------------------------------------------------------------------------------------------------------
