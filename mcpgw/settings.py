@@ -4,14 +4,15 @@ Unknown keys are errors with file, line and a suggestion. The environment overri
 `MCPGW_LISTEN__PORT=9000` is `[listen] port = 9000`. Secrets have no place in this file.
 """
 
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.toml import line_of, parse, suggestion
@@ -491,8 +492,13 @@ def from_text(text: str, folder: Path, file: str = CONFIG_FILE) -> Settings:
     try:
         return Settings(**values, folder=folder)
     except ValidationError as error:
-        complaints = [_complaint(problem, text, file) for problem in error.errors(include_url=False)]
+        complaints = [_complaint(problem, text, file, os.environ) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(complaints)) from None
+    except SettingsError as error:
+        field = re.search(r'for field "(\w+)"', str(error))
+        variable = f"MCPGW_{field[1].upper()}" if field else "MCPGW_…"
+        hint = "Write the table as a JSON object, or one variable for each key: MCPGW_LISTEN__PORT=9000."
+        raise ConfigError("this is not JSON", where=f"environment: {variable}", hint=hint) from None
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
@@ -505,15 +511,39 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
             raise ConfigError(f"unknown variable. {suggestion(variable, names)}".rstrip(), where=f"environment: {variable}")
 
 
-def _complaint(problem: Any, text: str, file: str) -> str:
+def _complaint(problem: Any, text: str, file: str, environ: Mapping[str, str]) -> str:
     location = tuple(part for part in cast(tuple[str | int, ...], problem["loc"]) if part != "[key]")
     dotted = ".".join(str(part) for part in location)
-    where = f"{file}:{line_of(text, location)}"
+    where = _variable(location, environ) or f"{file}:{line_of(text, location)}"
     if problem["type"] == "extra_forbidden":
         hint = suggestion(str(location[-1]), _known(location[:-1]))
         return f"{where}: unknown key `{dotted}`. {hint}".rstrip()
     message = problem["msg"].removeprefix("Value error, ")
     return f"{where}: `{dotted}`: {message[0].lower()}{message[1:]}"
+
+
+def _variable(location: Sequence[str | int], environ: Mapping[str, str]) -> str:
+    """Name the variable that the value at a place came from, or nothing where it stands in the file.
+
+    A variable is `MCPGW_LISTEN__PORT` for a value, or `MCPGW_LISTEN` for a table as JSON; both override the file.
+    """
+    given = {name.upper(): name for name in environ}
+    for length in range(len(location), 0, -1):
+        name = given.get("MCPGW_" + "__".join(str(part).upper() for part in location[:length]))
+        if name and _reaches(environ[name], location[length:]):
+            return f"environment: {name}"
+    return ""
+
+
+def _reaches(text: str, path: Sequence[str | int]) -> bool:
+    """Tell whether the JSON has something at the path; every value has itself."""
+    try:
+        value: Any = json.loads(text) if path else text
+        for part in path:
+            value = value[part]
+    except (ValueError, LookupError, TypeError):
+        return False
+    return True
 
 
 def _known(location: tuple[str | int, ...]) -> list[str]:

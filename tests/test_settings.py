@@ -54,6 +54,27 @@ def test_the_environment_overrides_one_key_and_leaves_its_neighbours(monkeypatch
     assert settings.data_dir == Path("/srv/data")
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("MCPGW_LISTEN__PORT", "many", "environment: MCPGW_LISTEN__PORT: `listen.port`: input should be a valid integer"),
+        ("MCPGW_LISTEN__PRT", "9000", "environment: MCPGW_LISTEN__PRT: unknown key `listen.prt`. Did you mean `port`?"),
+        ("MCPGW_LISTEN", '{"port": "many"}', "environment: MCPGW_LISTEN: `listen.port`: input should be"),
+        ("MCPGW_LISTEN", "port=9000", "environment: MCPGW_LISTEN: this is not JSON"),
+        ("MCPGW_APPROVAL__BUDGET", "soon", "environment: MCPGW_APPROVAL__BUDGET: `approval.budget`: a duration looks like"),
+        ("MCPGW_LISTEN", '{"host": "::1"}', "config.toml:3: `listen.max_sessions`: input should be"),
+    ],
+)
+def test_a_wrong_value_in_the_environment_names_its_variable_and_not_the_file(
+    variable: str, value: str, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    wrong = 'max_sessions = "none"' if "max_sessions" in complaint else "port = 8000"
+    with pytest.raises(ConfigError) as refused:
+        from_text(f"[listen]\n# a comment\n{wrong}\n", Path("/srv/gateway"))
+    assert str(refused.value).startswith(complaint)
+
+
 @pytest.mark.parametrize("variable", ["MCPGW_LISTN__PORT", "MCPGW_FOLDER"])
 def test_a_typo_in_the_environment_is_an_error(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "1")
