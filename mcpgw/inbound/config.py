@@ -18,10 +18,13 @@ WAITING_CLIENTS: Final[Mapping[str, float]] = MappingProxyType(
         "cursor": 45.0,  # five minutes
         "cursor-vscode": 45.0,
         "claude-ai": 45.0,  # 60 s in all
-        "mcp": 4.0,  # the Python SDK's default name, which the OpenAI Agents SDK keeps: it gives up after 5 s
     }
 )
 """Seconds that a client of that `clientInfo.name` (lower case) is known to wait for an answer, with room to spare."""
+
+IMPATIENT_CLIENTS: Final = frozenset({"mcp"})
+"""Names of clients that give up at their limit whether they are told of progress or not: `mcp`, the Python SDK's default, is
+kept by the OpenAI Agents SDK, which gives up after 5 s."""
 
 
 class Nobody:
@@ -41,8 +44,9 @@ class PatienceTable:
 
     def of(self, client_name: str, *, wants_progress: bool) -> Patience:
         """Return the patience of a client by what it says it is; a wrong claim costs only the claimant."""
-        unknown = self.progress_s if wants_progress else self.unknown_s
-        return Patience(budget_s=self.by_client.get(client_name.lower(), unknown), heartbeat_s=self.heartbeat_s)
+        name = client_name.lower()
+        unknown = self.progress_s if wants_progress and name not in IMPATIENT_CLIENTS else self.unknown_s
+        return Patience(budget_s=self.by_client.get(name, unknown), heartbeat_s=self.heartbeat_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

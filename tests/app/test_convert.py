@@ -79,11 +79,13 @@ def test_anonymous_callers_are_refused_off_loopback() -> None:
 
 
 def test_hosts_and_budgets_of_the_settings_join_the_built_in_ones() -> None:
-    text = '[listen]\npublic_url = "https://mcp.bank.example/"\nallowed_hosts = ["gw:9"]\n[approval.budgets]\nMyAgent = "9s"\n'
+    text = '[listen]\npublic_url = "https://mcp.bank.example/"\nallowed_hosts = ["gw:9"]\n'
+    text += '[approval]\nbudget = "2s"\n[approval.budgets]\nMyAgent = "9s"\n'
     config = network.inbound(from_text(text, FOLDER))
     assert {"mcp.bank.example", "127.0.0.1:*", "gw:9"} <= set(config.allowed_hosts)
     assert config.allowed_origins == ("https://mcp.bank.example",)
     assert config.patience.of("myagent", wants_progress=False).budget_s == 9
+    assert config.patience.of("mcp", wants_progress=True).budget_s == 2
     assert config.patience.of("claude-code", wants_progress=False).budget_s == 45
 
 

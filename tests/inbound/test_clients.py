@@ -27,6 +27,12 @@ def test_a_client_waits_as_long_as_it_is_known_to(client: str, wants_progress: b
     assert PatienceTable().of(client, wants_progress=wants_progress).budget_s == budget
 
 
+def test_a_client_that_heeds_no_progress_waits_as_long_as_the_settings_say() -> None:
+    table = PatienceTable(unknown_s=1.5)
+    assert [table.of("mcp", wants_progress=asks).budget_s for asks in (True, False)] == [1.5, 1.5]
+    assert PatienceTable(by_client={"mcp": 9.0}).of("MCP", wants_progress=True).budget_s == 9.0
+
+
 def test_the_table_can_be_extended() -> None:
     table = PatienceTable(by_client={"our-agent": 300.0}, heartbeat_s=5.0)
     patience = table.of("Our-Agent", wants_progress=False)
