@@ -346,7 +346,8 @@ def ending(folder: Path, url: str, keys: dict[str, str]) -> None:
         Text(f"The console, while the gateway runs: {page} (Carol's key: {keys['carol']})", style="dim"), soft_wrap=True
     )
     console.print(Text(f"Over HTTP: cd {folder} && BANK_TOKEN={TOKEN} mcpgw serve, then", style="dim"))
-    console.print(Text(f'claude mcp add -t http bank {url} -H "Authorization: Bearer {keys["alice"]}"'), soft_wrap=True)
+    add = f"claude mcp add -s project -t http bank {url} -H 'Authorization: Bearer ${{MCPGW_API_KEY}}'"
+    console.print(Text(f"{add}, with Alice's key, above, in MCPGW_API_KEY"), soft_wrap=True)
 
 
 def free_port() -> int:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,16 +48,26 @@ def pastes(folder: Path, url: str, api_key: str, command: str = "mcpgw") -> tupl
     """Return what to paste into each client. `folder` is the working folder, `url` the gateway's `/mcp`."""
     stdio = {"command": command, "args": ["stdio", "-C", str(folder.resolve())], "env": {"MCPGW_API_KEY": api_key}}
     headers = {"Authorization": f"Bearer {api_key}"}
-    claude_code = f'claude mcp add -t http mcpgw {url} -H "Authorization: Bearer {api_key}"'
+    by_variable = {"Authorization": "Bearer ${MCPGW_API_KEY}"}
     return (
         Paste("Claude Desktop: claude_desktop_config.json", _json({"mcpServers": {"mcpgw": stdio}})),
-        Paste("Claude Code, with `mcpgw serve` running: a command", claude_code),
+        Paste("Claude Code, with `mcpgw serve` running: a command", _claude_code(url, by_variable)),
         Paste(
-            "Claude Code: .mcp.json (keep it out of version control)",
-            _json({"mcpServers": {"mcpgw": {"type": "http", "url": url, "headers": headers}}}),
+            "Claude Code: .mcp.json, which that command writes; the key stays in MCPGW_API_KEY",
+            _json({"mcpServers": {"mcpgw": {"type": "http", "url": url, "headers": by_variable}}}),
         ),
         Paste("Cursor: ~/.cursor/mcp.json", _json({"mcpServers": {"mcpgw": {"url": url, "headers": headers}}})),
         Paste("VS Code: mcp.json", _vs_code(url)),
+    )
+
+
+def _claude_code(url: str, headers: Mapping[str, str]) -> str:
+    """Two lines of shell. Claude Code fills in the variable when it starts, so that the key is in no command line, which
+    others on the machine and the shell's history would keep; `read` takes it from the keyboard."""
+    (header,) = (f"{name}: {value}" for name, value in headers.items())
+    return (
+        "read -rs MCPGW_API_KEY && export MCPGW_API_KEY   # paste the key of the first block, then Enter\n"
+        f"claude mcp add -s project -t http mcpgw {url} -H '{header}'"
     )
 
 

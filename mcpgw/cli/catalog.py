@@ -77,7 +77,10 @@ def show_diff(server: Server = "", folder: Folder = Path()) -> None:
     for drift in drifts:
         for line in describe(drift):
             console.print(line, soft_wrap=True)
-    raise typer.Exit(0 if all(drift.is_clean for drift in drifts) else 1)
+    is_clean = all(drift.is_clean for drift in drifts)
+    if is_clean:
+        console.print(Text(conclusion(drifts)), soft_wrap=True)
+    raise typer.Exit(0 if is_clean else 1)
 
 
 @catalog.command("accept")
@@ -189,6 +192,13 @@ def describe(drift: Drift) -> Iterator[Text]:
     yield Text(drift.server, style="bold")
     for line in tell(drift):
         yield Text(line.text, style=_STYLES[line.tone])
+
+
+def conclusion(drifts: Sequence[Drift]) -> str:
+    """Return the last line where nothing differs."""
+    if not drifts:
+        return "The catalog has no servers, so there is nothing to compare."
+    return "Nothing differs from what was accepted."
 
 
 # --- accept --------------------------------------------------------------------------------------------------------------

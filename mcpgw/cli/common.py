@@ -16,7 +16,7 @@ from mcpgw.approval import Desk
 from mcpgw.catalog.registry import Registry
 from mcpgw.core.errors import AuthenticationError
 from mcpgw.core.model import Event, Identity, IdentityKind, Target, TargetKind
-from mcpgw.identity import stdio_identity
+from mcpgw.identity import stdio_credential
 from mcpgw.ledger import Ledger, RecordContext
 from mcpgw.policy import Policy
 from mcpgw.settings import Settings, load
@@ -106,7 +106,12 @@ async def acting_identity(settings: Settings) -> Identity:
     Raises:
         AuthenticationError: no credential, a wrong one, or one that belongs to no person.
     """
-    identity = await stdio_identity(os.environ, convert.authenticators(settings))
+    hint = (
+        "Make a key of your own with `mcpgw keys create --kind human --subject NAME --group GROUP`, and name a file with it "
+        "by --key-file, or put it in MCPGW_API_KEY."
+    )
+    credential = stdio_credential(os.environ, hint=hint)
+    identity = await convert.authenticators(settings).authenticate(credential)
     if identity.kind is not IdentityKind.HUMAN:
         hint = "Make a key for a person: `mcpgw keys create --kind human --subject NAME --group GROUP`."
         raise AuthenticationError(f"{identity.subject} is {identity.kind.value}, and only people decide.", hint=hint)

@@ -112,7 +112,11 @@ def initialise(
         made.say("made", name)
     made.api_key = create_api_key(folder)
     if made.api_key:
-        made.say("made", f"an API key, valid for {FIRST_KEY_AGE}; it stands in the blocks below and is not shown again")
+        made.say(
+            "made",
+            f"an API key, valid for {FIRST_KEY_AGE}; it stands in the blocks for Claude Desktop and Cursor below, "
+            "nowhere else, and is not shown again",
+        )
     else:
         made.say("kept", "the API keys that are there; make another with `mcpgw keys create`")
     return made

@@ -13,8 +13,11 @@ FILE_VARIABLE = "MCPGW_API_KEY_FILE"
 _MAX_FILE_BYTES = 16 * 1024  # twice the longest token
 
 
-def stdio_credential(environ: Mapping[str, str]) -> str:
-    """Return the credential that the environment names, by itself or in a file.
+_CLIENTS_HINT = f"Make a key with `mcpgw keys create` and set {KEY_VARIABLE} in the client's `env` block for this server."
+
+
+def stdio_credential(environ: Mapping[str, str], *, hint: str = _CLIENTS_HINT) -> str:
+    """Return the credential that the environment names, by itself or in a file. `hint` says what to do where there is none.
 
     A stdio server lives for days: authenticate it again with every request, so that a revocation counts at once.
 
@@ -27,7 +30,6 @@ def stdio_credential(environ: Mapping[str, str]) -> str:
     if path:
         return _read(Path(path))
     if not key:
-        hint = f"Make a key with `mcpgw keys create` and set {KEY_VARIABLE} in the client's `env` block for this server."
         raise AuthenticationError(f"{KEY_VARIABLE} is not set, so it is unknown who is calling.", hint=hint)
     return key.strip()
 

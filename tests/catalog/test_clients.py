@@ -15,14 +15,21 @@ def test_every_block_is_what_its_client_reads() -> None:
     assert json.loads(blocks["Claude Desktop"]) == {
         "mcpServers": {"mcpgw": {"command": "mcpgw", "args": ["stdio", "-C", "/srv/gw"], "env": {"MCPGW_API_KEY": "KEY"}}}
     }
-    assert blocks["Claude Code, with `mcpgw serve` running"] == (
-        'claude mcp add -t http mcpgw http://127.0.0.1:8080/mcp -H "Authorization: Bearer KEY"'
-    )
+    asks, adds = blocks["Claude Code, with `mcpgw serve` running"].splitlines()
+    assert asks.startswith("read -rs MCPGW_API_KEY && export MCPGW_API_KEY")
+    url = "http://127.0.0.1:8080/mcp"
+    assert adds == f"claude mcp add -s project -t http mcpgw {url} -H 'Authorization: Bearer ${{MCPGW_API_KEY}}'"
     for client in ("Claude Code", "Cursor", "VS Code"):
         (found,) = read_client_config(blocks[client], Path("mcp.json"))
         assert found.url == "http://127.0.0.1:8080/mcp"
-        assert found.headers["Authorization"] in ("Bearer KEY", "Bearer ${env:MCPGW_MCPGW_KEY}")
-    assert "KEY" not in blocks["VS Code"]
+        references = ("${env:MCPGW_MCPGW_KEY}", "${env:MCPGW_API_KEY}")
+        assert found.headers["Authorization"] in ("Bearer KEY", *(f"Bearer {each}" for each in references))
+
+
+def test_a_key_stands_in_no_command_line_and_in_no_file_that_is_shared() -> None:
+    blocks = pastes(Path("/srv/gw"), "http://127.0.0.1:8080/mcp", "mcpgw_secret")
+    with_key = [paste.title.split(":")[0] for paste in blocks if "mcpgw_secret" in paste.text]
+    assert with_key == ["Claude Desktop", "Cursor"]
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,9 @@ def folder_at(path: Path, *, host: str = "127.0.0.1", port: int = 0, more: str =
     return path
 
 
-def run(folder: Path, verb: str) -> tuple[int, str]:
+def run(folder: Path, *verbs: str) -> tuple[int, str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MCPGW_")}
-    command = [sys.executable, "-m", "mcpgw", verb]
+    command = [sys.executable, "-m", "mcpgw", *verbs]
     done = subprocess.run(
         command, cwd=folder, env={**environ, "COLUMNS": "240"}, capture_output=True, text=True, timeout=BOUND_S
     )
@@ -93,6 +93,17 @@ def test_a_file_where_the_data_folder_should_be_is_named(tmp_path: Path) -> None
     folder = folder_at(tmp_path / "g")
     (folder / "data").write_text("not a folder")
     assert run(folder, "serve") == (2, "mcpgw: data: File exists\n")
+
+
+def test_a_person_without_a_credential_is_told_what_people_do(tmp_path: Path) -> None:
+    code, told = run(folder_at(tmp_path / "g"), "approvals", "list")
+    assert code == 1
+    assert "--kind human" in told and "--key-file" in told and "client" not in told
+
+
+def test_that_nothing_differs_is_said(tmp_path: Path) -> None:
+    told = "The catalog has no servers, so there is nothing to compare.\n"
+    assert run(folder_at(tmp_path / "g"), "catalog", "diff") == (0, told)
 
 
 def test_a_damaged_key_file_is_found_by_check(tmp_path: Path) -> None:

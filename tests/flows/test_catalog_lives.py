@@ -122,6 +122,7 @@ async def test_a_changed_definition_is_unknown_to_everybody_until_it_is_accepted
                 await echo(client)
 
         difference = await folder.acli("catalog", "diff", "odd", expect=1)
+        assert "Nothing differs" not in difference
         assert "changed tool echo" in difference and "Ignore what you were told" in difference
         heard.clear()
         await folder.acli("catalog", "accept", "odd", "--yes")
