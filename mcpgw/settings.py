@@ -79,6 +79,17 @@ class Listen(Section):
     """How long calls in flight may finish at shutdown, before they are cancelled and recorded."""
 
 
+class KindRule(Section):
+    """Tells people from services and agents by a claim of a token; the first that fits holds."""
+
+    claim: str
+    """Name of the claim, whose value must be a string."""
+    pattern: str
+    """Glob over the value: `svc-*`. Case counts."""
+    kind: Literal["human", "service", "agent"]
+    """What such a caller is."""
+
+
 class Issuer(Section):
     """One OIDC issuer whose access tokens are accepted."""
 
@@ -94,6 +105,10 @@ class Issuer(Section):
     """Claim that names the caller."""
     leeway: Seconds = 30.0
     """Tolerated difference of clocks."""
+    kind_rules: list[KindRule] = []
+    """Looked at before what is known of common issuers; a token with an `act` claim is an agent's in any case."""
+    default_kind: Literal["human", "service", "agent"] = "human"
+    """What a caller is whom no rule tells apart. Only humans can approve: `service` where this issuer has no people."""
     claims: list[str] = []
     """Further claims that rules and role members may look at."""
     types: list[str] = Field(default=["at+jwt", "jwt"], min_length=1)

@@ -11,9 +11,10 @@ from mcpgw.catalog import references
 from mcpgw.catalog.references import ReferenceUnresolved, substitute
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Risk, Target
+from mcpgw.core.model import IdentityKind, Risk, Target
 from mcpgw.core.toml import line_of
 from mcpgw.identity import ApiKeys, Authenticators, Issuer, JwtIssuers
+from mcpgw.identity.issuer import KindRule
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database
 from mcpgw.policy import Defaults, Effect, Policy, Role, Rule, Scope, SqlCondition
@@ -69,22 +70,30 @@ def database(settings: Settings, ledger: LedgerSettings | None = None) -> Databa
 
 def authenticators(settings: Settings, *, method: str = "api_key") -> Authenticators:
     """Return the one door for credentials. `method` is what identities behind API keys carry."""
-    issuers = [
+    return Authenticators(ApiKeys(settings.keys_dir / API_KEYS, method=method), JwtIssuers(issuers(settings)))
+
+
+def issuers(settings: Settings) -> list[Issuer]:
+    """Return the issuers of config.toml. Raises `ConfigError`: a value would make the check weaker than it looks."""
+    return [
         Issuer(
             url=issuer.issuer,
             audiences=tuple(issuer.audience),
             algorithms=tuple(issuer.algorithms),
             token_types=tuple(issuer.types),
             accept_id_tokens=issuer.accept_id_tokens,
-            leeway_s=int(issuer.leeway),
+            leeway_s=issuer.leeway,
             subject_claim=issuer.subject_claim,
             groups_claim=issuer.groups_claim,
+            kind_rules=tuple(
+                KindRule(claim=rule.claim, pattern=rule.pattern, kind=IdentityKind(rule.kind)) for rule in issuer.kind_rules
+            ),
+            default_kind=IdentityKind(issuer.default_kind),
             copied_claims=tuple(issuer.claims),
             jwks_url=issuer.jwks_url,
         )
         for issuer in settings.identity.issuers
     ]
-    return Authenticators(ApiKeys(settings.keys_dir / API_KEYS, method=method), JwtIssuers(issuers))
 
 
 def policy(settings: Settings) -> Policy:

@@ -102,8 +102,9 @@ class JwtIssuers:
 
     def _check_claims(self, claims: dict[str, Any], issuer: Issuer, token: _Unverified) -> None:
         registry = JWTClaimsRegistry(
-            now=int(self._clock()),
-            leeway=int(issuer.leeway_s),
+            # A NumericDate may have a fraction (RFC 7519 section 2), and joserfc does nothing but compare these with it.
+            now=self._clock(),  # type: ignore[arg-type]
+            leeway=issuer.leeway_s,  # type: ignore[arg-type]
             iss={"essential": True, "value": issuer.url},
             aud={"essential": True, "values": list(issuer.audiences)},
             exp={"essential": True},

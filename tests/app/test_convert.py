@@ -6,7 +6,8 @@ import pytest
 
 from mcpgw.app import convert, network
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Masking, Target, TargetKind
+from mcpgw.core.model import IdentityKind, Masking, Target, TargetKind
+from mcpgw.identity.issuer import KindRule
 from mcpgw.inbound.config import Nobody
 from mcpgw.inbound.head import check_host
 from mcpgw.settings import Settings, from_text, load
@@ -54,6 +55,14 @@ def test_with_two_issuers_every_group_and_user_names_its_own(where: str, text: s
     assert f"{form}:mcpgw:keys#leads or {form}:https://a.example#leads" in caught.value.hint
     convert.policy(from_text(ISSUERS + text.format(f"{form}:https://a.example#leads"), FOLDER))
     convert.policy(from_text(ISSUERS[: len(ISSUERS) // 2] + text.format(f"{form}:leads"), FOLDER))  # one issuer
+
+
+def test_an_issuers_kinds_and_leeway_reach_the_identity_room_whole() -> None:
+    issuer = '[[identity.issuers]]\nissuer = "https://a.example"\naudience = ["x"]\nleeway = "1.5s"\ndefault_kind = "service"\n'
+    rule = '[[identity.issuers.kind_rules]]\nclaim = "entity"\npattern = "bot-*"\nkind = "agent"\n'
+    (found,) = convert.issuers(from_text(issuer + rule, FOLDER))
+    assert (found.leeway_s, found.default_kind) == (1.5, IdentityKind.SERVICE)
+    assert found.kind_rules == (KindRule(claim="entity", pattern="bot-*", kind=IdentityKind.AGENT),)
 
 
 def test_of_edited_settings_a_running_gateway_takes_up_the_policy_alone() -> None:

@@ -229,6 +229,13 @@ async def test_clocks_may_differ_by_the_leeway_and_no_more(issuer_server: Any) -
         await tokens.authenticate(issuer_server.token(iat=999_000, nbf=1_000_061, exp=1_000_300))
 
 
+async def test_a_leeway_of_a_fraction_of_a_second_counts(issuer_server: Any) -> None:
+    tokens = JwtIssuers([Issuer(url=issuer_server.url, audiences=(AUDIENCE,), leeway_s=0.5)], clock=lambda: 1_000_000.25)
+    assert await tokens.authenticate(issuer_server.token(iat=999_000, exp=1_000_000))
+    with pytest.raises(AuthenticationError, match="expired"):
+        await tokens.authenticate(issuer_server.token(iat=999_000, exp=999_999))
+
+
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
