@@ -14,10 +14,10 @@ from starlette.responses import Response
 
 from mcpgw.console.arrival import Visit
 from mcpgw.console.doors import Record, Search
+from mcpgw.console.reading import note_reading
 from mcpgw.console.room import Room
 from mcpgw.console.turned import Turned
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import Event
 from mcpgw.core.visible import visible_json
 
 _PAGE: Final = 50
@@ -54,7 +54,7 @@ async def search(room: Room, visit: Visit) -> Response:
     except ValueError as error:
         return room.view.page("log.html", visit=visit, status=400, asked=asked, complaint=str(error), rows=(), older="")
     facts = {"what": "log", **{name: value for name, value in asked.items() if value}, **({"before": before} if before else {})}
-    await _note(room, visit, facts)
+    await note_reading(room, visit, facts)
     found = await room.doors.records.search(question)
     rows = [_row(record) for record in reversed(found)]
     older = ""
@@ -69,7 +69,7 @@ async def record(room: Room, visit: Visit) -> Response:
     if not _SEQ.fullmatch(text):
         raise Turned(404, "There is no such record.", recorded=False)
     seq = int(text)
-    await _note(room, visit, {"what": "record", "seq": seq})
+    await note_reading(room, visit, {"what": "record", "seq": seq})
     for found in await room.doors.records.search(Search(after_seq=seq - 1, before_seq=seq + 1, limit=1)):
         return room.view.page(
             "record.html",
@@ -83,11 +83,6 @@ async def record(room: Room, visit: Visit) -> Response:
             related=_related(found),
         )
     raise Turned(404, f"There is no record {seq}.", recorded=False)
-
-
-async def _note(room: Room, visit: Visit, facts: Mapping[str, Any]) -> None:
-    """Raises: LedgerUnavailable: it cannot be recorded, so nothing is read."""
-    await room.doors.journal.append(Event(kind="evidence.read", actor=visit.identity.principal, facts=facts))
 
 
 async def _checkpoint(room: Room) -> str:

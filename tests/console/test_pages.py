@@ -115,6 +115,9 @@ async def test_reading_the_log_is_itself_in_the_log_with_what_was_asked(bank: Ba
         assert asked["facts"] == {"what": "log", "who": "alice", "tool": "bank__*"}
         await audrey.get("/log/3")
         assert bank.folder.records("evidence.read")[-1]["facts"] == {"what": "record", "seq": 3}
+        await audrey.get("/upstreams")
+        read = bank.folder.records("evidence.read")[-1]
+        assert (read["actor"], read["facts"]) == ("mcpgw:keys#audrey", {"what": "upstreams"})
 
 
 async def test_the_log_is_searched_and_paged(bank: Bank) -> None:
