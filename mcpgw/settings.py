@@ -398,6 +398,31 @@ class AnchorSettings(Section):
     to: list[AnchorPlace] = []
 
 
+class Notifier(Section):
+    """Tells people that a held call needs them, and what became of it. A notice never decides anything."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    """Names the cursor, `data/sinks/notify.NAME.json`; another name starts with what comes next."""
+    kind: Literal["webhook", "apprise"]
+    """A signed HTTPS POST, or what Apprise reaches: mail, Slack, Teams and others (`mcpgw[notify]`)."""
+    on: list[Literal["held", "escalated", "settled", "indeterminate"]] = ["held", "escalated", "indeterminate"]
+    """What is told: a call waits, others are asked because nobody decided, it was settled, an outcome is unknown."""
+    rules: list[str] = []
+    """Globs over rule names, to tell of some rules alone."""
+    url: str = ""
+    """For `webhook`: the exact `https://` address."""
+    secret: str = ""
+    """For `webhook`: a `${env:NAME}` or `${file:path}` reference to the HMAC key."""
+    addresses: list[str] = []
+    """For `apprise`: its URLs, such as `${env:SLACK_URL}`. They hold credentials, so each has a reference in it."""
+    ca: str = ""
+    """For `webhook`: PEM file, relative to the folder, with the authorities that are trusted instead of the system's."""
+    certificate: str = ""
+    """For `webhook`: PEM file, relative to the folder, of the gateway's own certificate, where the receiver asks for one."""
+    key: str = ""
+    """For `webhook`: PEM file of its key."""
+
+
 class Settings(BaseSettings):
     """Everything of config.toml, and where the folder is."""
 
@@ -428,6 +453,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     anchor: AnchorSettings = AnchorSettings()
     sinks: list[Sink] = []
+    notify: list[Notifier] = []
 
     @classmethod
     def settings_customise_sources(

@@ -1,13 +1,11 @@
 """Settings in, the rooms' own values out; rooms never see the settings. What talks to the network stands in `network`."""
 
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mcpgw.app.whose import must_name_issuers
-from mcpgw.catalog import references
 from mcpgw.catalog.references import ReferenceUnresolved, substitute
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError
@@ -22,15 +20,12 @@ from mcpgw.redaction import Audience, Blobs, Operator, Profile, Recognizer, Reda
 from mcpgw.redaction.token_file import TokenFile
 from mcpgw.settings import LedgerSettings, RedactionProfile, Settings
 from mcpgw.settings import Rule as RuleSettings
-from mcpgw.sinks.config import FileSink, SinkConfig, SplunkSink, SyslogSink, Tls, WebhookSink
 
 API_KEYS = "api_keys.json"
 DESK_KEY = "desk.key"
 REDACTION_KEY = "redaction.key"
 TOKENS = "tokens.db"
 """File of reversible tokens, below `data`."""
-SINKS = "sinks"
-"""Folder of the cursors, below `data`."""
 
 
 def config_hash(settings: Settings) -> str:
@@ -252,74 +247,6 @@ def _profile(profile: RedactionProfile) -> Profile:
 
 def _operators(named: Mapping[str, str]) -> dict[str, Operator]:
     return {entity: Operator(operator) for entity, operator in named.items()}
-
-
-def sinks(settings: Settings, environ: Mapping[str, str]) -> tuple[SinkConfig, ...]:
-    """Return the sinks of config.toml, with their secrets filled in.
-
-    Raises:
-        ConfigError: two have one name, a key is missing or wrong, or a reference cannot be resolved; with its file and line.
-    """
-    names = [sink.name for sink in settings.sinks]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise _sink_error("there is a sink of that name already", settings, index, "name")
-    return tuple(_sink(settings, index, environ) for index in range(len(names)))
-
-
-_SINK_NEEDS = {"file": {"path"}, "webhook": {"url", "secret"}, "splunk": {"url", "secret"}, "syslog": {"url"}}
-
-
-def _sink(settings: Settings, index: int, environ: Mapping[str, str]) -> SinkConfig:
-    sink = settings.sinks[index]
-    for key in ("path", "url", "secret"):
-        needed = key in _SINK_NEEDS[sink.kind]
-        if needed != bool(getattr(sink, key)):
-            complaint = f"a sink of kind {sink.kind} {'needs' if needed else 'has no'} `{key}`"
-            raise _sink_error(complaint, settings, index, key)
-    feed: Mapping[str, Any] = {"name": sink.name, "max_events": sink.batch, "from_now": sink.begin == "now"}
-    tls = Tls(**{key: _beside(settings, getattr(sink, key)) for key in ("ca", "certificate", "key")})
-    secret = _sink_secret(settings, index, environ) if sink.secret else ""
-    try:
-        match sink.kind:
-            case "file":
-                return FileSink(**feed, path=settings.folder / sink.path)
-            case "webhook":
-                return WebhookSink(**feed, url=sink.url, secret=secret, tls=tls)
-            case "splunk":
-                return SplunkSink(
-                    **feed, url=sink.url, token=secret, acknowledge=sink.acknowledge, host=socket.gethostname(), tls=tls
-                )
-        return SyslogSink(**feed, url=sink.url, host=socket.gethostname(), tls=tls)
-    except ConfigError as error:
-        key = error.where.rpartition(".")[2]
-        raise _sink_error(str(error).removeprefix(f"{error.where}: "), settings, index, key, hint=error.hint) from None
-
-
-def _sink_secret(settings: Settings, index: int, environ: Mapping[str, str]) -> str:
-    text = settings.sinks[index].secret
-    wrong = references.malformed(text)
-    if wrong or not references.has_reference(text):
-        hint = "Write ${env:NAME} or ${file:path}: secrets have no place in this file."
-        raise _sink_error(wrong or "is written out", settings, index, "secret", hint=hint)
-    try:
-        return references.substitute(text, settings.folder, environ)
-    except references.ReferenceUnresolved as error:
-        raise _sink_error(str(error), settings, index, "secret") from None
-
-
-def _beside(settings: Settings, file: str) -> str:
-    return str(settings.folder / file) if file else ""
-
-
-def _sink_error(message: str, settings: Settings, index: int, key: str, *, hint: str = "") -> ConfigError:
-    where = f"sinks.{settings.sinks[index].name}.{key}"
-    try:
-        text = settings.config_file.read_text(encoding="utf-8")
-    except OSError:
-        return ConfigError(message, where=where, hint=hint)  # settings that come from no file
-    line = line_of(text, ["sinks", index, key])
-    return ConfigError(message, where=f"{settings.config_file}:{line}: `{where}`", hint=hint)
 
 
 def published(target: Target) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 from mcpgw import __version__
 from mcpgw.app import anchors, convert, network
 from mcpgw.app.live import LivePolicy
+from mcpgw.app.outlets import CURSORS, outlets
 from mcpgw.approval import Desk
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.registry import Change, Registry
@@ -288,7 +289,7 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
         return RecordContext(version=__version__, config_hash=hashes.config, catalog_hash=registry.snapshot.hash)
 
     convert.policy(settings)  # before anything is started or recorded
-    sinks = convert.sinks(settings, os.environ)
+    sinks = outlets(settings, os.environ)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(
@@ -302,8 +303,8 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
             )
         )
         anchoring = anchors.anchoring(settings, ledger)
-        cursors = settings.data_dir / convert.SINKS
-        exporter = await stack.enter_async_context(open_exporter(sinks, outbox=ledger, journal=ledger, folder=cursors))
+        cursors = settings.data_dir / CURSORS
+        exporter = await stack.enter_async_context(open_exporter(sinks, log=ledger, folder=cursors))
         tokens = convert.tokens(settings)
         stack.callback(tokens.close)
         redactor = PresidioRedactor(convert.redaction(settings), tokens)

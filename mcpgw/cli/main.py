@@ -38,6 +38,7 @@ VERBS = (
     Verb("checkpoint", "verify", "checkpoint", "Print the current signed checkpoint."),
     Verb("siem", "siem", "siem", "See, try and repeat what is sent to the SIEM."),
     Verb("ledger", "ledger", "ledger", "Migrate, back up, restore and rebuild the log's database."),
+    Verb("notify", "notify", "notify", "See and try what tells people about held calls."),
     Verb("redact", "redact", "redact", "Redact JSON lines from standard input, for measuring."),
     Verb("demo", "demo", "demo", "Run the whole story on real upstreams, in a folder of its own."),
 )

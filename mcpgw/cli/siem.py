@@ -18,7 +18,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from mcpgw import __version__
-from mcpgw.app import convert
+from mcpgw.app import outlets
 from mcpgw.cli.common import open_folder, open_ledger
 from mcpgw.cli.log import parse_time
 from mcpgw.core.errors import ConfigError
@@ -27,7 +27,7 @@ from mcpgw.ledger import Ledger
 from mcpgw.settings import Settings
 from mcpgw.sinks.backfill import backfill as sent_again
 from mcpgw.sinks.backfill import first_since, trial_event
-from mcpgw.sinks.config import SinkConfig
+from mcpgw.sinks.config import Feed, SinkConfig
 from mcpgw.sinks.open import open_receiver
 from mcpgw.sinks.pace import Pace
 from mcpgw.sinks.receiver import Receiver
@@ -45,14 +45,8 @@ def status(
     folder: Folder = Path(),
 ) -> None:
     """Show how far each sink is behind, and why. Exits with 1 where one has a problem."""
-    found = anyio.run(_status, open_folder(folder))
-    if as_json:
-        for sink in found:
-            print(json.dumps(asdict(sink)))
-    else:
-        Console().print(_table(found, time.time()))
-    if any(sink.problem for sink in found):
-        raise typer.Exit(1)
+    settings = open_folder(folder)
+    show_status(settings, outlets.sinks(settings, os.environ), as_json=as_json)
 
 
 @siem.command()
@@ -121,20 +115,31 @@ async def _send_again(door: _Door, first: int, last: int) -> int:
 
 
 def _sink(settings: Settings, name: str) -> SinkConfig:
-    sinks = {sink.name: sink for sink in convert.sinks(settings, os.environ)}
+    sinks = {sink.name: sink for sink in outlets.sinks(settings, os.environ)}
     if name not in sinks:
         known = ", ".join(sinks) or "none"
         raise ConfigError(f"there is no sink {name!r}; there is: {known}", where=str(settings.config_file))
     return sinks[name]
 
 
-async def _status(settings: Settings) -> Sequence[SinkStatus]:
-    async with open_ledger(settings) as ledger:
-        folder = settings.data_dir / convert.SINKS
-        return [await sink_status(sink, folder, ledger) for sink in convert.sinks(settings, os.environ)]
+def show_status(settings: Settings, feeds: Sequence[Feed], *, as_json: bool) -> None:
+    """Print how far each of them is. Exits with 1 where one has a problem."""
+
+    async def ask() -> Sequence[SinkStatus]:
+        async with open_ledger(settings) as ledger:
+            return [await sink_status(feed, settings.data_dir / outlets.CURSORS, ledger) for feed in feeds]
+
+    found = anyio.run(ask)
+    if as_json:
+        for sink in found:
+            print(json.dumps(asdict(sink)))
+    else:
+        Console().print(_table(found))
+    if any(sink.problem for sink in found):
+        raise typer.Exit(1)
 
 
-def _table(found: Sequence[SinkStatus], now: float) -> Table:
+def _table(found: Sequence[SinkStatus]) -> Table:
     table = Table(
         "sink",
         "kind",

@@ -34,7 +34,7 @@ async def backfill(
         records = await outbox.records_after(after, min(feed.max_events, last - after))
         if not records:
             return
-        batch = next_batch(records, feed)
+        batch = await next_batch(records, feed)
         refused = batch.damaged
         if batch.events:
             refused += await _patiently(receiver, batch.events, pace)

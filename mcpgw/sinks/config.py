@@ -35,7 +35,7 @@ class Feed:
 
     @property
     def kind(self) -> str:
-        return type(self).__name__.removesuffix("Sink").lower()
+        return type(self).__name__.removesuffix("Sink").removeprefix("Notice").lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +91,35 @@ class SyslogSink(Feed):
         return parts.hostname or "", parts.port or SYSLOG_TLS_PORT
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeFeed(Feed):
+    """What tells people that a held call needs them, or what became of it."""
+
+    occasions: frozenset[str]
+    """Names of `notice.OCCASIONS`."""
+    rules: tuple[str, ...] = ()
+    """Globs over rule ids; none: every rule."""
+    console_url: str = ""
+    """Where the console is; a notice links to the approval's page there. Empty: no link."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeWebhook(NoticeFeed):
+    to: WebhookSink
+    """A signed POST as a sink makes it, with notices instead of events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeApprise(NoticeFeed):
+    addresses: tuple[str, ...] = field(repr=False)
+    """Apprise URLs: they hold credentials."""
+
+
 SYSLOG_TLS_PORT = 6514
 """RFC 5425 section 4.1."""
 
 SinkConfig: TypeAlias = FileSink | WebhookSink | SplunkSink | SyslogSink
+NoticeConfig: TypeAlias = NoticeWebhook | NoticeApprise
 
 
 def _require_https(name: str, url: str) -> None:

@@ -6,7 +6,7 @@ standby ──lock──► delivering ──► batch ──► receiver ──
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -46,21 +46,30 @@ class Batch:
     last: OutboxRecord
 
 
-def next_batch(records: Sequence[OutboxRecord], feed: Feed) -> Batch:
+Compose = Callable[[OutboxRecord], Awaitable[OutgoingEvent | None]]
+"""What a record becomes on its way out; nothing, where the receiver is not meant to hear of it. Raises `DamagedRecord`."""
+
+
+async def everything(record: OutboxRecord) -> OutgoingEvent:
+    """`Compose` for a SIEM: every record is an event."""
+    return event_of(record)
+
+
+async def next_batch(records: Sequence[OutboxRecord], feed: Feed, compose: Compose = everything) -> Batch:
     """Return as many of the records (at least one) as one batch may hold."""
     events: list[OutgoingEvent] = []
     damaged: list[RefusedEvent] = []
     last, size = records[0], 0
     for record in records:
         try:
-            event = event_of(record)
+            event = await compose(record)
         except DamagedRecord as error:
             damaged.append(RefusedEvent(record.seq, record.hash.hex(), _DAMAGED, str(error)))
         else:
-            size += len(event.body)
+            size += len(event.body) if event else 0
             if events and size > feed.max_bytes:
                 break
-            events.append(event)
+            events += [event] if event else []
         last = record
     return Batch(tuple(events), tuple(damaged), last)
 
@@ -69,8 +78,17 @@ class Delivery:
     """Delivers the log to one receiver for as long as it runs, and waits in standby while another process does."""
 
     def __init__(
-        self, feed: Feed, receiver: Receiver, *, outbox: Outbox, journal: EventLog, cursor: CursorFile, pace: Pace
+        self,
+        feed: Feed,
+        receiver: Receiver,
+        *,
+        outbox: Outbox,
+        journal: EventLog,
+        cursor: CursorFile,
+        pace: Pace,
+        compose: Compose = everything,
     ) -> None:
+        self._compose = compose
         self._feed = feed
         self._receiver = receiver
         self._outbox = outbox
@@ -78,6 +96,7 @@ class Delivery:
         self._file = cursor
         self._pace = pace
         self._cursor = Cursor()
+        self._outage_told = False
 
     async def run(self) -> None:
         """Deliver until cancelled. Whatever goes wrong is kept as the cursor's `problem`, and tried again."""
@@ -103,7 +122,7 @@ class Delivery:
             await self._solved()
             await anyio.sleep(self._pace.poll_s)
             return
-        batch = next_batch(records, self._feed)
+        batch = await next_batch(records, self._feed, self._compose)
         refused = batch.damaged
         if batch.events:
             refused += await send_sifted(self._receiver, batch.events)
@@ -154,17 +173,30 @@ class Delivery:
         await to_thread.run_sync(self._file.write, moved)
         if self._cursor.problem:
             logger.warning("sink %s: delivering again", self._feed.name)
-        self._cursor = moved
+        self._cursor, self._outage_told = moved, False
 
     async def _report(self, error: Exception) -> None:
-        """Say once why nothing moves, where `mcpgw siem status` finds it."""
+        """Say once why nothing moves, where the status finds it; and once for each outage in the record."""
         problem = _worded(error)
+        await self._tell_outage(problem)
         if problem == self._cursor.problem:
             return
         logger.warning("sink %s: %s", self._feed.name, problem, exc_info=None if isinstance(error, _EXPECTED) else error)
         since = self._cursor.problem_since_ns or time.time_ns()
         self._cursor = replace(self._cursor, problem=problem, problem_since_ns=since)
         await self._save_problem()
+
+    async def _tell_outage(self, problem: str) -> None:
+        """Record that nothing has moved for a while. What cannot be recorded now is tried again at the next failure."""
+        since_ns = self._cursor.problem_since_ns
+        if self._outage_told or not since_ns or time.time_ns() - since_ns < self._pace.outage_s * 1e9:
+            return
+        facts = {"sink": self._feed.name, "problem": problem, "since_ns": str(since_ns)}
+        try:
+            await self._journal.append(Event(kind=FAILED, actor="gateway", facts=facts))
+            self._outage_told = True
+        except GatewayError as error:
+            logger.error("sink %s: its outage cannot be recorded: %s", self._feed.name, error)
 
     async def _solved(self) -> None:
         if self._cursor.problem:

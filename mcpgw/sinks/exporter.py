@@ -1,14 +1,16 @@
-"""All sinks of one gateway process."""
+"""All sinks and notifiers of one gateway process."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 
-from mcpgw.sinks.config import SinkConfig
+from mcpgw.sinks.config import NoticeConfig, NoticeFeed, SinkConfig
 from mcpgw.sinks.cursor import CursorFile
-from mcpgw.sinks.delivery import Delivery, EventLog
+from mcpgw.sinks.delivery import Compose, Delivery, EventLog, everything
+from mcpgw.sinks.notice import Approvals, Notices
 from mcpgw.sinks.open import open_receiver
 from mcpgw.sinks.outbox import Outbox
 from mcpgw.sinks.pace import Pace
@@ -18,22 +20,24 @@ from mcpgw.sinks.status import SinkStatus, sink_status
 _PACE = Pace()
 
 
+class Log(Outbox, EventLog, Approvals, Protocol):
+    """What the ledger is to this room."""
+
+
 class Exporter:
     """Delivers the log to every sink, each on its own: one that is down holds up no other, and no call."""
 
     def __init__(
         self,
-        receivers: Sequence[tuple[SinkConfig, Receiver]],
+        receivers: Sequence[tuple[SinkConfig | NoticeConfig, Receiver]],
         *,
-        outbox: Outbox,
-        journal: EventLog,
+        log: Log,
         folder: Path,
         pace: Pace,
     ) -> None:
         """Use `open_exporter`."""
         self._receivers = receivers
-        self._outbox = outbox
-        self._journal = journal
+        self._log = log
         self._folder = folder
         self._pace = pace
 
@@ -41,10 +45,15 @@ class Exporter:
         """Deliver until cancelled. What goes wrong is a sink's `problem`, never an exception."""
         async with anyio.create_task_group() as tasks:
             for sink, receiver in self._receivers:
-                cursor = CursorFile(self._folder, sink.name)
                 delivery = Delivery(
-                    sink, receiver, outbox=self._outbox, journal=self._journal, cursor=cursor, pace=self._pace
-                )  # fmt: skip
+                    sink,
+                    receiver,
+                    outbox=self._log,
+                    journal=self._log,
+                    cursor=CursorFile(self._folder, sink.name),
+                    pace=self._pace,
+                    compose=_composer(sink, self._log),
+                )
                 tasks.start_soon(delivery.run)
 
     async def status(self) -> Sequence[SinkStatus]:
@@ -53,12 +62,12 @@ class Exporter:
         Raises:
             LedgerUnavailable: the log cannot be read.
         """
-        return [await sink_status(sink, self._folder, self._outbox) for sink, _ in self._receivers]
+        return [await sink_status(sink, self._folder, self._log) for sink, _ in self._receivers]
 
 
 @asynccontextmanager
 async def open_exporter(
-    sinks: Sequence[SinkConfig], *, outbox: Outbox, journal: EventLog, folder: Path, pace: Pace = _PACE
+    sinks: Sequence[SinkConfig | NoticeConfig], *, log: Log, folder: Path, pace: Pace = _PACE
 ) -> AsyncIterator[Exporter]:
     """Yield the exporter; `run` delivers. `folder` holds the cursors: processes that share it share the work.
 
@@ -67,4 +76,8 @@ async def open_exporter(
     """
     async with AsyncExitStack() as stack:
         receivers = [(sink, await stack.enter_async_context(open_receiver(sink))) for sink in sinks]
-        yield Exporter(receivers, outbox=outbox, journal=journal, folder=folder, pace=pace)
+        yield Exporter(receivers, log=log, folder=folder, pace=pace)
+
+
+def _composer(sink: SinkConfig | NoticeConfig, approvals: Approvals) -> Compose:
+    return Notices(sink, approvals).compose if isinstance(sink, NoticeFeed) else everything

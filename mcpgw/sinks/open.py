@@ -3,7 +3,17 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from mcpgw.sinks.config import FileSink, SinkConfig, SplunkSink, SyslogSink, WebhookSink
+from mcpgw.sinks.apprise import AppriseReceiver
+from mcpgw.sinks.config import (
+    FileSink,
+    NoticeApprise,
+    NoticeConfig,
+    NoticeWebhook,
+    SinkConfig,
+    SplunkSink,
+    SyslogSink,
+    WebhookSink,
+)
 from mcpgw.sinks.file import FileReceiver
 from mcpgw.sinks.http import open_client
 from mcpgw.sinks.receiver import Receiver
@@ -13,13 +23,18 @@ from mcpgw.sinks.webhook import WebhookReceiver
 
 
 @asynccontextmanager
-async def open_receiver(config: SinkConfig) -> AsyncIterator[Receiver]:
+async def open_receiver(config: SinkConfig | NoticeConfig) -> AsyncIterator[Receiver]:
     """Yield the receiver; nothing is connected before the first event.
 
     Raises:
-        ConfigError: a key or a TLS file cannot be used.
+        ConfigError: a key, a TLS file or an address cannot be used.
     """
     match config:
+        case NoticeApprise():
+            yield AppriseReceiver(config)
+        case NoticeWebhook():
+            async with open_client(config.name, config.to.tls) as client:
+                yield WebhookReceiver(config.to, client)
         case FileSink():
             yield FileReceiver(config)
         case SyslogSink():

@@ -14,6 +14,8 @@ class Pace:
     """Between two tries to take over from another process."""
     first_retry_s: float = 0.5
     longest_retry_s: float = 60.0
+    outage_s: float = 10.0
+    """How long nothing moves before that is a record of its own: a blip is none."""
 
     def pause(self, failures: int, asked_s: float = 0.0) -> float:
         """Return how long to wait after so many failures in a row; with jitter, so that sinks do not come back in step.

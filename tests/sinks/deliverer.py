@@ -18,7 +18,7 @@ async def main(folder: Path, url: str) -> None:
         folder / "data", folder / "keys", origin=ORIGIN, context=lambda: CONTEXT, node="deliverer", announce=False
     ) as ledger:
         cursors = folder / "data" / "sinks"
-        async with open_exporter([sink], outbox=ledger, journal=ledger, folder=cursors, pace=FAST) as exporter:
+        async with open_exporter([sink], log=ledger, folder=cursors, pace=FAST) as exporter:
             print("ready", flush=True)
             await exporter.run()
 

@@ -11,7 +11,7 @@ from ledger_parts import CONTEXT, ORIGIN, refusal
 from sink_parts import FAST, SECRET, Collector
 from typer.testing import CliRunner, Result
 
-from mcpgw.app import convert
+from mcpgw.app import outlets
 from mcpgw.cli.siem import siem
 from mcpgw.core.errors import ConfigError
 from mcpgw.ledger import Ledger
@@ -92,10 +92,10 @@ async def test_status_shows_what_a_running_gateway_meets(
     await to_thread.run_sync(config.write_text, text.replace(text.split("url = ")[1].split("\n")[0], down))
     settings = load(working)
     async with Ledger.open(working / "data", working / "keys", origin=ORIGIN, context=lambda: CONTEXT) as ledger:
-        sinks = convert.sinks(settings, {"SOC_KEY": SECRET})
-        cursors = settings.data_dir / convert.SINKS
+        sinks = outlets.sinks(settings, {"SOC_KEY": SECRET})
+        cursors = settings.data_dir / outlets.CURSORS
         async with (
-            open_exporter(sinks, outbox=ledger, journal=ledger, folder=cursors, pace=FAST) as exporter,
+            open_exporter(sinks, log=ledger, folder=cursors, pace=FAST) as exporter,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(exporter.run)
@@ -147,7 +147,7 @@ async def test_a_backfill_that_has_nothing_to_send_sends_nothing(working: Path, 
 
 def configured(tmp_path: Path, text: str, **environ: str) -> tuple[object, ...]:
     (tmp_path / "config.toml").write_text(text)
-    return convert.sinks(load(tmp_path), environ)
+    return outlets.sinks(load(tmp_path), environ)
 
 
 def test_sinks_of_every_kind_are_made_from_the_settings(tmp_path: Path) -> None:

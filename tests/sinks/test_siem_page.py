@@ -9,7 +9,7 @@ import pytest
 from doc_examples import examples
 
 import mcpgw.sinks
-from mcpgw.app import convert
+from mcpgw.app import outlets
 from mcpgw.settings import load
 
 PAGE = (Path(__file__).parents[2] / "docs" / "siem.md").read_text()
@@ -26,4 +26,4 @@ def test_every_sink_on_the_page_can_be_configured_as_shown(tmp_path: Path) -> No
     blocks = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "config.toml").write_text("\n".join(blocks))
     environ = {"SOC_WEBHOOK_KEY": "k" * 32, "SPLUNK_HEC_TOKEN": "t"}
-    assert {sink.kind for sink in convert.sinks(load(tmp_path), environ)} == {"file", "webhook", "splunk", "syslog"}
+    assert {sink.kind for sink in outlets.sinks(load(tmp_path), environ)} == {"file", "webhook", "splunk", "syslog"}
