@@ -4,7 +4,7 @@ import re
 
 from mcpgw.redaction.findings import PLACEHOLDER
 from mcpgw.redaction.lists import listed
-from mcpgw.redaction.vocabulary import identifier, is_stop, words
+from mcpgw.redaction.vocabulary import NAMING, identifier, is_stop, words
 
 REACH = 60
 """Characters before a value in which a telling word must stand."""
@@ -21,6 +21,8 @@ _PHONE = listed("""
     call called calls calling caller phoned telephoned sms text texted texts dial dialed dialled reach reached contact
     contacted voicemail ring rang phone
 """)
+_TELLING = NAMING | _PHONE
+"""Words without one of which nothing is told."""
 
 
 def before(text: str, start: int) -> str:
@@ -34,6 +36,8 @@ def before(text: str, start: int) -> str:
     for boundary in _BOUNDARY.finditer(window):
         cut = boundary.end()
     said = words(window[cut:])
+    if _TELLING.isdisjoint(said):
+        return ""
     for index in range(len(said) - 1, max(-1, len(said) - 7), -1):
         for size in (1, 2, 3):
             found = identifier(said[max(0, index + 1 - size) : index + 1])

@@ -85,8 +85,9 @@ class Engine:
             scalars = list(taker.json(payload, Place("", BARE, "", (), False)))
         self._judge.decide(taker.units)
         for unit in taker.units:
-            for finding in writer.write(unit):
-                counted[finding.entity, unit.path, finding.detector] += 1
+            if unit.findings or reader.known:
+                for finding in writer.write(unit):
+                    counted[finding.entity, unit.path, finding.detector] += 1
         new = _rebuild(payload, iter(scalars))
         masked = [Masked(entity, path, detector, count) for (entity, path, detector), count in sorted(counted.items())]
         masked += [

@@ -12,7 +12,7 @@ from mcpgw.redaction.lists import listed
 from mcpgw.redaction.memory import remember
 from mcpgw.redaction.nodes import Unit
 from mcpgw.redaction.recognizers import Recognizers
-from mcpgw.redaction.vocabulary import BARE, HARMLESS, Certainty, Meaning, covers, meaning
+from mcpgw.redaction.vocabulary import BARE, HARMLESS, Meaning, covers, meaning
 
 NO_RECOGNIZERS = Recognizers()
 KEY_DETECTOR = "key@1"
@@ -21,6 +21,11 @@ SAME_DETECTOR = "same-value@1"
 
 class Namer(Protocol):
     """Names of people, as far as a language model can tell."""
+
+    @property
+    def reads(self) -> bool:
+        """Whether there is a model at all: without one, nobody has to look for what it should read."""
+        ...
 
     def people(self, texts: Sequence[str]) -> list[list[Finding]]:
         """Return the findings in each prose text."""
@@ -33,6 +38,8 @@ class Namer(Protocol):
 
 class NoModel:
     """Patterns alone."""
+
+    reads = False
 
     def people(self, texts: Sequence[str]) -> list[list[Finding]]:
         return [[] for _ in texts]
@@ -79,7 +86,7 @@ class Judge:
     def __init__(self, namer: Namer, recognizers: Recognizers = NO_RECOGNIZERS) -> None:
         self._namer = namer
         self._recognizers = recognizers
-        self._cells: OrderedDict[tuple[str, str, bool, bool, bool], tuple[tuple[Finding, ...], bool]] = OrderedDict()
+        self._cells: OrderedDict[tuple[str, str, bool, bool], tuple[tuple[Finding, ...], bool]] = OrderedDict()
         self._prose: OrderedDict[str, tuple[Finding, ...]] = OrderedDict()
 
     def decide(self, units: Sequence[Unit]) -> None:
@@ -93,7 +100,8 @@ class Judge:
                 prose.append(unit)
             elif self._cell(unit):
                 asked.append(unit)
-        self._ask(asked, units)
+        if asked and self._namer.reads:
+            self._ask(asked, units)
         self._read(prose)
         if self._recognizers:
             self._recognize(units)
@@ -111,20 +119,22 @@ class Judge:
 
     def _cell(self, unit: Unit) -> bool:
         """Judge a value of a field; return whether it remains to ask if it is a name."""
-        told = unit.meaning
-        key = (unit.text, told.entity, told.certainty is Certainty.SURE, unit.personal, unit.number)
-        known = self._cells.get(key)
-        if known is None:
-            known = _judge_cell(unit)
-            if len(unit.text) <= _CACHED_LENGTH:
-                remember(self._cells, key, known)
-        unit.findings = list(known[0])
-        return known[1]
+        text, told = unit.text, unit.meaning
+        if told.sure:
+            found, ask = _judge_cell(unit)
+        else:
+            key = (text, told.entity, unit.personal, unit.number)
+            known = self._cells.get(key)
+            if known is None:
+                known = _judge_cell(unit)
+                if len(text) <= _CACHED_LENGTH:
+                    remember(self._cells, key, known)
+            found, ask = known
+        unit.findings = list(found)
+        return ask
 
     def _ask(self, asked: Sequence[Unit], units: Sequence[Unit]) -> None:
         """Decide the values that look like names under keys that don't say: by the model, the record and the column."""
-        if not asked:
-            return
         personal = {unit.record for unit in units if any(finding.entity in PERSONAL for finding in unit.findings)}
         asked = [unit for unit in asked if unit.record in personal or names.person_shaped(unit.plain.text.strip())]
         votes = self._namer.votes([unit.plain.text.strip() for unit in asked])
@@ -144,7 +154,8 @@ class Judge:
         pieces: list[tuple[Unit, int, str]] = []
         for unit in units:
             unit.findings = judge_prose(unit.plain.text)
-            pieces.extend((unit, start, piece) for start, piece in _readable(unit.plain.text, unit.findings))
+            if self._namer.reads:
+                pieces.extend((unit, start, piece) for start, piece in _readable(unit.plain.text, unit.findings))
         fresh = [text for text in dict.fromkeys(piece for _, _, piece in pieces) if text not in self._prose]
         read = dict(zip(fresh, map(tuple, self._namer.people(fresh)), strict=True))
         for unit, start, piece in pieces:
@@ -175,7 +186,7 @@ def column_of(path: str) -> str:
 
 
 def _rule_entity(unit: Unit) -> str:
-    return unit.meaning.entity if unit.meaning.entity not in ("", "?", "*") else "MASKED"
+    return unit.meaning.entity if unit.meaning.tells else "MASKED"
 
 
 # --- values of fields ----------------------------------------------------------------------------------------------------
@@ -187,11 +198,8 @@ def _judge_cell(unit: Unit) -> tuple[tuple[Finding, ...], bool]:
     stripped = text.strip()
     if not stripped or stripped.casefold() in _NOTHING or (stripped[0] == "<" and PLACEHOLDER.fullmatch(stripped)):
         return (), False
-    whole = Finding(0, len(text), told.entity, KEY_DETECTOR, 1.5)
-    if told.entity not in ("", "?", "*"):
-        verdict = _fits(told, stripped, unit)
-        if verdict:
-            return (whole,), False
+    if told.tells and _fits(told, stripped, unit):
+        return (Finding(0, len(text), told.entity, KEY_DETECTOR, 1.5),), False
     if unit.number:
         return tuple(patterns.scan(text)), False
     found = (*_pairs_in(text), *patterns.scan(text, bare=told is BARE), *(names.cued(text) if " " in stripped else ()))
@@ -199,13 +207,13 @@ def _judge_cell(unit: Unit) -> tuple[tuple[Finding, ...], bool]:
         return found, False
     ask = names.person_shaped(stripped, strict=False) and not names.company(stripped) and not covers(stripped)
     if told.entity == "PERSON" and ask and unit.personal:
-        return (whole._replace(score=0.9),), False
+        return (Finding(0, len(text), "PERSON", KEY_DETECTOR, 0.9),), False
     return (), ask and told is not HARMLESS
 
 
 def _fits(told: Meaning, text: str, unit: Unit) -> bool:
     """Tell whether a value can be what its key says. A key that is sure needs little; one that may be needs proof."""
-    sure = told.certainty is Certainty.SURE
+    sure = told.sure
     digits = sum(map(str.isdigit, text))
     match told.entity:
         case "PERSON":
@@ -281,7 +289,7 @@ def _pairs_in(text: str) -> Iterable[Finding]:
         key = piece[slice(*groups["key"])]
         told = meaning(key)
         start = begin + groups["value"][0]
-        if told.entity in ("", "?", "*") or (told.entity in _WORDY and text[start] not in "\"'"):
+        if not told.tells or (told.entity in _WORDY and text[start] not in "\"'"):
             continue
         yield from _field(text, start, begin + groups["value"][1], key, told)
     for begin, stop in _LONG_FIELD.spans(text):
@@ -303,14 +311,8 @@ def _field(text: str, start: int, end: int, key: str, told: Meaning) -> Iterable
     value = text[start:end]
     if not value.strip() or value.casefold() in _NOTHING:
         return
-    unit = Unit(value, key=key, path="", meaning=told)
-    unit.personal = True
-    if (
-        told.entity == "PERSON"
-        and told.certainty is Certainty.SURE
-        and not names.person_shaped(value, strict=False)
-        and " " in value
-    ):
+    unit = Unit(value, key, "", told, personal=True)
+    if told.entity == "PERSON" and told.sure and not names.person_shaped(value, strict=False) and " " in value:
         return
     if told.entity == "ADDRESS" and not any(map(str.isdigit, value)):
         return
@@ -348,6 +350,7 @@ def _mailboxes(text: str, start: int, end: int) -> Iterable[Finding]:
 
 # --- one decision per value ----------------------------------------------------------------------------------------------
 
+_DIGIT = re.compile(r"\d")
 _TOKEN = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
 
@@ -357,25 +360,28 @@ def _spread(units: Sequence[Unit]) -> None:
     people: set[str] = set()
     for unit in units:
         for finding in unit.findings:
+            if finding.entity == "EMAIL":
+                continue
             value = unit.plain.text[finding.start : finding.end].strip()
-            if finding.detector.startswith(("column@", "path@", "rule:")) and len(value) < 6:
+            if len(value) < 6 and unit.forced:
                 continue
             if finding.entity == "PERSON":
                 people.update(_name_words(value))
-            elif finding.entity == "EMAIL":
-                continue
-            if (len(value) >= 6 and any(map(str.isdigit, value))) or (finding.entity == "PERSON" and " " in value):
+            if (len(value) >= 6 and _DIGIT.search(value)) or (finding.entity == "PERSON" and " " in value):
                 whole[value.casefold()] = finding.entity
     if not whole and not people:
         return
     numbers = {value for value in whole if value[0].isdigit()}
     for unit in units:
         text = unit.plain.text
-        folded = text.casefold()
-        entity = whole.get(folded.strip())
-        if not unit.findings and entity is not None and (unit.meaning is not HARMLESS or not unit.number):
-            unit.findings.append(Finding(0, len(text), entity, SAME_DETECTOR, 0.6))
-        elif unit.prose or " " in text:
+        if not unit.findings:
+            entity = whole.get(text.casefold().strip())
+            if entity is not None and (unit.meaning is not HARMLESS or not unit.number):
+                unit.findings.append(Finding(0, len(text), entity, SAME_DETECTOR, 0.6))
+                continue
+        elif unit.findings[0].end - unit.findings[0].start == len(text):
+            continue  # all of it is masked already
+        if unit.prose or " " in text:
             unit.findings.extend(_repeats(text, whole, numbers, people))
 
 

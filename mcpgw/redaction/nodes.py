@@ -3,13 +3,13 @@
 A node knows how to write itself again. What was not masked is written with the very characters that were read.
 """
 
-import json
 from collections.abc import Sequence
-from typing import Any, Protocol
+from json.encoder import encode_basestring, encode_basestring_ascii
+from typing import Protocol
 
 from mcpgw.redaction.disguise import View, view
 from mcpgw.redaction.findings import PLACEHOLDER, Finding
-from mcpgw.redaction.vocabulary import BARE, Meaning
+from mcpgw.redaction.vocabulary import Meaning
 
 
 class Node(Protocol):
@@ -37,7 +37,17 @@ class Unit:
     )
 
     def __init__(
-        self, text: str, *, key: str, path: str, meaning: Meaning = BARE, prose: bool = False, number: bool = False
+        self,
+        text: str,
+        key: str,
+        path: str,
+        meaning: Meaning,
+        personal: bool = False,
+        record: int = 0,
+        *,
+        prose: bool = False,
+        number: bool = False,
+        forced: str = "",
     ) -> None:
         self.text = text
         self.key = key
@@ -45,11 +55,11 @@ class Unit:
         self.meaning = meaning
         self.prose = prose
         self.number = number
-        self.personal = False
+        self.personal = personal
         """Its record holds other personal data, so that a name here is a person's."""
-        self.record = 0
+        self.record = record
         """Number of the object or row that it is part of; 0 where it is part of none."""
-        self.forced = ""
+        self.forced = forced
         """The detector that masks it whatever it is: a column or path rule."""
         self.plain: View = view(text)
         self.findings: list[Finding] = []
@@ -93,7 +103,9 @@ class Quoted:
 
     def render(self) -> str | None:
         new = self.node.render()
-        return None if new is None else json.dumps(new, ensure_ascii=new.isascii())
+        if new is None:
+            return None
+        return encode_basestring_ascii(new) if new.isascii() else encode_basestring(new)
 
 
 class CsvQuoted:
@@ -133,6 +145,3 @@ class Blob:
 
     def render(self) -> str | None:
         return None if self.node.render() is None else self.placeholder
-
-
-Path = tuple[Any, ...]

@@ -42,8 +42,6 @@ class Writer:
         """Replace what was found in a unit and return what was done; a kept finding's detector begins with `keep:`."""
         if self._known:
             unit.findings = resolve([*unit.findings, *self._recalled(unit)])
-        if not unit.findings:
-            return []
         out: list[str] = []
         done: list[Finding] = []
         position = 0

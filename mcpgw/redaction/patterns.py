@@ -127,9 +127,12 @@ _SCANNER = Linear("|".join(_GROUPS.values()))
 _BEARER = Linear(_GROUPS["bearer"])
 _KINDS = tuple(_GROUPS)
 _WHICH = Alternatives(_GROUPS.values())
-_WORTH = re.compile(r"[0-9@\[(]|-----BEGIN|(?i:bearer|basic|token) ")
-"""Every pattern needs one of these; most words of most results have none."""
+_WORTH = re.compile(r"[0-9@\[(]")
+_WORTH_WORDS = re.compile(r"-----BEGIN|(?i:bearer|basic|token) ")
+"""Every pattern needs a sign of the first or a word of the second; most words of most results have neither."""
 _DIGITS = re.compile(r"\d")
+_FIGURE = re.compile(r"-?(?!00)\d{1,9}\.\d{1,3}|(?:19|20)\d\d-\d\d-\d\d|\d{1,2}:\d\d(?::\d\d)?", re.ASCII)
+"""Amounts, rates, dates and times that are all there is: without words before them, they are nobody's."""
 _NEXT_DIGIT = re.compile(r"[.,]\d")
 
 Rule = Callable[[str, str, int, int, bool], Finding | None]
@@ -138,7 +141,10 @@ Rule = Callable[[str, str, int, int, bool], Finding | None]
 
 def scan(text: str, bare: bool = False) -> Iterator[Finding]:
     """Yield what patterns find in a plain text. `bare`: the text is a whole value whose key says nothing."""
-    if len(text) < 4 or _WORTH.search(text) is None:
+    if _WORTH.search(text) is None:
+        if len(text) < 21 or _WORTH_WORDS.search(text) is None:
+            return
+    elif len(text) < 4 or _FIGURE.fullmatch(text):
         return
     for start, end in _SCANNER.spans(text):
         group = _kind(text[start:end])
@@ -162,6 +168,8 @@ def scan(text: str, bare: bool = False) -> Iterator[Finding]:
 
 def _kind(candidate: str) -> str:
     """Return which alternative the candidate is: the first that matches it, as in the scanner."""
+    if candidate.isdigit() and len(candidate) < 13 and candidate[:2] != "00":
+        return "digits"  # most candidates are, and no earlier alternative takes so few without a sign
     index = _WHICH.first(candidate)
     return _KINDS[index] if index >= 0 else ""
 

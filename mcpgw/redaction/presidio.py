@@ -64,6 +64,8 @@ def model_package(model: str) -> str:
 class PresidioNamer:
     """Finds people in prose with Presidio, and tells of a lone value whether it is a person's name."""
 
+    reads = True
+
     def __init__(self, model: str, language: str, score_threshold: float) -> None:
         package = model_package(model)
         from presidio_analyzer import AnalyzerEngine, RecognizerRegistry  # lazy: a second and 150 MB

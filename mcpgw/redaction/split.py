@@ -19,9 +19,9 @@ _SHAPES = {
 
 def pieces(values: Sequence[Any]) -> dict[int, str]:
     """Return the entity of every value, by index, that is a piece of a number together with its neighbours."""
-    lengths = [len(value) if isinstance(value, str) and value.isascii() and value.isdigit() else 0 for value in values]
     found: dict[int, str] = {}
-    if sum(map(bool, lengths)) < 2:
+    lengths = [len(value) if value.__class__ is str and value.isdigit() and value.isascii() else 0 for value in values]
+    if len(lengths) - lengths.count(0) < 2:
         return found
     for shape, entity in _SHAPES.items():
         size = len(shape)

@@ -1,14 +1,13 @@
 """Tables in text: CSV and TSV, Markdown, psql. Each is found as a header with its words and the spans of every cell."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 MIN_COLUMNS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     start: int
     end: int
     """Of the cell's value in the text, without outer spaces; with its quotes where it is `quoted`."""
@@ -28,7 +27,6 @@ class Table:
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _BORDER = re.compile(r"[ \t]*\+-[-+]+\+[ \t\r]*$")
 _RULE = re.compile(r"\s*[|+]?\s*:?-{2,}:?\s*(?:[|+]\s*:?-{2,}:?\s*)*[|+]?\s*$")
-_PIPED = re.compile(r"[^|]*")
 _CSV_CELL = {
     delimiter: re.compile(rf'[ \t]*"(?:[^"]|"")*"[ \t]*(?={re.escape(delimiter)}|$)|[^{re.escape(delimiter)}\n]*')
     for delimiter in (",", "\t", ";", "|")
@@ -67,12 +65,13 @@ def _ruled(text: str, lines: list[Line], index: int) -> tuple[Table | None, int]
     rows = []
     last = index + 2
     while last < len(lines) and "|" in text[slice(*lines[last])]:
-        rows.append(tuple(_piped(text, lines[last])))
+        rows.append(_piped(text, lines[last]))
         last += 1
     return Table(lines[index][0], lines[last - 1][1], header, tuple(rows)), last - index
 
 
-def _piped(text: str, line: Line) -> Iterator[Cell]:
+def _piped(text: str, line: Line) -> tuple[Cell, ...]:
+    """Return the cells between the pipes of a line, with or without outer ones."""
     start, end = line
     while start < end and text[start] in " \t":
         start += 1
@@ -82,12 +81,21 @@ def _piped(text: str, line: Line) -> Iterator[Cell]:
         start += 1
         if end > start and text[end - 1] == "|":
             end -= 1
-    position = start
-    while position <= end:
-        stop = text.find("|", position, end)
-        stop = end if stop < 0 else stop
-        yield _trimmed(text, position, stop)
+    return _split(text, (start, end), "|")
+
+
+def _split(text: str, line: Line, delimiter: str) -> tuple[Cell, ...]:
+    """Return the cells of a line in which quotes hold nothing together."""
+    cells: list[Cell] = []
+    position, end = line
+    for piece in text[position:end].split(delimiter):
+        stop = position + len(piece)
+        if piece and (piece[0] in ' \t"' or piece[-1] in " \t\r"):
+            cells.append(_trimmed(text, position, stop))
+        else:
+            cells.append(Cell(position, stop, False))
         position = stop + 1
+    return tuple(cells)
 
 
 def _trimmed(text: str, start: int, end: int) -> Cell:
@@ -100,19 +108,20 @@ def _trimmed(text: str, start: int, end: int) -> Cell:
 
 
 def _delimited(text: str, lines: list[Line], index: int) -> tuple[Table | None, int]:
-    """CSV, TSV and the like: a header of words, and at least one row with as many cells."""
+    """CSV, TSV and the like: a header of words, and at least one row with as many cells. Pipes may close lines, too."""
     head = lines[index]
     for delimiter in "\t,;|":
         if text.count(delimiter, *head) < MIN_COLUMNS - 1:
             continue
-        cells, _ = _row(text, head, delimiter, lines, index)
+        boxed = delimiter == "|" and text[slice(*head)].lstrip().startswith("|")
+        cells, _ = (_piped(text, head), 1) if boxed else _row(text, head, delimiter, lines, index)
         header = tuple(_unquoted(text, cell) for cell in cells)
         if len(set(header)) != len(header) or not all(_HEADER_WORD.match(name) for name in header):
             continue
         rows: list[tuple[Cell, ...]] = []
         last = index + 1
         while last < len(lines):
-            row, taken = _row(text, lines[last], delimiter, lines, last)
+            row, taken = (_piped(text, lines[last]), 1) if boxed else _row(text, lines[last], delimiter, lines, last)
             if len(row) != len(header):
                 break
             rows.append(row)
@@ -125,6 +134,8 @@ def _delimited(text: str, lines: list[Line], index: int) -> tuple[Table | None, 
 def _row(text: str, line: Line, delimiter: str, lines: list[Line], index: int) -> tuple[tuple[Cell, ...], int]:
     """Return a row's cells and how many lines it takes: a quoted cell may hold line breaks."""
     position, end = line
+    if text.find('"', position, end) < 0:
+        return _split(text, line, delimiter), 1
     taken = 1
     while text.count('"', position, end) % 2 and index + taken < len(lines) and taken < 50:
         end = lines[index + taken][1]

@@ -5,7 +5,7 @@ words are spelled out, and rules ask which words are there. One vocabulary serve
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 
@@ -23,10 +23,19 @@ class Certainty(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """`entity` is empty for a name that is known to hold nothing personal, and `PART`s are pieces of a split identifier."""
+    """`entity` is empty for a name that is known to hold nothing personal."""
 
     entity: str
     certainty: Certainty = Certainty.SURE
+    tells: bool = field(init=False, compare=False)
+    """Whether it names an entity. Asked of every value, so it is worked out once."""
+    sure: bool = field(init=False, compare=False)
+    """Whether it names one without doubt."""
+
+    def __post_init__(self) -> None:
+        tells = self.entity not in ("", "?", "*")
+        object.__setattr__(self, "tells", tells)
+        object.__setattr__(self, "sure", tells and self.certainty is Certainty.SURE)
 
 
 HARMLESS = Meaning("")
@@ -257,6 +266,13 @@ def _identifier(has: frozenset[str], last: str) -> Meaning | None:
     if "account" in has and "name" not in has and last not in _PERSON_ROLES:
         return _account(has, last)
     return None
+
+
+NAMING = listed("""
+    itin ein employer ssn tin social tax national government ss birthdate birth iban swift routing rt sort passport
+    driverlicense license cvv pin pan card account
+""")
+"""Words without one of which no words name an identifier."""
 
 
 @lru_cache(maxsize=16384)

@@ -29,8 +29,7 @@ _IDENTIFIER = re.compile(
 )
 """UUIDs, truth values, timestamps, currencies: whole values that cannot be personal data, whatever their key."""
 _ENCODED = re.compile(r"(?:[A-Za-z0-9+/_-]{4}){4,}[A-Za-z0-9+/_-]{0,3}={0,2}")
-_COMPOSED = re.compile(r"[\[{\n]|</|values|[A-Za-z0-9+/_-]{16}", re.IGNORECASE)
-"""What a text that is made of others has at least one of: JSON, lines, tags, SQL, an encoding."""
+_UNBROKEN = re.compile(r"[A-Za-z0-9+/_-]{16}")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){10,}")
 _PARAGRAPH = re.compile(r"\n[ \t\r]*\n")
 _NAMING = ("name", "key", "field", "label", "column", "attribute", "property", "parameter")
@@ -88,6 +87,7 @@ class Taker:
         """Make units also of values that cannot be personal by themselves."""
         self._max_depth = max_depth
         self.units: list[Unit] = []
+        self._layouts: dict[tuple[tuple[str, ...], str, str, str], list[tuple[Meaning, str]]] = {}
         self._records = 0
         self._blobs = 0
         """How many encodings deep the text being read is."""
@@ -122,25 +122,24 @@ class Taker:
     def _object(self, pairs: list[tuple[str, Any]], place: Place, depth: int, taken: list[Scalar]) -> None:
         header = _positional_header(pairs)
         named = _named_value(pairs)
-        meanings = [self._meaning(key, place) for key, _ in pairs]
+        layout = self._layout(tuple([key for key, _ in pairs]), place)
         personal = any(
-            told.entity in PERSONAL and told.certainty is Certainty.SURE and value not in (None, "")
-            for told, (_, value) in zip(meanings, pairs, strict=True)
+            told.sure and told.entity in PERSONAL and pair[1] not in (None, "")
+            for (told, _), pair in zip(layout, pairs, strict=True)
         )
         record = self._record()
         cut = split.pieces([value for _, value in pairs]) if len(pairs) > 1 else {}
-        under = f"{place.path}." if place.path and place.path[-1] != ":" else place.path
         for index, (key, value) in enumerate(pairs):
-            told = meanings[index]
-            if key in named:
-                told = self._meaning(named[key], place)
-            if cut and index in cut and told.entity in ("", "?", "*") and told is not HARMLESS:
-                told = Meaning(cut[index])
-            if value.__class__ is bool or value is None:
+            if value is None or value is True or value is False:
                 taken.append((value, None))
                 continue
+            told, path = layout[index]
+            if key in named:
+                told = self._meaning(named[key], place)
+            if cut and index in cut and not told.tells and told is not HARMLESS:
+                told = Meaning(cut[index])
             steps = (*place.steps, key) if self._ruled else ()
-            here = Place(named.get(key, key), told, under + _safe(key), steps, personal, record)
+            here = Place(named.get(key, key), told, path, steps, personal, record)
             if header and _is_rows(value, len(header)):
                 self._rows(value, header, here, depth + 1, taken)
             else:
@@ -167,12 +166,22 @@ class Taker:
     def _rows(self, rows: Any, header: tuple[str, ...], place: Place, depth: int, taken: list[Scalar], first: int = 0) -> None:
         """Rows of values under a header that stands elsewhere: what SQL tools return."""
         meanings = [meaning(name) for name in header]
-        personal = any(m.entity in PERSONAL and m.certainty is Certainty.SURE for m in meanings)
+        personal = any(told.sure and told.entity in PERSONAL for told in meanings)
+        paths = [f"{place.path}[*].{_safe(name)}" for name in header]
         for index, row in enumerate(rows, first):
             record = self._record()
-            for name, told, value in zip(header, meanings, row, strict=True):
-                here = Place(name, told, f"{place.path}[*].{_safe(name)}", (*place.steps, f"[{index}]", name), personal, record)
-                self._take(value, here, depth + 1, taken)
+            for name, told, path, value in zip(header, meanings, paths, row, strict=True):
+                steps = (*place.steps, f"[{index}]", name) if self._ruled else ()
+                self._take(value, Place(name, told, path, steps, personal, record), depth + 1, taken)
+
+    def _layout(self, keys: tuple[str, ...], place: Place) -> list[tuple[Meaning, str]]:
+        """Return what each key of an object means, and its path. The objects of a list have the same layout."""
+        known = (keys, place.key, place.meaning.entity, place.path)
+        layout = self._layouts.get(known)
+        if layout is None:
+            under = f"{place.path}." if place.path and place.path[-1] != ":" else place.path
+            layout = self._layouts[known] = [(self._meaning(key, place), under + _safe(key)) for key in keys]
+        return layout
 
     def _record(self) -> int:
         self._records += 1
@@ -181,13 +190,13 @@ class Taker:
     def _meaning(self, key: str, place: Place) -> Meaning:
         """A key by itself, or with the key of the object that it stands in: `{"name": {"first": …}}`."""
         told = meaning(key)
-        if (place.key and told.entity in ("", "?", "*")) or told.certainty is Certainty.MAYBE:
+        if (place.key and not told.tells) or told.certainty is Certainty.MAYBE:
             outer = place.meaning
             if outer.entity == "ADDRESS" and told is UNKNOWN:
                 return outer
             if place.key and place.key.casefold() not in _CONTAINERS:
                 both = meaning(f"{place.key} {key}")
-                if both.entity not in ("", "?", "*") and (
+                if both.tells and (
                     told is not HARMLESS or set(words(key)) <= {"first", "last", "middle", "given", "family", "number"}
                 ):
                     return both
@@ -204,10 +213,17 @@ class Taker:
         return self._unit(_number_text(value), place, forced=forced, number=True)
 
     def _unit(self, text: str, place: Place, *, forced: str = "", prose: bool = False, number: bool = False) -> Unit:
-        unit = Unit(text, key=place.key, path=place.path, meaning=place.meaning, prose=prose, number=number)
-        unit.forced = forced
-        unit.personal = place.personal
-        unit.record = place.record
+        unit = Unit(
+            text,
+            place.key,
+            place.path,
+            place.meaning,
+            place.personal,
+            place.record,
+            prose=prose,
+            number=number,
+            forced=forced,
+        )
         self.units.append(unit)
         return unit
 
@@ -218,10 +234,13 @@ class Taker:
         forced = self._rules.detector(place.key, place.steps) if self._ruled else ""
         if forced:
             return self._unit(text, place, forced=forced) if text else None
-        sure = place.meaning.entity not in ("", "?", "*") and place.meaning.certainty is Certainty.SURE
-        if len(text) < 2 or (not sure and not self._thorough and _IDENTIFIER.fullmatch(text)):
+        sure = place.meaning.sure
+        size = len(text)
+        if size < 2 or (
+            not sure and not self._thorough and (size < 6 or 15 < size < 37) and _IDENTIFIER.fullmatch(text) is not None
+        ):
             return None
-        if len(text) >= 8 and _COMPOSED.search(text):
+        if size >= 8 and _composed(text):
             node = self._composite(text, place, depth)
             if node is not None:
                 return node
@@ -299,18 +318,22 @@ class Taker:
         yield from self._prose(text, position, end, place)
 
     def _table(self, text: str, offset: int, table: tables.Table, place: Place) -> Iterator[tuple[int, int, Node]]:
-        meanings = [meaning(name) for name in table.header]
-        personal = any(m.entity in PERSONAL and m.certainty is Certainty.SURE for m in meanings)
-        paths = [f"{place.path}:[*].{_safe(name)}" for name in (*table.header, "")]
+        meanings = [meaning(name) if name else BARE for name in (*table.header, "")]
+        personal = any(told.sure and told.entity in PERSONAL for told in meanings)
+        columns = [
+            Place(name, told, f"{place.path}:[*].{_safe(name)}", (), personal)
+            for name, told in zip((*table.header, ""), meanings, strict=True)
+        ]
+        last = len(table.header)  # under no head: the cells that a row has beyond them
         for index, row in enumerate(table.rows):
             record = self._record()
             for column, cell in enumerate(row):
                 if cell.end <= cell.start:
                     continue
-                column = min(column, len(table.header))
-                name = table.header[column] if column < len(table.header) else ""
-                told = meanings[column] if name else BARE
-                here = Place(name, told, paths[column], (f"[{index}]", name), personal, record)
+                here = columns[min(column, last)]
+                here.record = record
+                if self._ruled:
+                    here.steps = (f"[{index}]", here.key)
                 start, end = offset + cell.start, offset + cell.end
                 if cell.quoted:
                     node = self.string(text[start + 1 : end - 1].replace('""', '"'), here, 1)
@@ -323,7 +346,7 @@ class Taker:
     def _markup(self, text: str, offset: int, end: int, place: Place) -> Iterator[tuple[int, int, Node]]:
         found = list(markup.stretches(text[offset:end]))
         meanings = {stretch.key: meaning(stretch.key) if stretch.key else BARE for stretch in found}
-        personal = any(m.entity in PERSONAL and m.certainty is Certainty.SURE for m in meanings.values())
+        personal = any(told.sure and told.entity in PERSONAL for told in meanings.values())
         record = self._record()
         for stretch in found:
             start, stop = offset + stretch.start, offset + stretch.end
@@ -399,6 +422,13 @@ _CONTAINERS = listed("""
 """)
 
 
+def _composed(text: str) -> bool:
+    """Tell whether a text may be made of others: it has JSON, lines, tags, SQL or an encoding in it."""
+    if "\n" in text or "{" in text or "[" in text or "</" in text:
+        return True
+    return _UNBROKEN.search(text) is not None or ("(" in text and "values" in text.casefold())
+
+
 def _hex(candidate: str) -> str | None:
     if _HEX.fullmatch(candidate) is None:
         return None
@@ -413,14 +443,16 @@ def _base64(candidate: str) -> str | None:
         return None
 
 
+_BREAKS = dict.fromkeys(map(ord, "\t\r\n"))
+
+
 def _legible(data: bytes) -> str | None:
     """Return the text that the bytes are, or None for binary data."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    good = sum(char.isprintable() or char in "\t\r\n" for char in text)
-    return text if len(text) > 7 and good == len(text) else None
+    return text if len(text) > 7 and text.translate(_BREAKS).isprintable() else None
 
 
 def _number_text(value: int | float) -> str:
@@ -479,7 +511,7 @@ def _named_value(pairs: list[tuple[str, Any]]) -> dict[str, str]:
         return {}
     names = [value for key, value in pairs if key.casefold() in _NAMING and isinstance(value, str) and len(value) <= 60]
     kinds = [value for key, value in pairs if key.casefold() in _KINDS and isinstance(value, str) and len(value) <= 60]
-    told = [name for name in (*names, *kinds) if meaning(name).entity not in ("", "?", "*")] or names
+    told = [name for name in (*names, *kinds) if meaning(name).tells] or names
     if not told:
         return {}
     return {key: told[0] for key, _ in pairs if key.casefold() in _VALUED and told[0] not in ("", key)}
