@@ -288,6 +288,8 @@ class RedactionSettings(Section):
     """For one reply. Beyond it the reply is withheld."""
     max_bytes: int = Field(default=4_000_000, ge=1024)
     """Larger replies are withheld."""
+    inline_bytes: int = Field(default=3_000, ge=0, le=65_536)
+    """Arguments and replies up to this size that need no model are redacted without a worker; 0 sends all to the workers."""
     blobs: Literal["withhold", "pass"] = "withhold"
     """Images, audio and binary resources, which no detector reads."""
     score_threshold: float = Field(default=0.5, ge=0, le=1)

@@ -198,6 +198,7 @@ def redaction(settings: Settings) -> RedactionConfig:
             profiles=profiles,
             blobs=Blobs(section.blobs),
             max_bytes=section.max_bytes,
+            inline_bytes=section.inline_bytes,
             hash_key=read_key(key) if keyed or key.exists() else b"",
             packs=tuple(section.packs),
             recognizers=recognizers,

@@ -11,7 +11,7 @@ from mcpgw.core.model import Masking
 from mcpgw.redaction.packs import PACKS
 from mcpgw.redaction.recognizers import Recognizer
 
-RULES_VERSION = "1"
+RULES_VERSION = "2"
 """Version of the detectors, vocabulary and walk of this package. Raise it whenever a change may alter an answer."""
 
 NO_MODEL = "none"
@@ -118,6 +118,8 @@ class RedactionConfig:
     blobs: Blobs = Blobs.WITHHOLD
     max_bytes: int = 4_000_000
     """Of one payload as JSON. A larger one is refused, not cut."""
+    inline_bytes: int = 3_000
+    """Payloads of at most so many bytes that no model has to read are decided in the gateway's own process; 0: none."""
     max_depth: int = 100
     """Of nesting, text inside text included."""
     memory_mb: int = 4096

@@ -9,6 +9,7 @@ from mcpgw.core.model import Json, Masked, Masking
 from mcpgw.redaction.config import Blobs, Operator, RedactionConfig
 from mcpgw.redaction.findings import Finding
 from mcpgw.redaction.judge import Judge, Namer
+from mcpgw.redaction.memory import ENTRIES
 from mcpgw.redaction.nodes import Node, Unit
 from mcpgw.redaction.operators import Writer
 from mcpgw.redaction.packs import US_ENTITIES
@@ -55,10 +56,11 @@ class Redacted:
 class Engine:
     """Redacts payloads under a configuration. Not safe for use by several threads at once."""
 
-    def __init__(self, config: RedactionConfig, namer: Namer) -> None:
+    def __init__(self, config: RedactionConfig, namer: Namer, *, memory: int = ENTRIES) -> None:
+        """`memory`: of how many short texts the decision is remembered."""
         self._config = config
         recognizers = Recognizers(config.all_recognizers, () if "us" in config.packs else US_ENTITIES)
-        self._judge = Judge(namer, recognizers)
+        self._judge = Judge(namer, recognizers, memory)
         self._seams = Seams(recognizers)
 
     def redact(self, payload: Any, masking: Masking, *, envelope: bool = True, reader: Reader = ANYONE) -> Redacted:

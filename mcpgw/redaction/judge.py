@@ -3,17 +3,19 @@
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from mcpgw.redaction import names, patterns
 from mcpgw.redaction.findings import PLACEHOLDER, Finding, resolve
 from mcpgw.redaction.linear import Linear
 from mcpgw.redaction.lists import listed
-from mcpgw.redaction.memory import remember
+from mcpgw.redaction.memory import ENTRIES, remember
 from mcpgw.redaction.nodes import Unit
 from mcpgw.redaction.recognizers import Recognizers
 from mcpgw.redaction.vocabulary import BARE, HARMLESS, Meaning, covers, meaning
 
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 NO_RECOGNIZERS = Recognizers()
 KEY_DETECTOR = "key@1"
 SAME_DETECTOR = "same-value@1"
@@ -81,10 +83,11 @@ _CACHED_LENGTH = 200
 
 
 class Judge:
-    """Decides units. Holds a bounded cache of decisions on short texts, which depend on nothing but text, key and record."""
+    """Decides units. Remembers decisions on up to `memory` short texts, which depend on nothing but text, key and record."""
 
-    def __init__(self, namer: Namer, recognizers: Recognizers = NO_RECOGNIZERS) -> None:
+    def __init__(self, namer: Namer, recognizers: Recognizers = NO_RECOGNIZERS, memory: int = ENTRIES) -> None:
         self._namer = namer
+        self._memory = memory
         self._recognizers = recognizers
         self._cells: OrderedDict[tuple[str, str, bool, bool], tuple[tuple[Finding, ...], bool]] = OrderedDict()
         self._prose: OrderedDict[str, tuple[Finding, ...]] = OrderedDict()
@@ -127,8 +130,7 @@ class Judge:
             known = self._cells.get(key)
             if known is None:
                 known = _judge_cell(unit)
-                if len(text) <= _CACHED_LENGTH:
-                    remember(self._cells, key, known)
+                self._remember(self._cells, key, known, text)
             found, ask = known
         unit.findings = list(found)
         return ask
@@ -162,8 +164,11 @@ class Judge:
             found = read[piece] if piece in read else self._prose[piece]
             unit.findings.extend(finding.shifted(start) for finding in found)
         for text, found in read.items():
-            if len(text) <= _CACHED_LENGTH:
-                remember(self._prose, text, found)
+            self._remember(self._prose, text, found, text)
+
+    def _remember(self, memory: OrderedDict[_K, _V], key: _K, value: _V, text: str) -> None:
+        if self._memory and len(text) <= _CACHED_LENGTH:
+            remember(memory, key, value, self._memory)
 
 
 _SENTENCE = re.compile(r"\n|(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\b[A-Z])[.!?][\"')]?[ \t]+(?=[A-Z\"'(])")

@@ -58,7 +58,7 @@ class Worker:
         """Start a process and send it the settings; it loads its model by itself."""
         env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-        command = [sys.executable, "-m", "mcpgw.redaction.worker"]
+        command = [sys.executable, "-P", "-m", "mcpgw.redaction.worker"]  # -P: nothing is imported from where we were started
         process = await anyio.open_process(command, stderr=subprocess.DEVNULL, env=env, start_new_session=True)
         worker = cls(process, time.monotonic() + config.start_timeout_s)
         try:

@@ -23,6 +23,7 @@ from mcpgw.core.model import (
 from mcpgw.redaction import paths, seams, tokens, wire
 from mcpgw.redaction.config import RedactionConfig, TokenScope, profile_hash
 from mcpgw.redaction.memory import remember
+from mcpgw.redaction.near import Near
 from mcpgw.redaction.payload import commit, payload_bytes
 from mcpgw.redaction.pool import Pool
 from mcpgw.redaction.reader import ANYONE, Reader, holder_of, scope_of
@@ -57,6 +58,7 @@ class PresidioRedactor:
         self._config = config
         self._tokens = tokens
         self._pool = Pool(config)
+        self._near = Near(config)
         self._hashes: dict[Masking, str] = {}
         self._streams: OrderedDict[tuple[str, str], str] = OrderedDict()
         """The end of what was streamed last, raw, by call and method."""
@@ -83,6 +85,7 @@ class PresidioRedactor:
             ConfigError: the model is not installed; the hint names the package.
             RedactionError: it could not be loaded in time.
         """
+        self._near.warm()
         await self._pool.start()
 
     async def revive(self) -> None:
@@ -91,7 +94,7 @@ class PresidioRedactor:
         Raises:
             RedactionError: it is not there yet, and still loading; or it cannot work.
         """
-        await self._redact(b"{}", Masking(), ANYONE, envelope=False)
+        await self._asked(b"{}", Masking(), ANYONE, envelope=False)
 
     async def aclose(self) -> None:
         """End the workers. Redactions under way fail."""
@@ -203,12 +206,17 @@ class PresidioRedactor:
             named = self._hash(masking)
         except ConfigError as error:
             raise RedactionError(str(error), hint=error.hint) from None
-        answer = await self._pool.run(wire.job(masking, raw, envelope=envelope, reader=reader), caller)
+        answer = self._near.answer(raw, masking, reader, envelope=envelope) if self._pool.ready else None
+        if answer is None:
+            answer = await self._asked(raw, masking, reader, caller, envelope=envelope)
         if "error" in answer:
             raise RedactionError(answer["error"], hint=answer["hint"])
         masked = tuple(Masked(*line) for line in answer["masked"])
         manifest = Manifest(profile=masking.profile, profile_hash=named, masked=masked)
         return answer["payload"], manifest, answer.get("issued", {})
+
+    async def _asked(self, raw: bytes, masking: Masking, reader: Reader, caller: str = "", *, envelope: bool) -> Any:
+        return await self._pool.run(wire.job(masking, raw, envelope=envelope, reader=reader), caller)
 
     def _hash(self, masking: Masking) -> str:
         known = self._hashes.get(masking)

@@ -108,8 +108,7 @@ class Taker:
         elif isinstance(value, int | float):
             taken.append((value, self._number(value, place)))
         elif depth > self._max_depth:
-            hint = "Raise redaction.max_depth, or flatten the result."
-            raise RedactionError(f"it is nested deeper than {self._max_depth} levels", hint=hint)
+            raise RedactionError(f"it is nested deeper than {self._max_depth} levels", hint="Ask for a flatter result.")
         elif isinstance(value, Pairs):
             self._object(value.pairs, place, depth, taken)
         elif isinstance(value, dict):

@@ -11,27 +11,15 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import astuple
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mcpgw.core.errors import GatewayError
-from mcpgw.core.model import Masking
 from mcpgw.redaction import wire
+from mcpgw.redaction.answer import answered, refusal, warm
 from mcpgw.redaction.config import NO_MODEL, RedactionConfig
 from mcpgw.redaction.engine import Engine
 from mcpgw.redaction.judge import Namer, NoModel
 from mcpgw.redaction.presidio import PresidioNamer
-
-_WARMING = (
-    "Dear Jane Doe, welcome.",
-    """[{"id": 7, "name": "Jane Doe", "email": "jane.doe@mail.example", "ssn": "900-00-0000", "card": "4111 1111 1111 1111",
-    "phone": "+1 (212) 555-0100", "address": "1 Main Street, Springfield, IL 60000", "iban": "GB00MIDL00000000000000",
-    "opened": "2020-01-31T10:00:00Z", "balance": 1000.5, "memo": "Call 212-555-0100 about account 1234567890."}]""",
-    "id,name,ssn,city\n1,Jane Doe,900-00-0000,Ashford\n2,John Smith,900-00-0001,Dover\n",
-    "| name | phone |\n|---|---|\n| Jane Doe | 212-555-0100 |\n",
-    "2020-01-31 10:00:00,000 INFO api: user=jane.doe@mail.example ip=192.0.2.1 token=abc ref=AB-123456 amount=10.00 USD",
-)
-"""Read once before the first job: automata are built as they are needed, and the first callers would wait for it."""
 
 
 def namer(config: RedactionConfig) -> Namer:
@@ -57,44 +45,32 @@ def serve(source: BinaryIO, sink: BinaryIO, limit: Callable[[int], None]) -> Non
     limit(config.memory_mb)
     try:
         engine = Engine(config, namer(config))
-        engine.redact({"content": [{"type": "text", "text": text} for text in _WARMING]}, Masking())
+        warm(engine)
     except GatewayError as error:
-        sink.write(wire.frame(_problem(error)))
+        sink.write(_written(refusal(str(error), error.hint)))
         return
     except Exception as error:  # whatever a model's package raises: the gateway is told, and does not start
-        sink.write(wire.frame(_withheld(f"the model could not be loaded ({type(error).__name__})")))
+        sink.write(_written(refusal(f"the model could not be loaded ({type(error).__name__})")))
         return
     gc.freeze()  # the model's objects live as long as the process: no collection has to look at them again
-    sink.write(wire.frame(b"{}"))
+    sink.write(_written({}))
     while body := _read(source):
-        sink.write(wire.frame(_answer(engine, body)))
+        sink.write(_answer(engine, body))
 
 
 def _answer(engine: Engine, body: bytes) -> bytes:
-    """Redact one job. Whatever goes wrong becomes an answer that withholds the payload and names no part of it."""
+    """Return the frame that answers a job, whatever the job is."""
     try:
         masking, envelope, reader, payload = wire.read_job(body)
-        redacted = engine.redact(payload, masking, envelope=envelope, reader=reader)
-        answer = {"payload": redacted.payload, "masked": [astuple(line) for line in redacted.masked]}
-        if redacted.issued:
-            answer["issued"] = redacted.issued
-        return json.dumps(answer, separators=(",", ":")).encode("ascii")
-    except GatewayError as error:
-        return _problem(error)
+        return _written(answered(engine, payload, masking, reader, envelope=envelope))
     except RecursionError:
-        return _withheld("it is nested too deep")
-    except MemoryError:
-        return _withheld("it needs more memory than a redaction worker has", "Raise redaction.memory_mb.")
-    except Exception as error:  # the one broad except of the worker: the answer is withheld, and names no part of the payload
-        return _withheld(f"the redactor failed ({type(error).__name__})")
+        return _written(refusal("it is nested too deep"))
+    except Exception as error:  # a job or an answer that is not JSON: it is withheld, and no part of it is named
+        return _written(refusal(f"the redactor failed ({type(error).__name__})"))
 
 
-def _withheld(reason: str, hint: str = "") -> bytes:
-    return json.dumps({"error": reason, "hint": hint}).encode()
-
-
-def _problem(error: GatewayError) -> bytes:
-    return _withheld(str(error), error.hint)
+def _written(answer: dict[str, Any]) -> bytes:
+    return wire.frame(json.dumps(answer, separators=(",", ":")).encode("ascii"))
 
 
 def _read(source: BinaryIO) -> bytes:

@@ -16,7 +16,7 @@ from tests.real_servers import story_server
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """With the real language model."""
-    config = CONFIG.replace('model = "none"', 'model = "en_core_web_sm"\ntimeout = "2s"\nmax_bytes = 20_000')
+    config = CONFIG.replace('model = "none"', 'model = "en_core_web_sm"\ntimeout = "2s"\nmax_bytes = 20_000\ninline_bytes = 0')
     with serving(prepared(tmp_path_factory.mktemp("model") / "gateway", config)) as gateway:
         yield gateway
 

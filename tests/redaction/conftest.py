@@ -29,10 +29,10 @@ def named_engine(namer: PresidioNamer) -> Engine:
     return Engine(RedactionConfig(), namer)
 
 
-@pytest.fixture
-async def redactor() -> AsyncIterator[PresidioRedactor]:
-    """One real worker without a model: it starts in a fraction of a second."""
-    redactor = PresidioRedactor(RedactionConfig(model="none"))
+@pytest.fixture(params=[0, 3_000], ids=["in a worker", "in the gateway"])
+async def redactor(request: pytest.FixtureRequest) -> AsyncIterator[PresidioRedactor]:
+    """One real worker without a model: it starts in a fraction of a second. What is small may stay in this process."""
+    redactor = PresidioRedactor(RedactionConfig(model="none", inline_bytes=request.param))
     await redactor.start()
     yield redactor
     await redactor.aclose()

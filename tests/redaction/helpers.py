@@ -3,7 +3,13 @@
 from typing import Any
 
 from mcpgw.core.model import Masking
+from mcpgw.redaction import RedactionConfig
 from mcpgw.redaction.engine import Engine
+
+
+def in_workers(**settings: Any) -> RedactionConfig:
+    """Return settings under which everything goes to a worker process, which has no model and starts at once."""
+    return RedactionConfig(model="none", inline_bytes=0, **settings)
 
 
 def text_of(engine: Engine, text: str, masking: Masking | None = None) -> str:

@@ -17,6 +17,7 @@ from mcpgw.core.errors import ConfigError, RedactionError
 from mcpgw.core.model import Call, Masked, Masking, RawJson, RawNotice, RawReply, ReplyKind, TargetKind, UnknownTarget
 from mcpgw.redaction import PresidioRedactor, Profile, RedactionConfig
 from mcpgw.redaction.payload import payload_bytes
+from tests.redaction.helpers import in_workers
 
 MakeCall = Callable[..., Call]
 
@@ -116,7 +117,7 @@ async def test_deep_nesting_is_refused_wherever_it_is_noticed(redactor: Presidio
 
 
 async def test_a_hung_worker_is_killed_and_the_next_call_works(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none", timeout_s=1.5))
+    redactor = PresidioRedactor(in_workers(timeout_s=1.5))
     await redactor.start()
     with anyio.fail_after(20):
         (pid,) = redactor.pids
@@ -129,7 +130,7 @@ async def test_a_hung_worker_is_killed_and_the_next_call_works(make_call: MakeCa
 
 
 async def test_a_worker_that_dies_at_work_fails_its_call_alone(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none"))
+    redactor = PresidioRedactor(in_workers())
     await redactor.start()
     with anyio.fail_after(20):
         (pid,) = redactor.pids
@@ -151,7 +152,7 @@ async def test_a_worker_that_dies_at_work_fails_its_call_alone(make_call: MakeCa
 
 
 async def test_a_worker_that_died_idle_is_replaced_before_the_next_call(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none"))
+    redactor = PresidioRedactor(in_workers())
     await redactor.start()
     with anyio.fail_after(20):
         os.kill(redactor.pids[0], signal.SIGKILL)
@@ -163,7 +164,7 @@ async def test_a_worker_that_died_idle_is_replaced_before_the_next_call(make_cal
 
 
 async def test_a_cancelled_call_leaves_a_working_redactor(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none"))
+    redactor = PresidioRedactor(in_workers())
     await redactor.start()
     with anyio.fail_after(20):
         os.kill(redactor.pids[0], signal.SIGSTOP)
@@ -174,7 +175,7 @@ async def test_a_cancelled_call_leaves_a_working_redactor(make_call: MakeCall) -
 
 
 async def test_a_late_job_leaves_it_ready_while_its_worker_is_replaced(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none", timeout_s=0.2))
+    redactor = PresidioRedactor(in_workers(timeout_s=0.2))
     await redactor.start()
     assert redactor.ready and redactor.complete
     with anyio.fail_after(20):
@@ -200,7 +201,7 @@ async def test_a_late_job_leaves_it_ready_while_its_worker_is_replaced(make_call
 async def test_a_replacement_that_cannot_work_is_not_hoped_for_twice(
     make_call: MakeCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none", timeout_s=0.2, wait_s=0.5))
+    redactor = PresidioRedactor(in_workers(timeout_s=0.2, wait_s=0.5))
     await redactor.start()
     with anyio.fail_after(20):
         os.kill(redactor.pids[0], signal.SIGSTOP)
@@ -215,7 +216,7 @@ async def test_a_replacement_that_cannot_work_is_not_hoped_for_twice(
 
 
 async def test_many_calls_share_the_workers(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none", workers=2))
+    redactor = PresidioRedactor(in_workers(workers=2))
     await redactor.start()
     answers: list[str] = []
 
@@ -231,7 +232,7 @@ async def test_many_calls_share_the_workers(make_call: MakeCall) -> None:
 
 
 async def test_when_all_workers_are_busy_too_long_a_call_is_refused(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none", timeout_s=1, wait_s=0.3))
+    redactor = PresidioRedactor(in_workers(timeout_s=1, wait_s=0.3))
     await redactor.start()
     with anyio.fail_after(20):
         os.kill(redactor.pids[0], signal.SIGSTOP)
@@ -264,7 +265,7 @@ async def test_a_package_that_is_no_model_is_refused() -> None:
 
 
 async def test_a_worker_without_memory_is_refused_at_the_start() -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none", memory_mb=8))
+    redactor = PresidioRedactor(in_workers(memory_mb=8))
     with anyio.fail_after(20), pytest.raises((RedactionError, ConfigError)):
         await redactor.start()
 
@@ -276,7 +277,7 @@ async def test_a_start_that_takes_too_long_is_given_up() -> None:
 
 
 async def test_a_caller_who_takes_all_the_time_there_is_does_not_shut_the_others_out(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none", timeout_s=0.5))
+    redactor = PresidioRedactor(in_workers(timeout_s=0.5))
     await redactor.start()
     greedy, others = make_call(), make_call()
     others = replace(others, identity=replace(others.identity, subject="other"))
@@ -299,7 +300,7 @@ async def test_a_caller_who_takes_all_the_time_there_is_does_not_shut_the_others
 
 
 async def test_a_caller_who_leaves_while_a_worker_is_replaced_costs_no_worker(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none"))
+    redactor = PresidioRedactor(in_workers())
     await redactor.start()
     with anyio.fail_after(20):
         for steps in range(10):
@@ -317,7 +318,7 @@ async def test_a_caller_who_leaves_while_a_worker_is_replaced_costs_no_worker(ma
 
 
 async def test_where_no_process_can_be_started_the_next_call_tries_again(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none"))
+    redactor = PresidioRedactor(in_workers())
     await redactor.start()
     await redactor.clean(make_call(), result("x"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -337,7 +338,7 @@ async def test_where_no_process_can_be_started_the_next_call_tries_again(make_ca
 
 
 async def test_calls_that_come_before_the_start_wait_for_it(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none"))
+    redactor = PresidioRedactor(in_workers())
     shown: list[object] = []
 
     async def ask() -> None:
@@ -369,7 +370,7 @@ async def test_a_call_learns_that_the_model_which_it_waited_for_cannot_be_loaded
 
 
 async def test_before_start_and_after_close_everything_is_refused(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(RedactionConfig(model="none", wait_s=0.05))
+    redactor = PresidioRedactor(in_workers(wait_s=0.05))
     with pytest.raises(RedactionError, match="not running"):
         await redactor.show(make_call())
     await redactor.start()
@@ -380,7 +381,7 @@ async def test_before_start_and_after_close_everything_is_refused(make_call: Mak
 
 async def test_settings_reach_the_worker_whole(make_call: MakeCall) -> None:
     profiles = {"default": Profile(), "open": Profile(columns=("tier",), paths=("a.b",))}
-    redactor = PresidioRedactor(RedactionConfig(model="none", profiles=profiles, hash_key=b"x" * 16))
+    redactor = PresidioRedactor(in_workers(profiles=profiles, hash_key=b"x" * 16))
     await redactor.start()
     shown = await redactor.show(make_call({"tier": "gold", "a": {"b": 1}}, Masking(profile="open")))
     assert shown.arguments == {"tier": "<MASKED>", "a": {"b": "<MASKED>"}}
