@@ -326,6 +326,8 @@ class LedgerSettings(Section):
 
     receipts: bool = True
     """Every answer carries a receipt in `_meta`: where its record stands, and the log's signature over it. About 500 bytes."""
+    session_idle: Seconds = 1800.0
+    """A session in which nothing was recorded for so long is closed. The next call of the same caller opens another."""
 
     @field_validator("url")
     @classmethod

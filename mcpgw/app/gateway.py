@@ -300,6 +300,7 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
                 context=context,
                 node=node,
                 database=convert.database(settings),
+                session_idle_s=settings.ledger.session_idle,
             )
         )
         anchoring = anchors.anchoring(settings, ledger)

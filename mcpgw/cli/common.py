@@ -65,6 +65,7 @@ async def open_ledger(settings: Settings) -> AsyncIterator[Ledger]:
         node="cli",
         announce=False,
         database=convert.database(settings),
+        session_idle_s=settings.ledger.session_idle,
     ) as ledger:
         yield ledger
 

@@ -164,7 +164,9 @@ class Origin:
     """`name/version` of clientInfo as claimed by the client: a hint, never an identity."""
     traceparent: str = ""
     session: str = ""
-    """The gateway's session id: identity, client and agent instance; empty where none is open."""
+    """Name of the transport's session, where a client of an earlier protocol has one. The ledger mints its own."""
+    conversation: str = ""
+    """What the client calls its conversation, where it says: a hint that tells sessions apart, never part of a leaf."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

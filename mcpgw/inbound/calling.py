@@ -28,6 +28,8 @@ _MAX_HINT: Final = 128
 """Characters of what a client claims about itself, for the record."""
 _MAX_TRACESTATE: Final = 512
 """Characters that W3C Trace Context section 3.3.1.5 asks everybody to pass on."""
+_CONVERSATION: Final = ("mcpgw/conversation", "openai/session", "vscode.conversationId")
+"""Keys of `_meta` that name the conversation: ours, and what clients in use send. The specification has none."""
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context section 3.2.2, version 00 and what later versions keep of it."""
 
@@ -147,7 +149,14 @@ def _origin(ctx: ServerRequestContext[Any, Any], caller: Caller, client: tuple[s
         client="/".join(part for part in client if part),
         traceparent=str(traceparent) if _is_traceparent(traceparent) else "",
         session=caller.session,
+        conversation=_conversation(meta),
     )
+
+
+def _conversation(meta: Mapping[str, Any]) -> str:
+    """What the client calls its conversation, by the first of the keys that it sends; empty where it says nothing of use."""
+    said = (meta.get(key) for key in _CONVERSATION)
+    return next((value for value in said if isinstance(value, str) and 0 < len(value) <= _MAX_HINT), "")
 
 
 def _forwarded(meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from mcpgw.core.errors import ApprovalConflict
 from mcpgw.core.model import (
     ApprovalRef,
     CleanReply,
-    Entry,
     Intent,
     Opened,
     Outcome,
@@ -27,7 +26,7 @@ from mcpgw.core.model import (
     SettledAs,
     Vote,
 )
-from mcpgw.ledger.describe import Indeterminate
+from mcpgw.ledger.describe import Indeterminate, Recordable
 from mcpgw.ledger.record import Record
 from mcpgw.ports import ApprovalState, CastVote
 
@@ -75,7 +74,7 @@ class Rows(Protocol):
     def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]: ...
 
 
-def advanced(entry: Entry | Indeterminate, record: Record, rows: Rows) -> tuple[ApprovalRow, ...]:
+def advanced(entry: Recordable, record: Record, rows: Rows) -> tuple[ApprovalRow, ...]:
     """Return the rows that the entry changes, as they are to be stored together with its record.
 
     Raises:

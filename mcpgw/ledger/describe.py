@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from mcpgw.core.canonical import SALT_BYTES, commitment
 from mcpgw.core.model import (
+    Call,
     CleanReply,
     Commitment,
     Entry,
@@ -70,7 +71,24 @@ class Indeterminate:
     reason: str
 
 
-Recordable: TypeAlias = Entry | Indeterminate
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOpened:
+    """Record 0 of a session. Written by the writer alone, together with record 1."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionClosed:
+    """The last record of a session."""
+
+    session_id: str
+    key: str
+    counts: Mapping[str, int]
+    """How many records it has, this one included, and how many calls by what was decided on them."""
+
+
+Recordable: TypeAlias = Entry | Indeterminate | SessionOpened | SessionClosed
 
 
 def draft(entry: Recordable, *, node: str, context: RecordContext) -> Draft:
@@ -155,6 +173,10 @@ def _describe(entry: Recordable, sheet: _Sheet) -> str:
             return _settled(entry, sheet)
         case Event():
             return _event(entry, sheet)
+        case SessionOpened():
+            return _session_opened(entry, sheet)
+        case SessionClosed():
+            return _session_closed(entry, sheet)
     return _indeterminate(entry, sheet)
 
 
@@ -266,6 +288,20 @@ def _indeterminate(entry: Indeterminate, sheet: _Sheet) -> str:
     if entry.approval_id:
         sheet.members["approval"] = {"id": entry.approval_id}
     return "call.indeterminate"
+
+
+def _session_opened(entry: SessionOpened, sheet: _Sheet) -> str:
+    sheet.members["who"] = _who(entry.call.identity)
+    sheet.members["origin"] = _origin(entry.call.origin)
+    if entry.call.origin.conversation:
+        sheet.keep("conversation", payload_bytes(entry.call.origin.conversation))  # the client's text: committed to, not quoted
+    return "session.opened"
+
+
+def _session_closed(entry: SessionClosed, sheet: _Sheet) -> str:
+    sheet.members["actor"] = "gateway"
+    sheet.members["counts"] = dict(entry.counts)
+    return "session.closed"
 
 
 # --- the parts they are made of ------------------------------------------------------------------------------------------

@@ -23,12 +23,13 @@ from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.keys import load_signer
 from mcpgw.ledger.nodes import OutOfSight
 from mcpgw.ledger.record import Draft, Record
+from mcpgw.ledger.sessions import calls_of, key_of
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database, OpenCall, Query, Reading, Store, StoredRecord
 from mcpgw.ledger.stored_tree import subtrees_of
 from mcpgw.ledger.tree import consistency_proof
 from mcpgw.ledger.watch import ApprovalWatch
-from mcpgw.ledger.writer import Batch, Writer
+from mcpgw.ledger.writer import MAX_BATCH, Batch, Writer
 from mcpgw.ports import Approval, ApprovalState, EntryT
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 COUNTED = -1
 """The `seq` of a refusal that got no record of its own because it is counted in a `refusals.counted` record."""
 _LIMITS = FloodLimits()
+SESSION_IDLE_S = 1800.0
+"""How long a session stays open without a record, unless the settings say otherwise."""
 
 T = TypeVar("T")
 
@@ -47,7 +50,14 @@ class Ledger:
     """One log, open for writing. Any number of processes may have it open at once."""
 
     def __init__(
-        self, *, signer: Signer, database: Database, context: Callable[[], RecordContext], limits: FloodLimits
+        self,
+        *,
+        signer: Signer,
+        database: Database,
+        context: Callable[[], RecordContext],
+        limits: FloodLimits,
+        session_idle_s: float,
+        clock: Callable[[], int],
     ) -> None:
         """Use `open`."""
         self._node = new_id()
@@ -55,7 +65,17 @@ class Ledger:
         self._out_of_sight = OutOfSight(database.patience_s)
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._writer = Writer(self._connect, signer, node=self._node, recover=self._close_calls, on_commit=self._committed)
+        self._clock = clock
+        self._idle_ns = int(session_idle_s * 1e9)
+        self._writer = Writer(
+            self._connect,
+            signer,
+            node=self._node,
+            recover=self._close_calls,
+            on_commit=self._committed,
+            describe=self._draft,
+            clock=clock,
+        )
         self._watch = ApprovalWatch(self._approvals_version, database.poll_s)
         self._limits = limits
         self._closing = asyncio.Event()
@@ -79,11 +99,14 @@ class Ledger:
         announce: bool = True,
         limits: FloodLimits = _LIMITS,
         database: Database | None = None,
+        session_idle_s: float = SESSION_IDLE_S,
+        clock: Callable[[], int] = time.time_ns,
     ) -> "AsyncIterator[Ledger]":
         """Open the log, record what died before, and close it at the end with everything in flight finished.
 
         `node` is a name for people. `announce` writes `gateway.started` and `gateway.stopped`; a short-lived command does
-        without. `database` is where the log is kept, if not in SQLite in `data_dir`.
+        without. `database` is where the log is kept, if not in SQLite in `data_dir`. A session in which nothing was recorded
+        for `session_idle_s` seconds is closed. `clock` tells the Unix nanoseconds that records carry.
 
         Raises:
             ConfigError: no key, a wrong one, or a database that must not be written as it is set up.
@@ -91,7 +114,9 @@ class Ledger:
         """
         kept_in = database or SqliteDatabase(data_dir)
         signer = await asyncio.to_thread(load_signer, keys_dir, origin)
-        ledger = cls(signer=signer, database=kept_in, context=context, limits=limits)
+        ledger = cls(
+            signer=signer, database=kept_in, context=context, limits=limits, session_idle_s=session_idle_s, clock=clock
+        )
         presence = await asyncio.to_thread(kept_in.attend, ledger.node_id, ledger._told)
         ledger._writer.start()
         try:
@@ -155,6 +180,25 @@ class Ledger:
         found: int = await self._writer.submit(self._bury)
         return found
 
+    async def close_idle_sessions(self) -> int:
+        """Write the last record of sessions that have been idle for long enough and have no call under way.
+
+        Returns how many there were. Whichever process comes first does it.
+
+        Raises:
+            LedgerUnavailable: they could not be closed.
+        """
+
+        def work(batch: Batch) -> int:
+            idle = batch.tx.idle_sessions(self._clock() - self._idle_ns, MAX_BATCH)
+            still = [row for row in idle if row in batch.sessions.of(row.key)]  # nothing in this very batch went on with it
+            for row in still:
+                batch.close_session(row)
+            return len(still)
+
+        closed: int = await self._writer.submit(work)
+        return closed
+
     # --- ApprovalStore ---------------------------------------------------------------------------------------------------
 
     async def approval(self, approval_id: str) -> tuple[Approval, ...]:
@@ -217,7 +261,8 @@ class Ledger:
 
     async def _record(self, entry: EntryT) -> Sealed[EntryT]:
         drafted = self._draft(entry)
-        batch, record = await self._writer.submit(lambda batch: (batch, batch.append(entry, drafted)))
+        keys = [key_of(call) for call in calls_of(entry)]
+        batch, record = await self._writer.submit(lambda batch: (batch, batch.append(entry, drafted)), keys)
         return _sealed(entry, record, batch)
 
     def _draft(self, entry: Recordable) -> Draft:
@@ -292,6 +337,7 @@ class Ledger:
             with contextlib.suppress(LedgerUnavailable):  # the writer has logged it; the next round tries again
                 await self._pay()
                 await self.recover()
+                await self.close_idle_sessions()
 
     async def _pay(self) -> None:
         """Record what is owed, of calls that are still open: a commit that seemed to fail may have been one.

@@ -22,7 +22,18 @@ from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.postgres_connection import Connection, execute, translated
 from mcpgw.ledger.postgres_schema import CHANNEL
 from mcpgw.ledger.record import Record
-from mcpgw.ledger.rows import APPROVAL, INDEX, RECORD, approval_of, approval_values, record_of
+from mcpgw.ledger.rows import (
+    APPROVAL,
+    INDEX,
+    RECORD,
+    SESSION,
+    approval_of,
+    approval_values,
+    record_of,
+    session_of,
+    session_values,
+)
+from mcpgw.ledger.sessions import SessionRow
 from mcpgw.ledger.store import CommitUnknown, Head, OpenCall, Query, StoredCheckpoint, StoredPayload, StoredRecord
 from mcpgw.ledger.stored_tree import StoredTile
 from mcpgw.ledger.tiles import Tile
@@ -227,6 +238,25 @@ class PostgresTransaction:
     def open_calls(self) -> Sequence[OpenCall]:
         return [OpenCall(*_shown(row)) for row in self._all(_OPEN_CALLS)]
 
+    def sessions(self, keys: Collection[str]) -> Sequence[SessionRow]:
+        sql = f"SELECT {', '.join(SESSION)} FROM sessions WHERE key = ANY(%s)"
+        return [session_of(_shown(row)) for row in self._all(sql, ([stored(key) for key in keys],))]
+
+    def session_of(self, seq: int) -> Sequence[SessionRow]:
+        sql = f"SELECT {', '.join(SESSION)} FROM sessions WHERE id = (SELECT session FROM records WHERE seq = %s)"
+        return [session_of(_shown(row)) for row in self._all(sql, (seq,))]
+
+    def idle_sessions(self, before_ns: int, limit: int) -> Sequence[SessionRow]:
+        busy = "SELECT records.session FROM open_calls JOIN records USING (seq)"
+        sql = f"SELECT {', '.join(SESSION)} FROM sessions WHERE seen_ns < %s AND id NOT IN ({busy}) ORDER BY seen_ns LIMIT %s"
+        return [session_of(_shown(row)) for row in self._all(sql, (before_ns, limit))]
+
+    def save_session(self, row: SessionRow) -> None:
+        self._later(_UPSERT_SESSION, session_values(row))
+
+    def remove_session(self, key: str) -> None:
+        self._later("DELETE FROM sessions WHERE key = %s", (key,))
+
     def nodes(self) -> Sequence[str]:
         return [_shown(row)[0] for row in self._all("SELECT id FROM nodes")]
 
@@ -299,6 +329,10 @@ _UPSERT_APPROVAL = (
     f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join(['%s'] * len(APPROVAL))}) "
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in APPROVAL if name != 'id')}"
 )
+_UPSERT_SESSION = (
+    f"INSERT INTO sessions ({', '.join(SESSION)}) VALUES ({', '.join(['%s'] * len(SESSION))}) "
+    f"ON CONFLICT (key) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in SESSION if name != 'key')}"
+)
 
 
 def stored(text: str) -> str:
@@ -338,6 +372,8 @@ def _conditions(query: Query) -> tuple[str, list[Any]]:
         parts.append(("call_id = %s", [stored(query.call_id)]))
     if query.approval_id:
         parts.append(("approval_id = %s", [stored(query.approval_id)]))
+    if query.session:
+        parts.append(("session = %s", [stored(query.session)]))
     return " AND ".join(sql for sql, _ in parts), [value for _, values in parts for value in values]
 
 

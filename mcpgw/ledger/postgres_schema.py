@@ -157,6 +157,27 @@ GRANT SELECT ON tiles TO mcpgw_gateway, mcpgw_auditor;
 GRANT INSERT, UPDATE, DELETE ON tiles TO mcpgw_gateway;
 """
 
-MIGRATIONS = (Migration(_V1, oldest=1), Migration(_TILES, oldest=1))
+_SESSIONS = """
+CREATE TABLE sessions (                 -- open ones; the newest number in each stands in its newest record as well
+    key       text COLLATE "C" PRIMARY KEY,
+    id        text COLLATE "C" NOT NULL,
+    records   bigint NOT NULL,
+    permitted bigint NOT NULL,
+    held      bigint NOT NULL,
+    refused   bigint NOT NULL,
+    replayed  bigint NOT NULL,
+    seen_ns   bigint NOT NULL
+) WITH (fillfactor = 50);               -- an update finds room beside the old row, and no index but the key's has to follow
+
+CREATE TABLE marks (                    -- what the record last said of something: its newest hash, how far it was summed up
+    name  text COLLATE "C" PRIMARY KEY,
+    value text COLLATE "C" NOT NULL
+);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON sessions TO mcpgw_gateway;
+GRANT SELECT, INSERT, UPDATE ON marks TO mcpgw_gateway;
+"""
+
+MIGRATIONS = (Migration(_V1, oldest=1), Migration(_TILES, oldest=1), Migration(_SESSIONS, oldest=1))
 VERSION = len(MIGRATIONS)
 """What this mcpgw needs the table `migrations` to have reached."""

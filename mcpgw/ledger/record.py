@@ -111,9 +111,19 @@ def index_of(members: Mapping[str, Any]) -> Index:
         "code": outcome.get("code", ""),
         "call_id": members.get("call", ""),
         "approval_id": members.get("approval", {}).get("id", ""),
-        "session": members.get("origin", {}).get("session", ""),
+        "session": members["session"]["id"] if "session" in members else members.get("origin", {}).get("session", ""),
         "node": members["node"],
     }
+
+
+def counted_as(kind: str, members: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which of its counts the record adds to, when its session is closed."""
+    if kind == "call.outcome":
+        return ("replayed",) if "replayed_from" in members else ()
+    return _COUNTED.get(kind, ())
+
+
+_COUNTED = {"call.intent": ("permitted",), "call.held": ("held",), "call.refused": ("refused",)}
 
 
 def parse(leaf: bytes) -> Members:

@@ -6,6 +6,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from mcpgw.ledger.approvals import ApprovalRow
+from mcpgw.ledger.sessions import SessionRow
 from mcpgw.ledger.store import StoredRecord
 from mcpgw.ports import ApprovalState, CastVote
 
@@ -15,6 +16,7 @@ INDEX = (
 )  # fmt: skip
 RECORD = ("seq", "event_id", "leaf", "hash", *INDEX)
 APPROVAL = tuple(field.name for field in fields(ApprovalRow))
+SESSION = tuple(field.name for field in fields(SessionRow))
 _LISTS = ("actors", "approvers", "rule_ids", "votes")
 """Columns of an approval that hold JSON."""
 
@@ -31,6 +33,16 @@ def approval_of(row: Sequence[Any]) -> ApprovalRow:
     lists = {name: tuple(json.loads(values[name])) for name in _LISTS}
     votes = tuple(CastVote(**vote) for vote in lists["votes"])
     return ApprovalRow(**(values | lists | {"votes": votes, "state": ApprovalState(values["state"])}))
+
+
+def session_of(row: Sequence[Any]) -> SessionRow:
+    """Return the session whose columns `SESSION` are in the row."""
+    return SessionRow(**dict(zip(SESSION, row, strict=True)))
+
+
+def session_values(row: SessionRow) -> tuple[Any, ...]:
+    """Return what to store in the columns `SESSION`."""
+    return tuple(getattr(row, name) for name in SESSION)
 
 
 def approval_values(row: ApprovalRow) -> tuple[Any, ...]:

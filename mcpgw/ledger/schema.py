@@ -109,7 +109,25 @@ CREATE TABLE tiles (                   -- full tiles of the tree, as C2SP tlog-t
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS = (_V1, _TILES)
+_SESSIONS = """
+CREATE TABLE sessions (                -- open ones; the newest number in each stands in its newest record as well
+    key       TEXT PRIMARY KEY,
+    id        TEXT NOT NULL,
+    records   INTEGER NOT NULL,
+    permitted INTEGER NOT NULL,
+    held      INTEGER NOT NULL,
+    refused   INTEGER NOT NULL,
+    replayed  INTEGER NOT NULL,
+    seen_ns   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;               -- one page to write with each commit; no index, for the same reason
+
+CREATE TABLE marks (                   -- what the record last said of something: its newest hash, how far it was summed up
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS = (_V1, _TILES, _SESSIONS)
 VERSION = len(MIGRATIONS)
 """Kept in the file as `PRAGMA user_version`."""
 TILES_SINCE = MIGRATIONS.index(_TILES) + 1

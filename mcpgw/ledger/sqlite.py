@@ -18,8 +18,19 @@ from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.nodes import Node, is_alive
 from mcpgw.ledger.record import Record
-from mcpgw.ledger.rows import APPROVAL, INDEX, RECORD, approval_of, approval_values, record_of
+from mcpgw.ledger.rows import (
+    APPROVAL,
+    INDEX,
+    RECORD,
+    SESSION,
+    approval_of,
+    approval_values,
+    record_of,
+    session_of,
+    session_values,
+)
 from mcpgw.ledger.schema import MIGRATIONS, TILES_SINCE, VERSION
+from mcpgw.ledger.sessions import SessionRow
 from mcpgw.ledger.store import (
     CommitUnknown,
     Head,
@@ -307,6 +318,25 @@ class SqliteTransaction:
     def open_calls(self) -> Sequence[OpenCall]:
         return [OpenCall(*row) for row in self._all(_OPEN_CALLS)]
 
+    def sessions(self, keys: Collection[str]) -> Sequence[SessionRow]:
+        where, values = _where([("key", [*keys])])
+        return [session_of(row) for row in self._all(f"SELECT {', '.join(SESSION)} FROM sessions {where}", tuple(values))]
+
+    def session_of(self, seq: int) -> Sequence[SessionRow]:
+        sql = f"SELECT {', '.join(SESSION)} FROM sessions WHERE id = (SELECT session FROM records WHERE seq = ?)"
+        return [session_of(row) for row in self._all(sql, (seq,))]
+
+    def idle_sessions(self, before_ns: int, limit: int) -> Sequence[SessionRow]:
+        busy = "SELECT records.session FROM open_calls JOIN records USING (seq)"
+        sql = f"SELECT {', '.join(SESSION)} FROM sessions WHERE seen_ns < ? AND id NOT IN ({busy}) ORDER BY seen_ns LIMIT ?"
+        return [session_of(row) for row in self._all(sql, (before_ns, limit))]
+
+    def save_session(self, row: SessionRow) -> None:
+        self._all(_UPSERT_SESSION, session_values(row))
+
+    def remove_session(self, key: str) -> None:
+        self._all("DELETE FROM sessions WHERE key = ?", (key,))
+
     def nodes(self) -> Sequence[str]:
         return [row[0] for row in self._all("SELECT id FROM nodes")]
 
@@ -429,6 +459,10 @@ _UPSERT_APPROVAL = (
     f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join('?' * len(APPROVAL))}) "
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in APPROVAL if name != 'id')}"
 )
+_UPSERT_SESSION = (
+    f"INSERT INTO sessions ({', '.join(SESSION)}) VALUES ({', '.join('?' * len(SESSION))}) "
+    f"ON CONFLICT (key) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in SESSION if name != 'key')}"
+)
 
 
 def _leaf_hashes(db: apsw.Connection, start: int, end: int) -> Sequence[bytes]:
@@ -469,4 +503,6 @@ def _conditions(query: Query) -> tuple[str, list[Any]]:
         parts.append(("call_id = ?", [query.call_id]))
     if query.approval_id:
         parts.append(("approval_id = ?", [query.approval_id]))
+    if query.session:
+        parts.append(("session = ?", [query.session]))
     return " AND ".join(sql for sql, _ in parts), [value for _, values in parts for value in values]

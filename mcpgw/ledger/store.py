@@ -12,6 +12,7 @@ from typing import Protocol
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.record import Index, Record
+from mcpgw.ledger.sessions import SessionRow, SessionRows
 from mcpgw.ledger.stored_tree import Rows, Tiles
 from mcpgw.ledger.tiles import Tile
 from mcpgw.ledger.tree import Frontier
@@ -80,6 +81,7 @@ class Query:
     """A glob over kinds."""
     call_id: str = ""
     approval_id: str = ""
+    session: str = ""
     since_ns: int = 0
     until_ns: int = 2**63 - 1
     after_seq: int = -1
@@ -89,7 +91,7 @@ class Query:
     """The newest so many of what matches."""
 
 
-class Transaction(Rows, Protocol):
+class Transaction(Rows, SessionRows, Protocol):
     """One atomic, isolated change, which sees its own writes."""
 
     def commit(self) -> None:
@@ -123,6 +125,10 @@ class Transaction(Rows, Protocol):
     def close_call(self, call_id: str) -> None: ...
 
     def open_calls(self) -> Sequence[OpenCall]: ...
+
+    def idle_sessions(self, before_ns: int, limit: int) -> Sequence[SessionRow]:
+        """Return sessions whose newest record is older than that and that have no call under way, the idlest first."""
+        ...
 
     def nodes(self) -> Sequence[str]: ...
 

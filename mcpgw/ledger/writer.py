@@ -2,7 +2,7 @@
 
     (1) take everything that waits, and lock the store: other processes wait for their turn
     (2) read the head, and build on it only if our key signed it
-    (3) for each caller: check the approval that the entry needs, give the record its place, insert
+    (3) for each caller: check the approval that the entry needs, number the record in the log and in its session, insert
     (4) sign and store the checkpoint over the new tree
     (5) commit: the one moment in which all of it becomes durable
     (6) answer
@@ -16,7 +16,6 @@ import asyncio
 import logging
 import queue
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +25,9 @@ from mcpgw.core.errors import ApprovalConflict, GatewayError, LedgerUnavailable
 from mcpgw.core.model import Intent, Outcome
 from mcpgw.ledger.approvals import advanced
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, open_checkpoint
-from mcpgw.ledger.describe import Indeterminate, Recordable
+from mcpgw.ledger.describe import Indeterminate, Recordable, SessionOpened
 from mcpgw.ledger.record import Draft, Record, Unrecordable, seal
+from mcpgw.ledger.sessions import SessionRow, Sessions, calls_of, session_for
 from mcpgw.ledger.store import CommitUnknown, Connect, Head, OpenCall, Store, Transaction
 from mcpgw.ledger.stored_tree import fill
 from mcpgw.ledger.tree import Frontier
@@ -41,8 +41,19 @@ MAX_BATCH = 256
 class Batch:
     """The transaction under way. Work done on it is durable together or not at all."""
 
-    def __init__(self, tx: Transaction, head: Head, *, log: str, node: str) -> None:
+    def __init__(
+        self,
+        tx: Transaction,
+        head: Head,
+        *,
+        log: str,
+        node: str,
+        sessions: Sessions,
+        describe: Callable[[Recordable], Draft],
+        clock: Callable[[], int],
+    ) -> None:
         self.tx = tx
+        self.sessions = sessions
         self.records: list[Record] = []
         self.intents: list[OpenCall] = []
         self.approvals_changed = False
@@ -52,24 +63,53 @@ class Batch:
         self._frontier = head.frontier
         self._log = log
         self._node = node
+        self._describe = describe
+        self._clock = clock
 
     def append(self, entry: Recordable, draft: Draft) -> Record:
-        """Give the entry its place, with everything that it changes.
+        """Give the entry its place in the log and in its session, with everything that it changes.
 
         Raises:
             ApprovalConflict: the entry's approval is not in the state that it needs. Nothing of the entry was written.
             Unrecordable: the entry cannot be a leaf. Nothing of it was written.
         """
-        record = seal(draft, log=self._log, seq=self._frontier.size, time_ns=time.time_ns())
+        time_ns = self._clock()
+        drafts, session = self._numbered(entry, draft, time_ns)
+        records = [
+            seal(one, log=self._log, seq=seq, time_ns=time_ns) for seq, one in enumerate(drafts, start=self._frontier.size)
+        ]
+        record = records[-1]
         rows = advanced(entry, record, self.tx)
-        self.tx.insert(record)
+        for one in records:
+            self.tx.insert(one)
+            self._frontier = self._frontier.appended(one.hash)
         for row in rows:
             self.tx.save_approval(row)
             self.approvals_changed = True
+        for numbered in session:
+            self.sessions.put(numbered)
         self._track(entry, record)
-        self._frontier = self._frontier.appended(record.hash)
-        self.records.append(record)
+        self.records += records
         return record
+
+    def close_session(self, row: SessionRow) -> None:
+        """Write the session's last record."""
+        closing = row.closing()
+        self.append(closing, self._describe(closing))
+        self.sessions.drop(row.key)
+
+    def _numbered(self, entry: Recordable, draft: Draft, time_ns: int) -> tuple[Sequence[Draft], Sequence[SessionRow]]:
+        """Return what is to be written, the session's opening first where it has none yet, and the session afterwards."""
+        for row in session_for(entry, self.sessions, time_ns):
+            drafts: list[Draft] = []
+            session = row
+            for call in calls_of(entry) if row.records == 0 else ():
+                opening = session.numbered(self._describe(SessionOpened(call=call)))
+                drafts.append(opening)
+                session = session.after(opening, time_ns)
+            drafts.append(session.numbered(draft))
+            return drafts, [session.after(draft, time_ns)]
+        return [draft], []
 
     def finish(self, signer: Signer) -> Head:
         """Sign and store the checkpoint over everything appended, and the tiles that are full now; return the new head."""
@@ -80,6 +120,7 @@ class Batch:
         self.note = signer.sign(text)
         head = Head(self._frontier, self.note)
         self.tx.save_head(head)
+        self.sessions.save()
         return head
 
     def _track(self, entry: Recordable, record: Record) -> None:
@@ -107,6 +148,8 @@ class Ticket:
 
     work: Work
     future: "asyncio.Future[Any]"
+    sessions: Sequence[str] = ()
+    """Keys of the sessions that the work will number."""
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     result: Any = None
     error: GatewayError | None = None
@@ -124,17 +167,28 @@ class Writer:
     """The thread that alone writes for this process. It survives every fault of the store, and goes on when it is gone."""
 
     def __init__(
-        self, connect: Connect, signer: Signer, *, node: str, recover: Recover, on_commit: Callable[[Batch], None]
+        self,
+        connect: Connect,
+        signer: Signer,
+        *,
+        node: str,
+        recover: Recover,
+        on_commit: Callable[[Batch], None],
+        describe: Callable[[Recordable], Draft],
+        clock: Callable[[], int],
     ) -> None:
         self._connect = connect
         self._signer = signer
         self._node = node
         self._recover = recover
         self._on_commit = on_commit
+        self._describe = describe
+        self._clock = clock
         self._queue: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()  # None asks the thread to end
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._store: Store | None = None  # None until the first batch, and after a fault
         self._head = Head(Frontier(), "")
+        self._sessions: Sequence[SessionRow] = ()  # as they stand behind that head
         self._doubtful: list[OpenCall] = []
         self._stopped = False
 
@@ -147,8 +201,10 @@ class Writer:
         self._queue.put(None)
         self._thread.join()
 
-    async def submit(self, work: Work) -> Any:
+    async def submit(self, work: Work, sessions: Sequence[str] = ()) -> Any:
         """Run the work inside a transaction and return its result once that is durable.
+
+        The rows of the named sessions are read for all callers at once.
 
         Raises:
             ApprovalConflict: the work said so.
@@ -157,7 +213,7 @@ class Writer:
         if self._stopped:
             raise LedgerUnavailable("the ledger is closed")
         future = asyncio.get_running_loop().create_future()
-        self._queue.put(Ticket(work, future))
+        self._queue.put(Ticket(work, future, sessions))
         return await future
 
     def _run(self) -> None:
@@ -190,8 +246,19 @@ class Writer:
         """Raises: GatewayError: nothing of the batch is durable as far as anyone can tell."""
         store = self._store = self._store or self._connect()
         tx = store.begin()
-        batch = Batch(tx, self._trusted(tx.head()), log=self._signer.verifier.name, node=self._node)
+        found = self._trusted(tx.head())
+        sessions = Sessions(tx, self._sessions if found == self._head else ())
+        batch = Batch(
+            tx,
+            found,
+            log=self._signer.verifier.name,
+            node=self._node,
+            sessions=sessions,
+            describe=self._describe,
+            clock=self._clock,
+        )
         self._settle_doubts(batch)
+        sessions.load([key for ticket in tickets for key in ticket.sessions])
         for ticket in tickets:
             _work(ticket, batch)
         head = batch.finish(self._signer)
@@ -200,7 +267,7 @@ class Writer:
         except CommitUnknown as error:
             if not self._confirmed(batch, error):
                 raise
-        self._head = head
+        self._head, self._sessions = head, sessions.standing()
         self._doubtful.clear()
         self._on_commit(batch)
 

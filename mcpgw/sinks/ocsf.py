@@ -130,7 +130,7 @@ def _actor(record: Members) -> Event:
     if who["credential"]:
         user["credential_uid"] = who["credential"]
     actor: Event = {"user": user, "idp": {"name": who["iss"]}}
-    if session := record.get("origin", {}).get("session"):
+    if session := record.get("session", {}).get("id") or record.get("origin", {}).get("session"):
         actor["session"] = {"uid": session, "issuer": "mcpgw"}
     if who["actors"]:
         actor["invoked_by"] = who["actors"][0]

@@ -57,7 +57,7 @@ def shown(database: Database, query: Query, *, as_json: bool = False) -> str:
 
 def test_the_log_is_a_table_with_the_newest_last(database: Database) -> None:
     text = shown(database, Query())
-    assert [line.split()[0] for line in text.splitlines()[1:]] == ["0", "1", "2", "3", "4", "5"]
+    assert [line.split()[0] for line in text.splitlines()[1:]] == [str(seq) for seq in range(8)]
     assert "alice" in text
     assert "policy.activated" in text
 
@@ -65,19 +65,19 @@ def test_the_log_is_a_table_with_the_newest_last(database: Database) -> None:
 @pytest.mark.parametrize(
     ("query", "seqs"),
     [
-        (Query(who="alice"), [1, 2]),
-        (Query(who="https://idp.example#alice"), [1, 2]),
-        (Query(who="https://idp.example#*"), [1, 2, 3]),
+        (Query(who="alice"), [1, 2, 3]),
+        (Query(who="https://idp.example#alice"), [1, 2, 3]),
+        (Query(who="https://idp.example#*"), [1, 2, 3, 4, 5]),
         (Query(who="al"), []),
-        (Query(tool="bank__t*"), [1, 2]),
-        (Query(decision="deny"), [3]),
-        (Query(decision="refused"), [3]),
-        (Query(decision="completed"), [2]),
-        (Query(kind="gateway.*"), [0, 5]),
+        (Query(tool="bank__t*"), [2, 3]),
+        (Query(decision="deny"), [5]),
+        (Query(decision="refused"), [5]),
+        (Query(decision="completed"), [3]),
+        (Query(kind="gateway.*"), [0, 7]),
         (Query(since_ns=2**62), []),
         (Query(until_ns=1), []),
-        (Query(limit=2), [4, 5]),
-        (Query(after_seq=3), [4, 5]),
+        (Query(limit=2), [6, 7]),
+        (Query(after_seq=5), [6, 7]),
         (Query(before_seq=4, limit=2), [2, 3]),
     ],
 )
@@ -113,10 +113,10 @@ def test_a_good_log_verifies_and_says_what_it_believed(database: Database, folde
     report = examination(database, folder).of()
     assert as_data(report)["ok"] is True
     text = as_text(report).plain
-    assert "6 records of bank.example/mcpgw" in text
+    assert "8 records of bank.example/mcpgw" in text
     assert "not established: a log that was cut back" in text
     again = examination(database, folder, newest_checkpoint(database)).of()
-    assert "continues the checkpoint over 6 records" in as_text(again).plain
+    assert "continues the checkpoint over 8 records" in as_text(again).plain
 
 
 def test_a_flipped_byte_is_named(database: Database, kept: Kept, folder: Path) -> None:
@@ -150,13 +150,13 @@ def run(kept: Kept, verb: str, *arguments: str) -> Result:
 
 def test_the_verbs_find_the_log_in_a_gateways_folder(database: Database, kept: Kept, folder: Path) -> None:
     log = run(kept, "log", "--who", "alice", "--since", "1h", "--until", "2099-01-01")
-    assert (log.exit_code, log.output.count("alice")) == (0, 2)
+    assert (log.exit_code, log.output.count("alice")) == (0, 3)
     good = run(kept, "verify")
-    assert (good.exit_code, "✓ 6 records" in good.output) == (0, True)
+    assert (good.exit_code, "✓ 8 records" in good.output) == (0, True)
     assert run(kept, "checkpoint").output == newest_checkpoint(database)
     assert run(kept, "checkpoint", "--output", str(folder / "kept")).exit_code == 0
     again = run(kept, "verify", "--against", str(folder / "kept"), "--json")
-    assert (again.exit_code, json.loads(again.stdout)["anchored"]) == (0, 6)
+    assert (again.exit_code, json.loads(again.stdout)["anchored"]) == (0, 8)
 
 
 def test_verify_exits_with_1_and_a_sentence_if_anything_is_wrong(database: Database, kept: Kept) -> None:
@@ -165,7 +165,7 @@ def test_verify_exits_with_1_and_a_sentence_if_anything_is_wrong(database: Datab
     bad = run(kept, "verify")
     assert bad.exit_code == 1
     assert "record 3: what the database shows as time_ns is not what the leaf says" in bad.output
-    assert "1 problem in 6 records" in bad.output
+    assert "1 problem in 8 records" in bad.output
 
 
 def test_a_range_is_verified_from_a_checkpoint_on_and_the_rest_is_said(database: Database, kept: Kept) -> None:
@@ -221,8 +221,8 @@ def test_a_watch_ends_with_the_first_report_that_is_not_good(database: Database,
             admin.execute("DELETE FROM checkpoints WHERE size > 4")
 
     bad = keep_watch(examination(database, folder), tamper, every_s=0.01)
-    assert [report.records for report in good] == [6]
-    assert [(problem.kind, problem.records) for problem in bad.problems] == [(ProblemKind.ANCHOR, range(4, 6))]
+    assert [report.records for report in good] == [8]
+    assert [(problem.kind, problem.records) for problem in bad.problems] == [(ProblemKind.ANCHOR, range(4, 8))]
 
 
 def test_a_watch_gives_up_where_nothing_can_be_read(folder: Path) -> None:
@@ -295,7 +295,7 @@ def test_the_schema_is_migrated_and_its_state_is_told(database: Database, kept: 
     told = run(kept, "ledger status")
     assert (told.exit_code, told.output) == (
         0,
-        f"The schema is {VERSION}; this mcpgw knows {VERSION}.\n6 records; the newest checkpoint covers 6.\n",
+        f"The schema is {VERSION}; this mcpgw knows {VERSION}.\n8 records; the newest checkpoint covers 8.\n",
     )
     address = kept.address.replace("mcpgw_gateway", "mcpgw_owner")
     assert (

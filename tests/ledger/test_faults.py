@@ -120,7 +120,7 @@ asyncio.run(main(Path(sys.argv[1])))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     with anyio.fail_after(60):
         done = await anyio.run_process(command, env=environment, check=False)
-    assert done.stdout.decode().split() == ["refused"] * 20 + ["seq", "2"], done.stderr
+    assert done.stdout.decode().split() == ["refused"] * 20 + ["seq", "3"], done.stderr
     assert verified(folder).ok
 
 
@@ -233,7 +233,7 @@ async def test_an_intent_that_was_kept_unseen_is_closed_before_the_next_append(o
         dark[0] = False
         await ledger.append(refusal())
         kinds = [record.index["kind"] for record in await ledger.search(Query())]
-        assert kinds == ["gateway.started", "call.intent", "call.indeterminate", "call.refused"]
+        assert kinds == ["gateway.started", "session.opened", "call.intent", "call.indeterminate", "call.refused"]
     assert verified(folder).ok
 
 
@@ -248,7 +248,7 @@ async def test_a_database_set_back_while_the_gateway_runs_is_not_built_upon(open
         copy(path, old)
         await ledger.append(intent())
         copy(old, path)
-        with pytest.raises(LedgerUnavailable, match="had 3 records; another one of 2 is there now"):
+        with pytest.raises(LedgerUnavailable, match="had 4 records; another one of 3 is there now"):
             await ledger.append(intent())
 
 
@@ -415,7 +415,7 @@ async def test_what_is_queued_when_the_ledger_closes_is_written(open_ledger: Ope
         for _ in range(20):
             tasks.start_soon(ledger.append, intent())
         await anyio.wait_all_tasks_blocked()
-    assert verified(folder).records == 22
+    assert verified(folder).records == 20 + len(("started", "session", "stopped"))
 
 
 @contextmanager
@@ -447,7 +447,7 @@ def read_from_a_medium(medium: Path, database: Path) -> None:
     copied.chmod(0o444)
     medium.chmod(0o555)
     with nobody(), closing(SqliteStore.connect_read_only(copied)) as store:
-        assert store.size() == 3
+        assert store.size() == 4
     medium.chmod(0o755)
     (medium / "ledger.db-wal").write_bytes(b"records that are not in the database yet" * 100)
     medium.chmod(0o555)

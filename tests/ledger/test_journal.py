@@ -45,7 +45,7 @@ async def test_an_intent_and_its_outcome_stand_in_the_log_in_order(ledger: Ledge
 async def test_a_record_says_who_did_what_and_why_and_never_with_what(ledger: Ledger) -> None:
     await ledger.append(intent())
     leaf = await last(ledger)
-    assert (leaf["v"], leaf["log"], leaf["seq"], leaf["kind"]) == (1, ORIGIN, 1, "call.intent")
+    assert (leaf["v"], leaf["log"], leaf["seq"], leaf["kind"]) == (1, ORIGIN, 2, "call.intent")
     assert leaf["gateway"] == {"version": "0.1.0", "config": CONTEXT.config_hash, "catalog": CONTEXT.catalog_hash}
     assert leaf["decision"] == {"effect": "allow", "rules": ["r1"], "reason": "because", "policy": "ee" * 32}
     assert leaf["masking"]["arguments"]["masked"] == [["US_SSN", "rows[*].ssn", "column@1", 1]]

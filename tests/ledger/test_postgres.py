@@ -235,10 +235,10 @@ async def test_a_commit_of_which_nothing_was_heard_is_found_and_acknowledged(ope
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
-        ("UPDATE checkpoints SET note = replace(note, 'bank', 'tank')", "another one of 4 is there now"),
+        ("UPDATE checkpoints SET note = replace(note, 'bank', 'tank')", "another one of 5 is there now"),
         ("UPDATE checkpoints SET frontier = x'00'", "is damaged"),
-        (f"UPDATE checkpoints SET frontier = x'{'00' * 32}'", "another one of 4 is there now"),
-        ("DELETE FROM checkpoints WHERE size > 2", "had 4 records; another one of 2"),
+        (f"UPDATE checkpoints SET frontier = x'{'00' * 32}'", "another one of 5 is there now"),
+        ("DELETE FROM checkpoints WHERE size > 3", "had 5 records; another one of 3"),
     ],
 )
 async def test_a_head_that_was_altered_is_not_built_upon(
@@ -386,7 +386,7 @@ async def test_an_auditor_can_verify_and_cannot_append(open_ledger: Open, kept: 
         await ledger.append(intent())
     auditor = PostgresDatabase(kept.server.address("mcpgw_auditor"))
     with closing(auditor.connect_read_only()) as store:
-        assert store.size() == 3
+        assert store.size() == 4
         assert store.damage() == []
     with closing(auditor.connect()) as store, pytest.raises(LedgerUnavailable, match="permission denied"):
         store.begin()

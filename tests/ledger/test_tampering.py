@@ -31,8 +31,8 @@ Change = Callable[[bytes], bytes]
 async def written_twice(folder: Path, database: Database) -> None:
     """Write a log of two lives of the gateway, with a record of every kind, one to a commit."""
     create_keys(folder / "keys", ORIGIN)
-    for _ in range(2):
-        async with open_again(folder, database) as ledger:
+    for announce in (False, True):
+        async with open_again(folder, database, announce=announce) as ledger:
             one = await ledger.append(intent())
             await ledger.append(outcome(one))
             await ledger.append(outcome(await ledger.append(intent()), failed()))
@@ -44,10 +44,14 @@ async def written_twice(folder: Path, database: Database) -> None:
             await ledger.append(settled(approval))
             await ledger.append(outcome(await ledger.append(spend(approval))))
             await ledger.append(Event(kind="catalog.changed", actor="admin", facts={"before": "a", "after": "b"}))
+            if not announce:
+                await ledger.append(Event(kind="gateway.stopped", actor="gateway", facts={}))
 
 
-def open_again(folder: Path, database: Database) -> AbstractAsyncContextManager[Ledger]:
-    return Ledger.open(folder / "data", folder / "keys", origin=ORIGIN, context=lambda: CONTEXT, database=database)
+def open_again(folder: Path, database: Database, *, announce: bool = True) -> AbstractAsyncContextManager[Ledger]:
+    return Ledger.open(
+        folder / "data", folder / "keys", origin=ORIGIN, context=lambda: CONTEXT, database=database, announce=announce
+    )
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +151,9 @@ def sql(*statements: str) -> Tamper:
     return tamper
 
 
-# Records 0 to 12 are the first life: 0 started, 1 intent, 2 outcome, 3 intent, 4 outcome, 5 refused, 6 rejected, 7 held,
-# 8 voted, 9 settled, 10 intent that spends, 11 outcome, 12 catalog, 13 stopped; 14 to 27 the second.
+# Records 0 to 13 are the first life: 0 session opened, 1 intent, 2 outcome, 3 intent, 4 outcome, 5 refused, 6 rejected, 7 held,
+# 8 voted, 9 settled, 10 intent that spends, 11 outcome, 12 catalog, 13 stopped; 14 to 27 the second,
+# with 14 started, in the same session.
 LAST = 28
 K = ProblemKind
 CASES: dict[str, tuple[Tamper, set[tuple[ProblemKind, int, int]]]] = {
@@ -251,7 +256,7 @@ def test_a_log_cut_back_with_its_checkpoints_is_found_against_an_exported_one(wr
 
 
 def test_a_log_that_goes_on_from_an_older_checkpoint_is_good(written: Path) -> None:
-    for size in (1, 5, 20):
+    for size in (2, 5, 20):
         report = verified(written, note_over(written, size))
         assert (report.ok, report.anchored) == (True, size)
 
@@ -376,7 +381,7 @@ def test_verification_needs_a_key_to_believe(written: Path) -> None:
 
 
 async def one_commit_of_five(open_ledger: Open, folder: Path) -> Path:
-    """Five intents that waited for the same commit: records 1 to 5 under one checkpoint."""
+    """Five intents that waited for the same commit: records 1 to 6 under one checkpoint, with the session that they open."""
     async with open_ledger() as ledger:
         with closing(apsw.Connection(str(folder / "data" / "ledger.db"))) as other:
             async with anyio.create_task_group() as tasks:
@@ -394,8 +399,8 @@ async def test_within_a_commit_a_deletion_is_located_and_a_clever_rewriting_is_l
     open_ledger: Open, folder: Path
 ) -> None:
     path = await one_commit_of_five(open_ledger, folder)
-    assert note_over(path, 6)
+    assert note_over(path, 7)
     tampered(path, rewrite_leaf(3))
-    assert found(verified(path)) == {(K.ROOT, 1, 6)}
+    assert found(verified(path)) == {(K.ROOT, 1, 7)}
     tampered(path, sql("DELETE FROM records WHERE seq = 3", "DELETE FROM payloads WHERE seq = 3"))
     assert found(verified(path)) == {(K.MISSING, 3, 4)}

@@ -114,7 +114,9 @@ async def test_status_shows_what_a_running_gateway_meets(
     assert "delivering" in result.output
     assert "the receiver gave no answer" in result.output
     written = await to_thread.run_sync(lines.read_text)
-    assert [json.loads(line)["metadata"]["sequence"] for line in written.splitlines()] == list(range(12 + 1))
+    assert [json.loads(line)["metadata"]["sequence"] for line in written.splitlines()] == list(
+        range(12 + 2)
+    )  # with the session that they open
 
 
 async def test_a_backfill_sends_a_range_again_and_leaves_the_cursor_alone(

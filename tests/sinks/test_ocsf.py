@@ -24,6 +24,7 @@ from sink_parts import MemoryLog, Row
 import mcpgw.sinks
 from mcpgw.core.model import ApprovalRef, Event, RefusalCode, SettledAs, Verdict
 from mcpgw.ledger import Ledger
+from mcpgw.ledger.record import parse
 from mcpgw.sinks.backfill import trial_event
 from mcpgw.sinks.outbox import DamagedRecord, event_of, leaf_hash
 
@@ -83,7 +84,7 @@ async def test_a_call_says_who_what_where_and_why(ledger: Ledger) -> None:
         "type": "User",
         "groups": [{"name": "tellers"}],
     }
-    assert found["actor"]["session"]["uid"] == "s1"
+    assert found["actor"]["session"]["uid"] == parse(row.leaf)["session"]["id"]
     assert found["api"]["operation"] == "bank__transfer"
     assert found["api"]["service"] == {"name": "bank", "uid": "ab" * 32}
     assert found["api"]["response"] == {"error": "denied", "error_message": "no"}
@@ -103,7 +104,7 @@ async def test_an_approved_call_names_its_approval(ledger: Ledger) -> None:
     sealed = await ledger.append(intent(approval=ApprovalRef(id="apr_1", digest="d1" * 32)))
     rows = await ledger.records_after(-1, 100)
     assert event(rows[sealed.seq])["unmapped"]["mcpgw"]["approval"]["id"] == "apr_1"
-    held = event(rows[1])["unmapped"]["mcpgw"]["approval"]
+    held = event(rows[2])["unmapped"]["mcpgw"]["approval"]
     assert held["quorum"] == 1
     assert "request_key" not in held
 
