@@ -25,6 +25,12 @@ class ProblemKind(StrEnum):
     """A payload beside the record is missing, foreign, or not the one that was committed to."""
     APPROVAL = "approval"
     """An approval was spent that no record shows to be approved and unspent."""
+    SESSION = "session"
+    """The numbers of a session have a gap or a repeat, go on after its end, or are not what its end says."""
+    COUNTS = "counts"
+    """Windows in which refusals were counted overlap, or a page of one is missing."""
+    SUMMARY = "summary"
+    """A daily summary does not begin where the last one ended, or does not add up with the records that it covers."""
     ROOT = "root"
     """The records do not add up to the checkpoint that was signed over them."""
     TILE = "tile"
@@ -43,7 +49,7 @@ Objection: TypeAlias = tuple[ProblemKind, str]
 Note: TypeAlias = Any
 """What a record means to one check, small and picklable; None where it means nothing."""
 Notes: TypeAlias = Sequence[Note]
-"""One for each of `CHECKS`, or empty where the record means nothing to any of them."""
+"""One for each of `completeness.CHECKS`, or empty where the leaf cannot be read."""
 
 
 class Check(Protocol):
@@ -60,6 +66,10 @@ class Check(Protocol):
 
     def objections(self, note: Note) -> Iterator[Objection]:
         """Take in the next note that is not None, and yield what is wrong with its record."""
+        ...
+
+    def unknown(self) -> None:
+        """Take in that a record is missing or cannot be read, which is reported already: no further one is to blame."""
         ...
 
 
@@ -94,14 +104,8 @@ class Approvals:
         else:  # forgotten: unknown is as good as over, and a log may hold millions of them
             self._approved.pop(approval_id, None)
 
-
-CHECKS: tuple[type[Check], ...] = (Approvals,)
-
-
-def noted(members: Members) -> Notes:
-    """Return what the record means to all checks. Raises as `Check.noted`."""
-    notes = tuple(check.noted(members) for check in CHECKS)
-    return () if all(note is None for note in notes) else notes
+    def unknown(self) -> None:
+        pass  # whoever removes a settlement may not spend it: the intent is to blame as well
 
 
 def named(records: range) -> str:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from mcpgw.core.canonical import commitment
-from mcpgw.ledger.checks import Notes, Objection, ProblemKind, noted
+from mcpgw.ledger.checks import Notes, Objection, ProblemKind
+from mcpgw.ledger.completeness import noted
 from mcpgw.ledger.record import VERSION, Index, Members, index_of, parse, unpack
 from mcpgw.ledger.store import StoredPayload, StoredRecord
 from mcpgw.ledger.tree import leaf_hash

@@ -57,7 +57,10 @@ class RefusalCounter:
         self._counted.clear()
         span = {"from_ns": str(from_ns), "to_ns": str(to_ns)}
         pages = [lines[at : at + _LINES] for at in range(0, len(lines), _LINES)]
-        return [Event(kind=KIND, actor="gateway", facts={**span, "counts": page}) for page in pages]
+        return [
+            Event(kind=KIND, actor="gateway", facts={**span, "page": number, "pages": len(pages), "counts": page})
+            for number, page in enumerate(pages, start=1)
+        ]
 
     def restore(self, event: Event) -> None:
         """Take counts back that could not be recorded."""

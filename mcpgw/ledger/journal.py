@@ -359,11 +359,21 @@ class Ledger:
             del self._owed[call_id]
 
     async def _write_counts(self) -> None:
-        from_ns, self._window_from_ns = self._window_from_ns, time.time_ns()
-        for event in self._refusals.close_window(from_ns, self._window_from_ns):
-            try:
-                await self._record(event)
-            except LedgerUnavailable:
+        """Record what was counted since the last time, all pages or none; what cannot be recorded is counted on."""
+        from_ns, now_ns = self._window_from_ns, time.time_ns()
+        events = self._refusals.close_window(from_ns, now_ns)
+        drafts = [(event, self._draft(event)) for event in events]
+
+        def work(batch: Batch) -> None:
+            for event, drafted in drafts:
+                batch.append(event, drafted)
+
+        try:
+            if drafts:
+                await self._writer.submit(work)
+            self._window_from_ns = now_ns
+        except LedgerUnavailable:
+            for event in events:
                 self._refusals.restore(event)
 
     async def _approvals(self, rows: Callable[[Reading], Sequence[ApprovalRow]]) -> tuple[Approval, ...]:

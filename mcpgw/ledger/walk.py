@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.ledger.anchor_check import AnchorCheck
 from mcpgw.ledger.checkpoint import InvalidNote, Verifier
-from mcpgw.ledger.checks import CHECKS, Notes, ProblemKind, named
+from mcpgw.ledger.checks import Notes, ProblemKind, named
+from mcpgw.ledger.completeness import CHECKS
 from mcpgw.ledger.examine import Examined
 from mcpgw.ledger.spans import Sound, believed
 from mcpgw.ledger.store import StoredCheckpoint
@@ -74,11 +75,13 @@ class Walk:
 
     def missing(self, records: range) -> None:
         self.problem(ProblemKind.MISSING, records, f"{named(records)} missing")
+        self._unknown()
         self.next = records.stop
         self._doubt(records.stop)
 
     def unreadable(self, seq: int, error: LedgerUnavailable) -> None:
         self.problem(ProblemKind.DAMAGED, range(seq, seq + 1), f"record {seq} cannot be read: {error}")
+        self._unknown()
         self.next = seq + 1
         self._doubt(seq + 1)
 
@@ -108,6 +111,10 @@ class Walk:
         for records, what in self._anchors.unmet(self.start, self.next, of_log=of_log):
             yield Problem(ProblemKind.ANCHOR, records, what)
 
+    def _unknown(self) -> None:
+        for check in self._checks:
+            check.unknown()
+
     def _over(self, span: Sound, end: int) -> None:
         for seq in range(max(self.next, span.start), end):
             self._append(seq, span.hash(seq), span.notes.get(seq, ()))
@@ -116,6 +123,8 @@ class Walk:
         if seq > self.next:
             self.missing(range(self.next, seq))
         self.next = seq + 1
+        if not notes:
+            self._unknown()
         for check, note in zip(self._checks, notes, strict=False):
             if note is not None:
                 for kind, what in check.objections(note):
