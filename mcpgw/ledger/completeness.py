@@ -231,7 +231,7 @@ class DailySummaries:
         if (page.start, page.end, page.pages) != (first.start, first.end, first.pages) or page.page != len(self._pages) + 1:
             self._pages = []
             yield _summary(
-                f"it is page {page.page} of {page.pages} of a daily summary, which does not follow the page before it"
+                f"it is page {page.page} of {page.pages} of a daily summary, not the one that follows"
             )
             return
         self._pages.append(page)

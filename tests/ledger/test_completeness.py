@@ -206,7 +206,7 @@ CALLS = [call(0, 1, "alice"), call(1, 1, "bob"), call(2, 1, "alice")]
         ([*CALLS, summary(3, 2, 1, 3, B)], ["it sums up records 1 to 2, where 0 to 2 are due to be summed up"]),
         ([*CALLS, summary(3, 2, 0, 3, A, B), summary(4, 2, 0, 3, A, B)], ["it sums up records 0 to 2, and no day is due to be summed up"]),
         ([*CALLS, summary(3, 1, 0, 3, A, B)], ["it sums up records 0 to 2, and no day is due to be summed up"]),
-        ([*CALLS, summary(3, 2, 0, 3, B, page=2, pages=2)], ["it is page 2 of 2 of a daily summary, which does not follow the page before it"]),
+        ([*CALLS, summary(3, 2, 0, 3, B, page=2, pages=2)], ["it is page 2 of 2 of a daily summary, not the one that follows"]),
         ([*CALLS, call(3, 2, "bob"), call(4, 3, "bob"), summary(5, 3, 3, 4, B)],
          ["it sums up records 3 to 3, where 0 to 2 are due to be summed up"]),
     ],
