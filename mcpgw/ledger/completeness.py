@@ -230,9 +230,7 @@ class DailySummaries:
         first = self._pages[0] if self._pages else page
         if (page.start, page.end, page.pages) != (first.start, first.end, first.pages) or page.page != len(self._pages) + 1:
             self._pages = []
-            yield _summary(
-                f"it is page {page.page} of {page.pages} of a daily summary, not the one that follows"
-            )
+            yield _summary(f"it is page {page.page} of {page.pages} of a daily summary, not the one that follows")
             return
         self._pages.append(page)
         if page.page < page.pages:
