@@ -40,7 +40,7 @@ def test_a_command_in_the_docs_exists_with_all_its_options(page: str, command: s
     assert words[0] in {verb.name for verb in VERBS}, f"{page}: {command}"
     text = help_of(words[0])
     verbs = [words[0]]
-    if len(words) > 1 and not words[1].startswith("-") and re.search(rf"│ {re.escape(words[1])} ", text):
+    if len(words) > 1 and not words[1].startswith("-") and re.search(rf"^  {re.escape(words[1])} ", text, re.MULTILINE):
         verbs.append(words[1])
         text = help_of(*verbs)
     for option in (word.split("=")[0] for word in words if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word)):

@@ -47,13 +47,18 @@ VERBS = (
 def build(arguments: Sequence[str]) -> typer.Typer:
     """Return the application with the verb that the arguments ask for; the other verbs are only listed."""
     app = typer.Typer(
-        name="mcpgw", no_args_is_help=True, invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False
+        name="mcpgw",
+        no_args_is_help=True,
+        invoke_without_command=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain help: importing rich takes as long as everything else that help needs
     )
     app.callback()(_main)
     asked = next((word for word in arguments if not word.startswith("-")), "")
     for verb in VERBS:
         if verb.name != asked:
-            app.command(verb.name, help=verb.help)(_only_listed)
+            app.command(verb.name, help=verb.help, short_help=verb.help)(_only_listed)
             continue
         found = getattr(importlib.import_module(f"mcpgw.cli.{verb.module}"), verb.attribute)
         if isinstance(found, typer.Typer):
@@ -66,7 +71,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 def run() -> None:
     """Entry point: errors of ours are one readable message and an exit code, never a traceback."""
     try:
-        build(sys.argv[1:])()
+        build(sys.argv[1:])(prog_name="mcpgw")  # however it was started: `python -m mcpgw` is the same program
     except GatewayError as error:
         _complain(error)
     except ExceptionGroup as group:  # what ends one task of several

@@ -1,6 +1,7 @@
 """What stops a gateway at its start is told in one sentence, with what to do, by `serve` and, where it can be, by `check`."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -99,6 +100,22 @@ def test_a_person_without_a_credential_is_told_what_people_do(tmp_path: Path) ->
     code, told = run(folder_at(tmp_path / "g"), "approvals", "list")
     assert code == 1
     assert "--kind human" in told and "--key-file" in told and "client" not in told
+
+
+def test_help_is_plain_whole_and_the_same_however_the_program_is_started() -> None:
+    script = Path(sys.executable).with_name("mcpgw")
+    told = []
+    for command in ([str(script)], [sys.executable, "-X", "importtime", "-m", "mcpgw"]):
+        for arguments in (["--help"], ["no-such-verb"]):
+            environ = {**os.environ, "COLUMNS": "80"}
+            done = subprocess.run([*command, *arguments], env=environ, capture_output=True, text=True, timeout=BOUND_S)
+            said = "\n".join(line for line in done.stderr.splitlines() if not line.startswith("import time:"))
+            told.append((done.returncode, done.stdout, said.strip()))
+            if "importtime" in command:
+                assert not re.search(r"\| +rich$", done.stderr, re.MULTILINE), "rich takes as long as all the rest of help"
+    assert told[:2] == told[2:]
+    assert "Usage: mcpgw [OPTIONS] COMMAND" in told[0][1] and "..." not in told[0][1].partition("Commands:")[2]
+    assert told[1][0] == 2 and "mcpgw --help" in told[1][2]
 
 
 def test_that_nothing_differs_is_said(tmp_path: Path) -> None:
