@@ -1,4 +1,4 @@
-"""What durable records cost: many callers, one writer, group commit; beside the disk and SQLite by themselves."""
+"""What durable records cost: many callers, one writer, group commit, on both stores; and what it costs to verify them all."""
 
 import json
 import os
@@ -11,83 +11,123 @@ from contextlib import closing
 from pathlib import Path
 
 import anyio
+import psycopg
 
-from bench.contenders import mcpgw
+from bench.ledger_stores import Place, database, places
 from bench.machine import sync_times
+from bench.made_log import CONTEXT, ORIGIN, RULING, TEXT, make_log, reply, shown
+from bench.processes import cost
 from bench.report import Cell, Findings, median, percentile, ratio
-from mcpgw.core.model import (
-    Allow,
-    Call,
-    CleanJson,
-    CleanReply,
-    Commitment,
-    Identity,
-    IdentityKind,
-    Intent,
-    Manifest,
-    Masked,
-    Origin,
-    Outcome,
-    ReplyKind,
-    Ruling,
-    ShownCall,
-    Target,
-    TargetKind,
-)
-from mcpgw.ledger import Ledger, RecordContext, new_id
+from mcpgw.core.model import Allow, Intent, Outcome
+from mcpgw.ledger import Ledger
+from mcpgw.ledger.backup import back_up, restore
+from mcpgw.ledger.postgres_migrate import migrate
 
-CONTEXT = RecordContext(version="bench", config_hash="c0" * 32, catalog_hash="ca" * 32)
-_ORIGIN = "bench.example/ledger"
-_IDENTITY = Identity(subject="bench", issuer="mcpgw", kind=IdentityKind.AGENT, method="api_key", groups=frozenset({"staff"}))
-_TARGET = Target(
-    kind=TargetKind.TOOL,
-    name="bank__lookup",
-    server="bank",
-    server_fingerprint="ab" * 32,
-    upstream_name="lookup",
-    definition={"name": "lookup"},
-    definition_hash="cd" * 32,
-)
-_MASKED = (Masked("EMAIL", "content[*].text", "pattern.email@1", 1),)
-_MANIFEST = Manifest(profile="default", profile_hash="ff" * 32, masked=_MASKED)
-_TEXT = "Ticket 00000000. Please send the statement to <EMAIL> before Friday. " * 2
+_PROCESSES, _CALLERS = (1, 2, 4), (1, 64, 256)
+_VERIFIED = 1_000_000
+"""Records; 2,000 in the short mode, which starts no further processes."""
+_COMMIT = 4
+"""Records in each commit of the log that is verified: as many signatures are a part of what verifying costs."""
 
 
 def run(folder: Path, *, short: bool) -> Iterator[Findings]:
-    rounds, seconds = (1, 0.3) if short else (4, 1.5)
     folder.mkdir(parents=True)
-    (folder / "config.toml").write_text(f'[ledger]\norigin = "{_ORIGIN}"\n')
-    mcpgw(folder, "init", ".")
-    loads = [(1, 1), (1, 64), (1, 256), (2, 64)]
-    durable: dict[tuple[int, int], list[tuple[float, float, float]]] = {load: [] for load in loads}
+    with places(folder) as found:
+        yield _durable(folder, found, short=short)
+        yield _verified(folder, found, 2_000 if short else _VERIFIED)
+
+
+def _durable(folder: Path, found: list[Place], *, short: bool) -> Findings:
+    rounds, seconds = (1, 0.2) if short else (3, 1.5)
+    loads = [(1, 1), (2, 8)] if short else [(processes, callers) for processes in _PROCESSES for callers in _CALLERS]
+    keys = [(place, processes, callers) for place in found for processes, callers in loads]
+    durable: dict[tuple[Place, int, int], list[Figures]] = {key: [] for key in keys}
     synced: list[list[float]] = []
     bare: list[list[float]] = []
     for _ in range(rounds):
         synced.append(sync_times(folder, 50 if short else 300))
         bare.append(_bare_commits(folder, 50 if short else 300))
-        for processes, callers in loads:
-            durable[processes, callers].append(_appends(folder, processes, callers, seconds))
+        for place, processes, callers in keys:
+            durable[place, processes, callers].append(_appends(place, processes, callers, seconds))
     rows: list[tuple[Cell, ...]] = [
         _alone("4 KB append and fdatasync", synced),
         _alone("SQLite alone: one small row, synchronous=FULL", bare),
     ]
-    one = median([p50 for _, p50, _ in durable[1, 1]])
-    for (processes, callers), came in durable.items():
+    for (place, processes, callers), came in durable.items():
         who = f"{callers} caller{'s' * (callers > 1)}" + (f" in each of {processes} processes" if processes > 1 else "")
-        rate, p50, p99 = (median([figures[index] for figures in came]) for index in range(3))
-        rows.append((f"ledger, {who}", rate, p50 * 1e3, p99 * 1e3, ratio(p50, one)))
+        rate, p50, p99, both = (median([figures[index] for figures in came]) for index in range(4))
+        one = median([figures[1] for figures in durable[place, 1, 1]])
+        rows.append((f"{place.name}, {who}", rate, p50 * 1e3, p99 * 1e3, both * 1e3, ratio(p50, one)))
     note = (
-        f"Medians of {rounds} interleaved rounds. Half of the appends are intents, half outcomes, as calls write them. "
-        f"Two of them, which is what a call waits for when it is alone: {2 * one * 1e3:.2f} ms."
+        f"Medians of {rounds} interleaved rounds. Half of the appends are intents, half outcomes, as calls write them; a call "
+        "waits for one of each."
     )
-    columns = ("what", "appends/s", "p50 ms", "p99 ms", "p50, of one caller's")
-    yield Findings(title="ledger: durable appends", columns=columns, rows=tuple(rows), note=note)
+    columns = ("what", "appends/s", "p50 ms", "p99 ms", "both of a call, p50 ms", "p50, of one caller's")
+    return Findings(title="ledger: durable appends", columns=columns, rows=tuple(rows), note=note)
 
 
-def _alone(name: str, rounds: list[list[float]]) -> tuple[str, float, float, float, None]:
+def _verified(folder: Path, found: list[Place], count: int) -> Findings:
+    """Make a log on the first store, bring it to the others by a backup, and verify each as a person does."""
+    source = folder / "verified"
+    rows: list[tuple[Cell, ...]] = []
+    for place in found:
+        if not rows:
+            _empty(place)
+            make_log(place.database(), place.keys, count, commit=_COMMIT)
+            with closing(place.database().connect_read_only()) as store:
+                back_up(store, source)
+        else:
+            _empty(place)
+            for key in place.keys.glob("ledger.*"):
+                key.write_bytes((found[0].keys / key.name).read_bytes())
+            with closing(place.database().connect()) as store:
+                restore(store, source)
+        seconds, cpu, memory = _verify(place)
+        rows.append((f"mcpgw verify, {place.name}", count, seconds, count / seconds, cpu, memory))
+    note = (
+        f"Each record with its payloads, a signed checkpoint over every {_COMMIT}. CPU and memory of all its processes "
+        "together, without the database's own."
+    )
+    columns = ("what", "records", "seconds", "records/s", "CPU s", "peak RSS MB")
+    return Findings(title="ledger: verification", columns=columns, rows=tuple(rows), note=note)
+
+
+def _empty(place: Place) -> None:
+    if not place.address:
+        for file in (place.folder / "data").glob("ledger.db*"):
+            file.unlink()
+        return
+    address = place.address.replace("mcpgw_gateway", "admin")
+    with closing(psycopg.connect(address)) as db, db:
+        db.execute("DROP SCHEMA mcpgw CASCADE")
+    migrate(place.address.replace("mcpgw_gateway", "mcpgw_owner"))
+
+
+def _verify(place: Place) -> tuple[float, float, float]:
+    """Run `mcpgw verify`; return its seconds, the CPU seconds of its processes, and their greatest memory together in MB."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "mcpgw", "verify", "--json"]
+    peak = cpu = 0.0
+    with (place.folder / "report.json").open("wb") as out:
+        process = subprocess.Popen(command, cwd=place.folder, stdout=out, env=_environ())
+        while process.poll() is None:
+            now = cost(process.pid)
+            peak, cpu = max(peak, now.rss_mb), max(cpu, now.cpu_ms / 1e3)
+            time.sleep(0.05)
+    report = json.loads((place.folder / "report.json").read_text())
+    if not report["ok"]:
+        raise RuntimeError(f"the log does not verify: {report['problems'][:3]}")
+    return time.perf_counter() - began, cpu, peak
+
+
+def _environ() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+
+
+def _alone(name: str, rounds: list[list[float]]) -> tuple[Cell, ...]:
     rate = median([len(times) / sum(times) for times in rounds])
     p50, p99 = (median([percentile(times, share) for times in rounds]) for share in (0.5, 0.99))
-    return name, rate, p50 * 1e3, p99 * 1e3, None
+    return name, rate, p50 * 1e3, p99 * 1e3, None, None
 
 
 def _bare_commits(folder: Path, count: int) -> list[float]:
@@ -96,17 +136,20 @@ def _bare_commits(folder: Path, count: int) -> list[float]:
         store.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE IF NOT EXISTS t (x)")
         for _ in range(count):
             began = time.perf_counter()
-            store.execute("INSERT INTO t VALUES (?)", (_TEXT,))
+            store.execute("INSERT INTO t VALUES (?)", (TEXT,))
             taken.append(time.perf_counter() - began)
     return taken
 
 
-def _appends(folder: Path, processes: int, callers: int, seconds: float) -> tuple[float, float, float]:
-    """Append in so many processes at once; return appends per second of all, and p50 and p99 in seconds."""
-    command = [sys.executable, "-m", "bench.ledger", str(folder), str(callers), str(seconds)]
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+Figures = tuple[float, float, float, float]
+"""Appends per second of all processes; p50 and p99 of one append, and p50 of the two of a call, in seconds."""
+
+
+def _appends(place: Place, processes: int, callers: int, seconds: float) -> Figures:
+    """Append in so many processes at once."""
+    command = [sys.executable, "-m", "bench.ledger", str(place.folder), place.address, str(callers), str(seconds)]
     started = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environ())
         for _ in range(processes)
     ]
     for process in started:
@@ -117,16 +160,18 @@ def _appends(folder: Path, processes: int, callers: int, seconds: float) -> tupl
             process.stdin.write("go\n")
             process.stdin.flush()
     came = [json.loads(process.communicate()[0]) for process in started]
-    return sum(one["rate"] for one in came), median([one["p50"] for one in came]), median([one["p99"] for one in came])
+    p50, p99, both = (median([one[name] for one in came]) for name in ("p50", "p99", "both"))
+    return sum(one["rate"] for one in came), p50, p99, both
 
 
 # --- in a process of its own ---------------------------------------------------------------------------------------------
 
 
-async def _work(folder: Path, callers: int, seconds: float) -> None:
-    keys = folder / "keys"
-    async with Ledger.open(folder / "data", keys, origin=_ORIGIN, context=lambda: CONTEXT) as ledger:
-        taken: list[float] = []
+async def _work(folder: Path, address: str, callers: int, seconds: float) -> None:
+    kept_in = database(folder, address)
+    data, keys = folder / "data", folder / "keys"
+    async with Ledger.open(data, keys, origin=ORIGIN, context=lambda: CONTEXT, database=kept_in) as ledger:
+        taken: list[tuple[float, float]] = []
         spent = 0.0
         for warm in (True, False):
             if not warm:
@@ -138,34 +183,20 @@ async def _work(folder: Path, callers: int, seconds: float) -> None:
                 for _ in range(callers):
                     tasks.start_soon(_calls, ledger, taken, began + (0.2 if warm else seconds))
             spent = time.perf_counter() - began
-    print(json.dumps({"rate": len(taken) / spent, "p50": percentile(taken, 0.5), "p99": percentile(taken, 0.99)}))
+    each = [one for pair in taken for one in pair]
+    found = {"p50": percentile(each, 0.5), "p99": percentile(each, 0.99), "both": percentile([*map(sum, taken)], 0.5)}
+    print(json.dumps({"rate": len(each) / spent, **found}))
 
 
-async def _calls(ledger: Ledger, taken: list[float], end: float) -> None:
+async def _calls(ledger: Ledger, taken: list[tuple[float, float]], end: float) -> None:
     while time.perf_counter() < end:
-        shown = _shown()
+        call, done = shown(0), reply(0)
         began = time.perf_counter()
-        intent = await ledger.append(Intent(shown=shown, allow=Allow(ruling=_RULING)))
+        intent = await ledger.append(Intent(shown=call, allow=Allow(ruling=RULING)))
         between = time.perf_counter()
-        await ledger.append(Outcome(intent=intent, result=_reply(), latency_ns={"upstream": 1_000_000}))
-        taken += [between - began, time.perf_counter() - between]
-
-
-_RULING = Ruling(rule_ids=("r1",), reason="", policy_hash="ee" * 32)
-
-
-def _shown() -> ShownCall:
-    origin = Origin(transport="http", protocol_version="2026-07-28", request_id="1", address="127.0.0.1", client="bench/1")
-    call = Call(id=new_id(), identity=_IDENTITY, target=_TARGET, arguments={}, origin=origin, received_ns=time.time_ns())
-    raw = Commitment(digest="0a" * 32, salt=b"s" * 32, size=150)
-    return ShownCall(call=call, arguments=CleanJson({"text": _TEXT}), raw=raw, manifest=_MANIFEST)
-
-
-def _reply() -> CleanReply:
-    raw = Commitment(digest="0b" * 32, salt=b"t" * 32, size=200)
-    payload = CleanJson({"content": [{"type": "text", "text": _TEXT}]})
-    return CleanReply(kind=ReplyKind.RESULT, payload=payload, raw=raw, manifest=_MANIFEST)
+        await ledger.append(Outcome(intent=intent, result=done, latency_ns={"upstream": 1_000_000}))
+        taken.append((between - began, time.perf_counter() - between))
 
 
 if __name__ == "__main__":
-    anyio.run(_work, Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), backend_options={"use_uvloop": True})
+    anyio.run(_work, Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), backend_options={"use_uvloop": True})

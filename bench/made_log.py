@@ -67,7 +67,7 @@ _TARGET = Target(
 )
 _MASKED = (Masked("EMAIL", "content[*].text", "pattern.email@1", 1),)
 _MANIFEST = Manifest(profile="default", profile_hash="ff" * 32, masked=_MASKED)
-_RULING = Ruling(rule_ids=("r1",), reason="", policy_hash="ee" * 32)
+RULING = Ruling(rule_ids=("r1",), reason="", policy_hash="ee" * 32)
 TEXT = "Ticket 00000000. Please send the statement to <EMAIL> before Friday. " * 2
 
 
@@ -99,9 +99,9 @@ def _calls() -> Generator[Entry, Sealed[Any], None]:
             yield from _held(new_id())
         elif number % 10 == 5:
             refused = Refused(code=RefusalCode.DENIED, reason="Nobody may transfer after closing time.")
-            yield Refusal(shown=shown(number), refused=refused, ruling=_RULING)
+            yield Refusal(shown=shown(number), refused=refused, ruling=RULING)
         else:
-            intent = yield Intent(shown=shown(number), allow=Allow(ruling=_RULING))
+            intent = yield Intent(shown=shown(number), allow=Allow(ruling=RULING))
             yield Outcome(intent=intent, result=reply(number), latency_ns={"upstream": 1_000_000})
 
 
@@ -109,7 +109,7 @@ def _held(approval: str) -> Generator[Entry, Sealed[Any], None]:
     facts = CleanJson({"tool": _TARGET.name, "arguments": {"text": TEXT}})
     yield Opened(
         shown=shown(0),
-        hold=Hold(ruling=_RULING, approvers=("group:heads",), quorum=1),
+        hold=Hold(ruling=RULING, approvers=("group:heads",), quorum=1),
         approval_id=approval,
         digest="d1" * 32,
         request_key=approval,
@@ -120,7 +120,7 @@ def _held(approval: str) -> Generator[Entry, Sealed[Any], None]:
     yield Vote(approval_id=approval, voter=_PERSON, verdict=Verdict.APPROVE, comment="fine by me")
     yield Settled(approval_id=approval, state=SettledAs.APPROVED, reason="one of one approved")
     ref = ApprovalRef(id=approval, digest="d1" * 32)
-    intent = yield Intent(shown=shown(0), allow=Allow(ruling=_RULING, approval=ref))
+    intent = yield Intent(shown=shown(0), allow=Allow(ruling=RULING, approval=ref))
     yield Outcome(intent=intent, result=reply(0), latency_ns={"upstream": 1_000_000})
 
 

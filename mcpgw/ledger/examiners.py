@@ -1,9 +1,9 @@
 """Processes that examine spans of a log, one for each core, so that a large log is verified in less time.
 
-Each opens the log by itself, for reading alone, and answers with what it found sound, in the order in which it was asked.
-Whatever it doubts, and whatever it does not answer because it died, is looked at by the process that asked. A child ends when
-its standard input does, so it does not outlive its parent, however that ends. What goes over the pipes are pickles between two
-processes of one program.
+Each opens the log by itself, for reading alone, and answers with what it found sound, in the order in which it was asked; one
+more has the database look at its file meanwhile. Whatever one doubts, and whatever it does not answer because it died, is
+looked at by the process that asked. A child ends when its standard input does, so it does not outlive its parent, however that
+ends. What goes over the pipes are pickles between two processes of one program.
 
     python -m mcpgw.ledger.examiners
 """
@@ -20,26 +20,39 @@ from typing import Any, BinaryIO
 
 from mcpgw.core.errors import GatewayError
 from mcpgw.ledger.checkpoint import Verifier
-from mcpgw.ledger.spans import Sound, sound
+from mcpgw.ledger.spans import Sound, damage, sound
 from mcpgw.ledger.store import Database
 
 logger = logging.getLogger(__name__)
 
 _MOST = 4
 """Processes at the most: each takes about 45 MB."""
+_DAMAGE = "damage"
+"""The question that is no span."""
 _AHEAD = 4
 """Spans that one is asked for before its first answer is taken, so that it never waits."""
 
 
 class Examiners:
-    def __init__(self, database: Database, origin: str, verifiers: Sequence[Verifier]) -> None:
+    def __init__(self, database: Database, origin: str, verifiers: Sequence[Verifier], *, whole_file: bool = False) -> None:
+        """`whole_file` begins to ask at once what is wrong with the database's file; see `damage`."""
         count = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MOST)
-        self._children = [_Child((database, origin, tuple(verifiers))) for _ in range(count)]
+        job = (database, origin, tuple(verifiers))
+        self._children = [_Child(job) for _ in range(count)]
+        self._looking = [_Child(job)] if whole_file else []
+        for child in self._looking:
+            child.ask(_DAMAGE)
 
     def close(self) -> None:
         """End them, whatever they are doing."""
-        for child in self._children:
+        for child in (*self._children, *self._looking):
             child.kill()
+
+    def damage(self) -> Sequence[str] | None:
+        """Return what the database finds wrong with its file; None if nobody can tell. Waits until it has looked."""
+        (child,) = self._looking
+        found: Sequence[str] | None = child.answer()
+        return found
 
     def sound(self, spans: Sequence[range]) -> Iterator[tuple[range, Sound | None]]:
         """Yield each span, in order, with what was found: None if there is any doubt, or nobody who could tell."""
@@ -48,7 +61,7 @@ class Examiners:
             self._children[number % count].ask(span)
         for number, span in enumerate(spans):
             child = self._children[number % count]
-            found = child.answer()
+            found: Sound | None = child.answer()
             if number + count * _AHEAD < len(spans):
                 child.ask(spans[number + count * _AHEAD])
             yield span, found
@@ -61,20 +74,19 @@ class _Child:
         self._alive = True
         self._send(job)
 
-    def ask(self, span: range) -> None:
-        self._send(span)
+    def ask(self, question: "range | str") -> None:
+        self._send(question)
 
-    def answer(self) -> Sound | None:
-        """Return the answer to the oldest question that was not answered."""
+    def answer(self) -> Any:
+        """Return the answer to the oldest question that was not answered; None if it will not come."""
         if not self._alive:
             return None
         assert self._process.stdout is not None  # noqa: S101 - a pipe, see above
         try:
-            found: Sound | None = pickle.load(self._process.stdout)  # noqa: S301 - from our own child
+            return pickle.load(self._process.stdout)  # noqa: S301 - from our own child
         except (EOFError, OSError, pickle.UnpicklingError):
             self._give_up()
             return None
-        return found
 
     def kill(self) -> None:
         self._process.kill()
@@ -99,8 +111,9 @@ def _serve(asked: BinaryIO, answers: BinaryIO) -> None:
     database, origin, verifiers = pickle.load(asked)  # noqa: S301 - from our parent
     with closing(database.connect_read_only()) as store:
         while True:
-            span = pickle.load(asked)  # noqa: S301 - as above
-            pickle.dump(sound(store, span, origin, verifiers), answers)
+            question = pickle.load(asked)  # noqa: S301 - as above
+            answer = damage(store) if question == _DAMAGE else sound(store, question, origin, verifiers)
+            pickle.dump(answer, answers)
             answers.flush()
 
 

@@ -70,6 +70,14 @@ def believed(stored: StoredCheckpoint, origin: str, verifiers: Sequence[Verifier
     return frontier
 
 
+def damage(store: Reading) -> Sequence[str]:
+    """Return what the database itself finds wrong with its file, be it that it cannot even look."""
+    try:
+        return store.damage()
+    except LedgerUnavailable as error:
+        return [str(error)]
+
+
 def read(store: Reading, span: range) -> Sequence[tuple[StoredRecord, Sequence[StoredPayload]]]:
     """Return the records of the span that are there, each with its payloads.
 

@@ -22,7 +22,7 @@ from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Verifier, open_chec
 from mcpgw.ledger.checks import ProblemKind
 from mcpgw.ledger.examine import examine
 from mcpgw.ledger.examiners import Examiners
-from mcpgw.ledger.spans import SPAN, Sound, believed, read, sound
+from mcpgw.ledger.spans import SPAN, Sound, believed, damage, read, sound
 from mcpgw.ledger.store import Database, Reading, StoredCheckpoint, StoredPayload, StoredRecord
 from mcpgw.ledger.stored_tree import TileCheck
 from mcpgw.ledger.tree import Frontier
@@ -129,18 +129,27 @@ class Verification:
         Raises:
             LedgerUnavailable: the store cannot be read at all.
         """
+        whole_file = self._walk is None and self._within == WHOLE
         walk = self._walk = self._walk or self._beginning(store)
         walk.tiles.read_from(store)
         total = _total(store, walk)
         end = self._end(store, total)
         self._of_log = end >= total
         spans = [range(at, min(at + SPAN, end)) for at in range(walk.next, end, SPAN)]
-        for span, found in self._sound(store, spans, database):
-            if found is not None:
-                walk.sound(found)
-            else:
-                self._look_closely(store, span)
-            progress(span.stop, end)
+        if database is None or end - walk.next < _WORTH:
+            for span in spans:
+                self._take(store, span, sound(store, span, self._origin, self._verifiers), walk)
+                progress(span.stop, end)
+            if whole_file:
+                walk.damaged(damage(store))
+        else:
+            with contextlib.closing(Examiners(database, self._origin, self._verifiers, whole_file=whole_file)) as examiners:
+                for span, found in examiners.sound(spans):
+                    self._take(store, span, found, walk)
+                    progress(span.stop, end)
+                if whole_file:
+                    told = examiners.damage()
+                    walk.damaged(damage(store) if told is None else told)
         if self._of_log:
             for stored in _checkpoints(store, walk, max(total, walk.start), _ALL):
                 walk.checkpoint(stored)
@@ -180,8 +189,6 @@ class Verification:
         tiles = TileCheck(store, start.size)
         walk = Walk(self._verifiers, self._anchors, start, tiles, describe=self._describe)
         if self._within == WHOLE:
-            for message in _damage(store):
-                walk.problem(ProblemKind.DAMAGED, range(0), f"the database reports: {message}")
             doubted = [*_checkpoints(store, walk, -_ALL, 0)]
         for stored in doubted:
             if stored.size <= start.size:
@@ -195,17 +202,14 @@ class Verification:
         sealed = next(store.checkpoints(self._within.stop - 1, total), None)
         return sealed.size if sealed else total
 
-    def _sound(self, store: Reading, spans: Sequence[range], database: Database | None) -> Iterator[tuple[range, Sound | None]]:
-        if database is None or len(spans) * SPAN < _WORTH:
-            yield from ((span, sound(store, span, self._origin, self._verifiers)) for span in spans)
+    def _take(self, store: Reading, span: range, found: Sound | None, walk: Walk) -> None:
+        if found is not None:
+            walk.sound(found)
         else:
-            with contextlib.closing(Examiners(database, self._origin, self._verifiers)) as examiners:
-                yield from examiners.sound(spans)
+            self._look_closely(store, span, walk)
 
-    def _look_closely(self, store: Reading, span: range) -> None:
+    def _look_closely(self, store: Reading, span: range, walk: Walk) -> None:
         """Walk over a span record by record; report what is wrong and what cannot be read, and go on behind it."""
-        assert self._walk is not None  # noqa: S101 - `go_on` has begun it
-        walk = self._walk
         checkpoints = _Ahead(_checkpoints(store, walk, span.start, span.stop))
         for record, payloads in _readable(store, walk, span):
             for stored in checkpoints.up_to(record.seq):
@@ -228,13 +232,6 @@ class Verification:
             yield f"{skipped} of the checkpoints kept elsewhere: they lie outside of the range"
         if not self._kept:
             yield "a log that was cut back together with its checkpoints, or rewritten with its key: give --against"
-
-
-def _damage(store: Reading) -> Sequence[str]:
-    try:
-        return store.damage()
-    except LedgerUnavailable as error:
-        return [str(error)]
 
 
 def _total(store: Reading, walk: Walk) -> int:

@@ -58,6 +58,12 @@ class Walk:
         if len(self.problems) < self._describe:
             self.problems.append(Problem(kind, records, what))
 
+    def damaged(self, messages: Sequence[str]) -> None:
+        """Take in, before all that was found, what the database finds wrong with its file."""
+        self.found += len(messages)
+        told = [Problem(ProblemKind.DAMAGED, range(0), f"the database reports: {message}") for message in messages]
+        self.problems = [*told, *self.problems][: self._describe]
+
     def sound(self, span: Sound) -> None:
         """Walk over a span of which nothing is wrong by itself."""
         for size, frontier in span.checkpoints:

@@ -34,11 +34,10 @@ def cannot_run() -> str:
     return "" if (binaries() / "initdb").exists() else "PostgreSQL is not installed: run scripts/postgres"
 
 
-def documented_sql() -> list[str]:
-    """Return the statements of the first SQL block of docs/postgres.md."""
-    block = re.search(r"```sql\n(.*?)```", (ROOT / "docs/postgres.md").read_text(), re.DOTALL)
-    assert block is not None
-    bare = re.sub(r"--.*", "", block[1])
+def documented_sql(block: int = 0) -> list[str]:
+    """Return the statements of one SQL block of docs/postgres.md: the first makes the roles, the second the eraser."""
+    blocks = re.findall(r"```sql\n(.*?)```", (ROOT / "docs/postgres.md").read_text(), re.DOTALL)
+    bare = re.sub(r"--.*", "", blocks[block])
     return [statement.strip() for statement in bare.split(";") if statement.strip()]
 
 

@@ -392,6 +392,29 @@ async def test_an_auditor_can_verify_and_cannot_append(open_ledger: Open, kept: 
         store.begin()
 
 
+async def test_an_eraser_made_as_documented_deletes_payloads_and_does_nothing_else(
+    open_ledger: Open, kept: KeptInPostgres
+) -> None:
+    async with open_ledger() as ledger:
+        await ledger.append(intent())
+    for statement in documented_sql(1):
+        kept.server.run(statement, "mcpgw")
+    try:
+        for forbidden in (
+            "SELECT body FROM mcpgw.payloads",
+            "DELETE FROM mcpgw.records",
+            "UPDATE mcpgw.payloads SET body = ''",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                kept.server.run(forbidden, "mcpgw", "mcpgw_eraser")
+        kept.server.run("DELETE FROM mcpgw.payloads WHERE seq = 1 AND slot = 'arguments.clean'", "mcpgw", "mcpgw_eraser")
+    finally:
+        kept.server.run("DROP OWNED BY mcpgw_eraser", "mcpgw")
+        kept.server.run("DROP ROLE mcpgw_eraser")
+    report = verified(kept)
+    assert [problem.what for problem in report.problems] == ["record 1: the payload arguments.clean is missing"]
+
+
 # --- migrations --------------------------------------------------------------------------------------------------------------
 
 

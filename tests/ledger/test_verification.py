@@ -218,12 +218,13 @@ def test_processes_find_what_one_finds_in_the_same_order(written: Kept, monkeypa
 
 
 def test_what_a_dead_process_does_not_answer_is_left_to_the_one_that_asked(written: Kept) -> None:
-    with closing(Examiners(written.database(), keys(written)[0].name, keys(written))) as examiners:
+    with closing(Examiners(written.database(), keys(written)[0].name, keys(written), whole_file=True)) as examiners:
         answers = examiners.sound([range(at, at + 2) for at in range(0, LAST, 2)])
         assert next(answers)[1] is not None
         for child in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split():
             if b"mcpgw.ledger.examiners" in Path(f"/proc/{child}/cmdline").read_bytes():
                 os.kill(int(child), signal.SIGKILL)
         rest = list(answers)
+        assert examiners.damage() in (None, [])
     assert [span.start for span, _ in rest] == [*range(2, LAST, 2)]
     assert rest[-1][1] is None
