@@ -97,7 +97,9 @@ def test_every_single_mistyped_character_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "mcpgw_", "mcpgw_abc_def", generate().text[:-1], generate().text + "A", generate().text + "\n"]
+    "text",
+    ["", "mcpgw_", "mcpgw_abc_def", generate().text[:-1], generate().text + "A", generate().text + "\n"],
+    ids=["empty", "prefix", "no key", "cut", "longer", "line break"],
 )
 def test_a_key_that_was_cut_off_or_extended_is_malformed(text: str) -> None:
     with pytest.raises(AuthenticationError, match="malformed"):
