@@ -88,7 +88,15 @@ class SessionClosed:
     """How many records it has, this one included, and how many calls by what was decided on them."""
 
 
-Recordable: TypeAlias = Entry | Indeterminate | SessionOpened | SessionClosed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummaryPage:
+    """One record of a daily summary. `identities`, which tells who the pseudonyms are, is a payload that can be erased."""
+
+    facts: Mapping[str, object]
+    identities: Mapping[str, object]
+
+
+Recordable: TypeAlias = Entry | Indeterminate | SessionOpened | SessionClosed | SummaryPage
 
 
 def draft(entry: Recordable, *, node: str, context: RecordContext) -> Draft:
@@ -177,6 +185,8 @@ def _describe(entry: Recordable, sheet: _Sheet) -> str:
             return _session_opened(entry, sheet)
         case SessionClosed():
             return _session_closed(entry, sheet)
+        case SummaryPage():
+            return _summary_page(entry, sheet)
     return _indeterminate(entry, sheet)
 
 
@@ -296,6 +306,13 @@ def _session_opened(entry: SessionOpened, sheet: _Sheet) -> str:
     if entry.call.origin.conversation:
         sheet.keep("conversation", payload_bytes(entry.call.origin.conversation))  # the client's text: committed to, not quoted
     return "session.opened"
+
+
+def _summary_page(entry: SummaryPage, sheet: _Sheet) -> str:
+    sheet.members["actor"] = "gateway"
+    sheet.members["facts"] = dict(entry.facts)
+    sheet.keep("identities", payload_bytes(entry.identities))
+    return "summary.daily"
 
 
 def _session_closed(entry: SessionClosed, sheet: _Sheet) -> str:

@@ -14,6 +14,7 @@ import anyio
 
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.core.model import Event, Failed, FailureCode, Outcome, Refusal, Rejection, Sealed
+from mcpgw.ledger import summaries
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.assemble import assemble
 from mcpgw.ledger.checkpoint import Signer
@@ -67,6 +68,8 @@ class Ledger:
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._idle_ns = int(session_idle_s * 1e9)
+        self._sum_up_ns = 0
+        """When to look for a day that is to be summed up."""
         self._writer = Writer(
             self._connect,
             signer,
@@ -121,7 +124,7 @@ class Ledger:
         ledger._writer.start()
         try:
             await ledger._join(node, announce=announce)
-            tending = asyncio.create_task(ledger._tend())
+            tending = asyncio.create_task(ledger._tend(sums_up=announce))
             try:
                 yield ledger
             finally:
@@ -198,6 +201,36 @@ class Ledger:
 
         closed: int = await self._writer.submit(work)
         return closed
+
+    async def sum_up(self) -> int:
+        """Write the daily summaries that are due, and return how many days they are of.
+
+        Each stretch of the log is summed up once, by whichever process comes first.
+
+        Raises:
+            LedgerUnavailable: they could not be written; the next call goes on from there.
+        """
+        days = 0
+        while self._clock() >= self._sum_up_ns:
+            found, self._sum_up_ns = await self._read(lambda store: summaries.due(store, self._clock()))
+            for stretch in found:
+                days += await self._writer.submit(self._summing(stretch))
+            if not found:
+                break
+        return days
+
+    def _summing(self, stretch: summaries.Due) -> Callable[[Batch], int]:
+        drafts = [(page, self._draft(page)) for page in summaries.pages(stretch)]
+
+        def work(batch: Batch) -> int:
+            if next((int(mark) for mark in batch.tx.mark(summaries.MARK)), 0) != stretch.start:
+                return 0  # another process was faster
+            for page, drafted in drafts:
+                batch.append(page, drafted)
+            batch.tx.save_mark(summaries.MARK, str(stretch.end))
+            return 1
+
+        return work
 
     # --- ApprovalStore ---------------------------------------------------------------------------------------------------
 
@@ -327,7 +360,7 @@ class Ledger:
         with contextlib.suppress(RuntimeError):  # as above
             self._loop.call_soon_threadsafe(self._watch.look)
 
-    async def _tend(self) -> None:
+    async def _tend(self, *, sums_up: bool) -> None:
         """At the end of each window write what was counted in it, and what a process that died has left behind."""
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
@@ -338,6 +371,8 @@ class Ledger:
                 await self._pay()
                 await self.recover()
                 await self.close_idle_sessions()
+                if sums_up:
+                    await self.sum_up()
 
     async def _pay(self) -> None:
         """Record what is owed, of calls that are still open: a commit that seemed to fail may have been one.

@@ -103,6 +103,22 @@ class PostgresStore:
     def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]:
         return _approvals_for(self._db, request_key)
 
+    def mark(self, name: str) -> Sequence[str]:
+        return [_shown(row)[0] for row in execute(self._db, "SELECT value FROM marks WHERE name = %s", (stored(name),))]
+
+    def first_since(self, start: int, time_ns: int) -> Sequence[int]:
+        sql = "SELECT seq FROM records WHERE seq >= %s AND time_ns >= %s ORDER BY seq LIMIT 1"
+        return [seq for (seq,) in execute(self._db, sql, (start, time_ns))]
+
+    def tally(self, start: int, end: int) -> Sequence[tuple[str, str, str, str, int]]:
+        result = "coalesce(nullif(code, ''), nullif(outcome, ''), decision)"
+        sql = f"""SELECT principal, server, kind, {result}, count(*) FROM records
+        WHERE seq >= %s AND seq < %s AND kind LIKE 'call.%%' GROUP BY 1, 2, 3, 4"""
+        return [
+            (who, server, kind, came, number)
+            for who, server, kind, came, number in map(_shown, execute(self._db, sql, (start, end)))
+        ]
+
     def find(self, event_id: str) -> Sequence[StoredRecord]:
         sql = f"SELECT {', '.join(RECORD)} FROM records WHERE event_id = %s"
         return [record_of(_shown(row)) for row in execute(self._db, sql, (stored(event_id),))]
@@ -256,6 +272,13 @@ class PostgresTransaction:
 
     def remove_session(self, key: str) -> None:
         self._later("DELETE FROM sessions WHERE key = %s", (key,))
+
+    def mark(self, name: str) -> Sequence[str]:
+        return [_shown(row)[0] for row in self._all("SELECT value FROM marks WHERE name = %s", (stored(name),))]
+
+    def save_mark(self, name: str, value: str) -> None:
+        sql = "INSERT INTO marks (name, value) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+        self._later(sql, (name, value))
 
     def nodes(self) -> Sequence[str]:
         return [_shown(row)[0] for row in self._all("SELECT id FROM nodes")]

@@ -195,6 +195,19 @@ class SqliteStore:
     def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]:
         return _approvals_for(self._db, request_key)
 
+    def mark(self, name: str) -> Sequence[str]:
+        return [row[0] for row in self._all("SELECT value FROM marks WHERE name = ?", (name,))]
+
+    def first_since(self, start: int, time_ns: int) -> Sequence[int]:
+        sql = "SELECT seq FROM records WHERE seq >= ? AND time_ns >= ? ORDER BY seq LIMIT 1"
+        return [seq for (seq,) in self._all(sql, (start, time_ns))]
+
+    def tally(self, start: int, end: int) -> Sequence[tuple[str, str, str, str, int]]:
+        result = "coalesce(nullif(code, ''), nullif(outcome, ''), decision)"
+        sql = f"""SELECT principal, server, kind, {result}, count(*) FROM records
+        WHERE seq >= ? AND seq < ? AND kind LIKE 'call.%' GROUP BY 1, 2, 3, 4"""
+        return [(who, server, kind, came, number) for who, server, kind, came, number in self._all(sql, (start, end))]
+
     def find(self, event_id: str) -> Sequence[StoredRecord]:
         return [record_of(row) for row in self._all(f"SELECT {', '.join(RECORD)} FROM records WHERE event_id = ?", (event_id,))]
 
@@ -336,6 +349,13 @@ class SqliteTransaction:
 
     def remove_session(self, key: str) -> None:
         self._all("DELETE FROM sessions WHERE key = ?", (key,))
+
+    def mark(self, name: str) -> Sequence[str]:
+        return [row[0] for row in self._all("SELECT value FROM marks WHERE name = ?", (name,))]
+
+    def save_mark(self, name: str, value: str) -> None:
+        sql = "INSERT INTO marks (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+        self._all(sql, (name, value))
 
     def nodes(self) -> Sequence[str]:
         return [row[0] for row in self._all("SELECT id FROM nodes")]
