@@ -329,6 +329,9 @@ class LedgerSettings(Section):
     session_idle: Seconds = 1800.0
     """A session in which nothing was recorded for so long is closed. The next call of the same caller opens another."""
 
+    post_quantum: bool = True
+    """Checkpoints that leave (exported, anchored, published, in proofs) are signed with ML-DSA-44 too: 3.3 KB more each."""
+
     @field_validator("url")
     @classmethod
     def _holds_no_secret(cls, url: str) -> str:

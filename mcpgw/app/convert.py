@@ -8,11 +8,13 @@ from typing import Any
 from mcpgw.app.whose import must_name_issuers
 from mcpgw.catalog.references import ReferenceUnresolved, substitute
 from mcpgw.core.canonical import digest
-from mcpgw.core.errors import ConfigError
+from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.model import IdentityKind, Risk, Target
 from mcpgw.core.toml import line_of
 from mcpgw.identity import ApiKeys, Authenticators, Issuer, JwtIssuers
 from mcpgw.identity.issuer import KindRule
+from mcpgw.ledger.checkpoint import InvalidNote
+from mcpgw.ledger.keys import countersigned, load_verifiers
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database
 from mcpgw.policy import Defaults, Effect, Policy, Role, Rule, Scope, SqlCondition
@@ -61,6 +63,21 @@ def database(settings: Settings, ledger: LedgerSettings | None = None) -> Databa
     except ReferenceUnresolved as error:
         raise ConfigError(str(error), where="ledger.url") from None
     return PostgresDatabase(place.address, password)
+
+
+def countersign(settings: Settings, note: str) -> str:
+    """Return a checkpoint as it is to leave the gateway: with a post-quantum signature too, unless that is switched off.
+
+    Raises:
+        ConfigError: a key is damaged, or readable by others.
+        LedgerUnavailable: the checkpoint is not one that the log's keys signed.
+    """
+    if not settings.ledger.post_quantum:
+        return note
+    try:
+        return countersigned(note, settings.keys_dir, load_verifiers(settings.keys_dir))
+    except InvalidNote as error:
+        raise LedgerUnavailable(f"the newest checkpoint cannot be believed: {error}", hint="Run `mcpgw verify`.") from error
 
 
 def authenticators(settings: Settings, *, method: str = "api_key") -> Authenticators:

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -299,6 +300,7 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
                 origin=settings.ledger.origin,
                 context=context,
                 node=node,
+                countersign=partial(convert.countersign, settings),
                 database=convert.database(settings),
                 session_idle_s=settings.ledger.session_idle,
             )

@@ -230,7 +230,7 @@ def make_keys(folder: Path) -> Sequence[str]:
     made = []
     if not (settings.keys_dir / PRIVATE).exists():
         create_keys(settings.keys_dir, settings.ledger.origin)
-        made.append("keys/ledger.key and keys/ledger.pub, which signs and verifies the record")
+        made.append("keys/ledger.key, keys/ledger-pq.key and keys/ledger.pub, which sign and verify the record")
     for name in (convert.DESK_KEY, convert.REDACTION_KEY):
         if not (settings.keys_dir / name).exists():
             _write_private(settings.keys_dir / name, secrets.token_bytes(KEY_BYTES))

@@ -17,10 +17,10 @@ from mcpgw.app import convert
 from mcpgw.cli.common import open_folder
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.visible import visible
-from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Verifier, open_checkpoint
+from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, NoteVerifier, Verifier, open_checkpoint
 from mcpgw.ledger.cosignature import CosignatureVerifier
 from mcpgw.ledger.kept_elsewhere import checkpoints_from_witness, checkpoints_in
-from mcpgw.ledger.keys import load_verifiers
+from mcpgw.ledger.keys import PUBLIC, load_verifiers, read_verifiers
 from mcpgw.ledger.store import Database
 from mcpgw.ledger.verify import WHOLE, Report
 from mcpgw.ledger.verify import verify as verified
@@ -61,7 +61,8 @@ def verify(
         hint = "--from is the first record and --to the last one; --watch is about all of them."
         raise ConfigError("there is no such range to verify", where="--from", hint=hint)
     verifiers = load_verifiers(settings.keys_dir)
-    kept = [checkpoint for place in against or () for checkpoint in kept_elsewhere(place, verifiers, witness, ca)]
+    believed = read_verifiers(settings.keys_dir / PUBLIC)
+    kept = [checkpoint for place in against or () for checkpoint in kept_elsewhere(place, believed, witness, ca)]
     examination = Examination(convert.database(settings), verifiers, kept, Console(stderr=True))
 
     def show(report: Report) -> None:
@@ -80,7 +81,8 @@ def checkpoint(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it to this file instead.")] = None,
 ) -> None:
     """Print the current signed checkpoint. Kept out of the admin's reach, it shows any later rewriting or cutting back."""
-    note = newest_checkpoint(convert.database(open_folder(folder)))
+    settings = open_folder(folder)
+    note = convert.countersign(settings, newest_checkpoint(convert.database(settings)))
     if output is None:
         print(note, end="")
     else:
@@ -151,7 +153,7 @@ def keep_watch(
         time.sleep(every_s)
 
 
-def kept_elsewhere(place: str, verifiers: Sequence[Verifier], witness: str = "", ca: str = "") -> Sequence[Checkpoint]:
+def kept_elsewhere(place: str, verifiers: Sequence[NoteVerifier], witness: str = "", ca: str = "") -> Sequence[Checkpoint]:
     """Return the checkpoints of this log that are kept in that place: a file, an anchor directory, or a witness.
 
     Raises:

@@ -27,7 +27,7 @@ CALL_META: Final = "mcpgw/call"
 """`_meta` key of a result: the id under which the ledger holds the call."""
 RECEIPT_META: Final = "mcpgw/receipt"
 """`_meta` key of any answer, and key of a JSON-RPC error's `data`: `log`, `index`, `leaf_hash` and the signed `checkpoint`
-over the record that concludes the call. docs/ledger.md says how to check it."""
+over the record that concludes the call. docs/proofs.md says how to check it."""
 APPROVAL_META: Final = "mcpgw/approval"
 """`_meta` key of a held call's result: `id`, `deadline` (UTC, ISO 8601) and, where people have a page, `url`."""
 REFUSED_META: Final = "mcpgw/refused"

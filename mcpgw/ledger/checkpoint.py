@@ -52,7 +52,7 @@ class Checkpoint:
 
     def text(self) -> str:
         """Return the note text, final newline included."""
-        return f"{self.origin}\n{self.size}\n{_b64(self.root)}\n"
+        return f"{self.origin}\n{self.size}\n{b64(self.root)}\n"
 
     @classmethod
     def parse(cls, text: str) -> "Checkpoint":
@@ -67,7 +67,7 @@ class Checkpoint:
         origin, size, root = lines[:3]
         if not _SIZE.fullmatch(size):
             raise InvalidNote("a checkpoint's second line is the tree's size in decimal, without leading zeroes")
-        digest = _unb64(root, "a checkpoint's root hash")
+        digest = unb64(root, "a checkpoint's root hash")
         if len(digest) != HASH_BYTES:
             raise InvalidNote(f"a checkpoint's root hash has {HASH_BYTES} bytes, not {len(digest)}")
         return cls(origin, int(size), digest)
@@ -105,7 +105,7 @@ class Verifier:
 
     def vkey(self) -> str:
         """Return `name+hash+base64`, as Go's sumdb/note and the C2SP tools read it."""
-        return f"{self.name}+{self.key_id.hex()}+{_b64(ED25519 + self.key)}"
+        return f"{self.name}+{self.key_id.hex()}+{b64(ED25519 + self.key)}"
 
     @classmethod
     def parse(cls, vkey: str) -> "Verifier":
@@ -156,7 +156,7 @@ class Signer:
         return signer
 
     def skey(self) -> str:
-        return f"{PRIVATE}{self.verifier.name}+{self.verifier.key_id.hex()}+{_b64(ED25519 + self._seed)}"
+        return f"{PRIVATE}{self.verifier.name}+{self.verifier.key_id.hex()}+{b64(ED25519 + self._seed)}"
 
     def sign(self, text: str) -> str:
         """Return the signed note over a text that ends in a newline."""
@@ -188,7 +188,7 @@ def signatures_of(note: str) -> tuple[str, tuple[Signature, ...]]:
 
 def signature_line(name: str, signature: bytes) -> str:
     """Return the line of a signature that begins with its key id, newline included."""
-    return f"{_DASH}{name} {_b64(signature)}\n"
+    return f"{_DASH}{name} {b64(signature)}\n"
 
 
 def open_note(note: str, verifiers: Sequence[NoteVerifier]) -> str:
@@ -246,23 +246,23 @@ def _split_signature(line: str) -> tuple[str, bytes, bytes]:
     if not line.startswith(_DASH) or not space:
         raise InvalidNote("a signature line is an em dash, a key name and a signature")
     check_name(name)
-    signature = _unb64(encoded, f"the signature of {name}")
+    signature = unb64(encoded, f"the signature of {name}")
     if len(signature) <= _KEY_ID_BYTES:
         raise InvalidNote(f"the signature of {name} is too short")
     return name, signature[:_KEY_ID_BYTES], signature[_KEY_ID_BYTES:]
 
 
-def split_key(text: str, algorithm: bytes) -> tuple[str, str, bytes]:
-    """Return name, hash (hex) and key of `name+hash+base64`, for an algorithm whose keys have 32 bytes.
+def split_key(text: str, algorithm: bytes, length: int = _KEY_BYTES) -> tuple[str, str, bytes]:
+    """Return name, hash (hex) and key of `name+hash+base64`, for an algorithm whose keys have `length` bytes.
 
     Raises:
         InvalidNote: it is no such key. The message never holds key material.
     """
     name, _, rest = text.strip().partition("+")
     key_id, _, encoded = rest.partition("+")  # base64 may hold a plus; names and hashes do not
-    key = _unb64(encoded, f"the key of {name!r}")
-    if key[:1] != algorithm or len(key) != 1 + _KEY_BYTES:
-        raise InvalidNote(f"the key of {name!r} is not an Ed25519 key of signature type 0x{algorithm.hex()}")
+    key = unb64(encoded, f"the key of {name!r}")
+    if key[:1] != algorithm or len(key) != 1 + length:
+        raise InvalidNote(f"the key of {name!r} is not one of signature type 0x{algorithm.hex()} with {length} bytes")
     return name, key_id, key[1:]
 
 
@@ -272,16 +272,21 @@ def check_name(name: str) -> None:
         raise InvalidNote(f"a key's name is not empty and has no space, plus or control character: {name!r}")
 
 
-def _b64(data: bytes) -> str:
+def b64(data: bytes) -> str:
+    """Return standard base64, as notes write it."""
     return base64.b64encode(data).decode("ascii")
 
 
-def _unb64(text: str, what: str) -> bytes:
-    """Decode base64 that has one spelling only: padded, no stray bits, nothing outside the alphabet."""
+def unb64(text: str, what: str) -> bytes:
+    """Decode base64 that has one spelling only: padded, no stray bits, nothing outside the alphabet.
+
+    Raises:
+        InvalidNote: `what` is not that.
+    """
     try:
         data = base64.b64decode(text, validate=True)
     except ValueError:
         data = b""
-    if not data or _b64(data) != text:
+    if not data or b64(data) != text:
         raise InvalidNote(f"{what} is not standard base64")
     return data

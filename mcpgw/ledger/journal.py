@@ -59,6 +59,7 @@ class Ledger:
         limits: FloodLimits,
         session_idle_s: float,
         clock: Callable[[], int],
+        countersign: Callable[[str], str],
     ) -> None:
         """Use `open`."""
         self._node = new_id()
@@ -81,6 +82,7 @@ class Ledger:
         )
         self._watch = ApprovalWatch(self._approvals_version, database.poll_s)
         self._limits = limits
+        self._countersign = countersign
         self._closing = asyncio.Event()
         self._refusals = RefusalCounter(limits)
         self._window_from_ns = time.time_ns()
@@ -104,12 +106,14 @@ class Ledger:
         database: Database | None = None,
         session_idle_s: float = SESSION_IDLE_S,
         clock: Callable[[], int] = time.time_ns,
+        countersign: Callable[[str], str] = str,
     ) -> "AsyncIterator[Ledger]":
         """Open the log, record what died before, and close it at the end with everything in flight finished.
 
         `node` is a name for people. `announce` writes `gateway.started` and `gateway.stopped`; a short-lived command does
         without. `database` is where the log is kept, if not in SQLite in `data_dir`. A session in which nothing was recorded
-        for `session_idle_s` seconds is closed. `clock` tells the Unix nanoseconds that records carry.
+        for `session_idle_s` seconds is closed. `clock` tells the Unix nanoseconds that records carry. `countersign` adds a
+        signature to a checkpoint that is about to leave; `str` adds none.
 
         Raises:
             ConfigError: no key, a wrong one, or a database that must not be written as it is set up.
@@ -118,7 +122,13 @@ class Ledger:
         kept_in = database or SqliteDatabase(data_dir)
         signer = await asyncio.to_thread(load_signer, keys_dir, origin)
         ledger = cls(
-            signer=signer, database=kept_in, context=context, limits=limits, session_idle_s=session_idle_s, clock=clock
+            signer=signer,
+            database=kept_in,
+            context=context,
+            limits=limits,
+            session_idle_s=session_idle_s,
+            clock=clock,
+            countersign=countersign,
         )
         presence = await asyncio.to_thread(kept_in.attend, ledger.node_id, ledger._told)
         ledger._writer.start()
@@ -275,10 +285,12 @@ class Ledger:
         """Return the newest signed checkpoint, to be kept where the database's admin cannot reach it.
 
         Raises:
+            ConfigError: it cannot be signed as it is to be signed for that.
+            InvalidNote: it is altered.
             LedgerUnavailable: it cannot be read, or there is none yet.
         """
         for checkpoint in await self._read(lambda store: store.newest_checkpoint()):
-            return checkpoint.note
+            return await asyncio.to_thread(self._countersign, checkpoint.note)
         raise LedgerUnavailable("the log has no checkpoint yet: nothing was recorded")
 
     async def consistency(self, first: int, second: int) -> Sequence[bytes]:

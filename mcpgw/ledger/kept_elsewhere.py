@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mcpgw.core.errors import ConfigError
-from mcpgw.ledger.checkpoint import MAX_NOTE_BYTES, Checkpoint, InvalidNote, NoteVerifier, Verifier, open_checkpoint
+from mcpgw.ledger.checkpoint import MAX_NOTE_BYTES, Checkpoint, InvalidNote, NoteVerifier, open_checkpoint
 from mcpgw.ledger.cosignature import CosignatureVerifier
 
 SUFFIX = ".checkpoint"
@@ -39,7 +39,7 @@ def size_in(name: str) -> int:
     return int(found["size"]) if found else 0
 
 
-def checkpoints_in(directory: Path, verifiers: Sequence[Verifier]) -> Sequence[Checkpoint]:
+def checkpoints_in(directory: Path, verifiers: Sequence[NoteVerifier]) -> Sequence[Checkpoint]:
     """Return the checkpoints of an anchor directory that one of the verifiers signed, the smallest first; at least one.
 
     Two of one size with different roots are both returned: the log has one of them at most, and the other proves a fork.
@@ -60,7 +60,7 @@ def checkpoints_in(directory: Path, verifiers: Sequence[Verifier]) -> Sequence[C
 
 
 def checkpoints_from_witness(
-    url: str, witness: CosignatureVerifier, verifiers: Sequence[Verifier], *, ca: str = ""
+    url: str, witness: CosignatureVerifier, verifiers: Sequence[NoteVerifier], *, ca: str = ""
 ) -> Sequence[Checkpoint]:
     """Ask a witness for the newest checkpoint of this log that it cosigned, and return it alone in a sequence.
 

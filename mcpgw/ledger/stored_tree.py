@@ -12,7 +12,7 @@ from typing import Protocol
 
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, TileBuilder, split
-from mcpgw.ledger.tree import HASH_BYTES, Subtrees, node_hash, root_of
+from mcpgw.ledger.tree import EMPTY_ROOT, HASH_BYTES, Subtrees, node_hash, root_of
 
 _ROWS = 64
 """Rows of up to 256 hashes that a prover remembers: bounds its memory, and is more than one proof looks at."""
@@ -81,14 +81,20 @@ def subtrees_of(store: Tiles, size: int) -> Subtrees:
     Raises:
         LedgerUnavailable: when it is used: the database failed, or a record that it needs is missing.
     """
-    return _Prover(store, size).subtree
+    return Prover(store, size).subtree
 
 
-class _Prover:
+class Prover:
+    """The tree over the first `size` records, in rows of up to 256 hashes, as tiles hold them. See `subtrees_of`."""
+
     def __init__(self, store: Tiles, size: int) -> None:
         self._store = store
         self._size = size
         self._rows: OrderedDict[tuple[int, int], Sequence[bytes]] = OrderedDict()
+
+    def root(self) -> bytes:
+        """Return what the root is if the store is right."""
+        return self.subtree(0, self._size) if self._size else EMPTY_ROOT
 
     def subtree(self, start: int, end: int) -> bytes:
         count = end - start
@@ -101,10 +107,10 @@ class _Prover:
         """Return the hash of the perfect subtree of `2^height` leaves that `index` others stand before."""
         level, within = divmod(height, TILE_HEIGHT)
         first = index << within
-        row = self._row(level, first // TILE_WIDTH)
+        row = self.row(level, first // TILE_WIDTH)
         return root_of(row[first % TILE_WIDTH : first % TILE_WIDTH + (1 << within)])
 
-    def _row(self, level: int, index: int) -> Sequence[bytes]:
+    def row(self, level: int, index: int) -> Sequence[bytes]:
         """Return the hashes of a tile, full or not."""
         key = (level, index)
         row = self._rows.pop(key, None) or self._read(level, index)
@@ -122,7 +128,7 @@ class _Prover:
         if level > 0:
             roots = self._store.tile_roots(level - 1, start, end)
             stored = {one: root for one, root in roots if len(root) == HASH_BYTES}
-            return [stored.get(one) or root_of(self._row(level - 1, one)) for one in range(start, end)]
+            return [stored.get(one) or root_of(self.row(level - 1, one)) for one in range(start, end)]
         hashes = self._store.leaf_hashes(start, end)
         if len(hashes) != end - start or any(len(one) != HASH_BYTES for one in hashes):
             raise LedgerUnavailable(f"records {start} to {end - 1} are not all there", hint="Run `mcpgw verify`.")
