@@ -12,14 +12,14 @@ import pytest
 
 from mcpgw.catalog.load import read_entry
 from mcpgw.core.errors import ConfigError, RedactionError
-from mcpgw.core.model import Call, Identity, IdentityKind, Masked, Masking, MaskingRule, RawJson, RawReply, ReplyKind
+from mcpgw.core.model import Call, Masked, Masking, MaskingRule, RawJson, RawReply, ReplyKind
 from mcpgw.redaction import Audience, Operator, PresidioRedactor, Profile, RedactionConfig
 from mcpgw.redaction.config import profile_hash
 from mcpgw.redaction.engine import Engine
 from mcpgw.redaction.explain import explained
 from mcpgw.redaction.judge import NoModel
 from mcpgw.redaction.paths import parse_place
-from mcpgw.redaction.reader import Reader, members_of
+from mcpgw.redaction.reader import Reader
 
 FRAUD = frozenset({"group:fraud"})
 NOBODY: frozenset[str] = frozenset()
@@ -119,11 +119,6 @@ async def test_groups_of_the_caller_decide_through_the_door(make_call: Callable[
     fraud = dataclasses.replace(call, identity=dataclasses.replace(call.identity, groups=frozenset({"fraud"})))
     assert (await redactor.clean(fraud, raw)).payload["structuredContent"]["rows"][0]["ssn"] == "219-09-9999"
     await redactor.aclose()
-
-
-def test_an_identity_can_be_meant_by_group_principal_and_subject() -> None:
-    who = Identity(subject="eve", issuer="i", kind=IdentityKind.HUMAN, method="jwt", groups=frozenset({"a"}))
-    assert members_of(who) == {"group:a", "user:i#eve", "user:eve"}
 
 
 # --- the catalog ---------------------------------------------------------------------------------------------------------
