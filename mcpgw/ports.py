@@ -32,6 +32,7 @@ from mcpgw.core.model import (
     UnknownTarget,
     Waiting,
 )
+from mcpgw.core.terms import Terms
 
 EntryT = TypeVar("EntryT", bound=Entry)
 
@@ -153,24 +154,84 @@ class Journal(Protocol):
 
 
 class ApprovalState(StrEnum):
-    """`pending -> approved -> spent -> done | failed | indeterminate`; `pending -> denied | expired`; approved may expire."""
-
     PENDING = "pending"
     APPROVED = "approved"
     SPENT = "spent"
     DONE = "done"
     FAILED = "failed"
     INDETERMINATE = "indeterminate"
+    """Sent, and nobody knows what became of it. Never sent again by itself; a person says what they found out."""
     DENIED = "denied"
     EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    """By its requester."""
+    REVOKED = "revoked"
+    """After it was approved, and before it ran."""
+
+
+_S = ApprovalState
+TRANSITIONS: Mapping[ApprovalState, frozenset[ApprovalState]] = {
+    _S.PENDING: frozenset({_S.APPROVED, _S.DENIED, _S.EXPIRED, _S.WITHDRAWN}),
+    _S.APPROVED: frozenset({_S.SPENT, _S.EXPIRED, _S.WITHDRAWN, _S.REVOKED}),
+    _S.SPENT: frozenset({_S.DONE, _S.FAILED, _S.INDETERMINATE}),
+    _S.INDETERMINATE: frozenset({_S.DONE, _S.FAILED}),  # an outcome that arrives late corrects it
+    _S.DONE: frozenset(),
+    _S.FAILED: frozenset(),
+    _S.DENIED: frozenset(),
+    _S.EXPIRED: frozenset(),
+    _S.WITHDRAWN: frozenset(),
+    _S.REVOKED: frozenset(),
+}
+"""From each state to those that may follow. The ledger holds it, in the transaction that records the change."""
+ENDED_UNUSED = frozenset({_S.DENIED, _S.EXPIRED, _S.WITHDRAWN, _S.REVOKED})
+"""The states in which nothing ran and nothing will: an identical call is a new question to people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CastVote:
     voter: str
+    """Principal."""
     verdict: str
     comment: str
     time_ns: int
+    fits: tuple[str, ...] = ()
+    """The entries of the terms that meant the voter then."""
+    break_glass: bool = False
+    method: str = ""
+    """How the voter was authenticated, as are the next four."""
+    credential_id: str = ""
+    auth_time: int = 0
+    acr: str = ""
+    amr: tuple[str, ...] = ()
+    withdrawn_ns: int = 0
+    """When the voter took it back; 0 while it stands."""
+
+
+def ballots(votes: Sequence[CastVote]) -> int:
+    """Count what people did, votes and withdrawals: it grows with each, so that nothing is settled from stale votes."""
+    return sum(2 if vote.withdrawn_ns else 1 for vote in votes)
+
+
+class RemarkKind(StrEnum):
+    STOPPED = "stopped"
+    """Why it was withdrawn or revoked."""
+    RESOLVED = "resolved"
+    """What became of an indeterminate call."""
+    REVIEWED = "reviewed"
+    """The review after break-glass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """What a person added to an approval beside votes."""
+
+    kind: RemarkKind
+    person: str
+    """Principal."""
+    comment: str
+    time_ns: int
+    happened: str = ""
+    """`core.model.Happened`, of an indeterminate call that was resolved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,17 +251,61 @@ class Approval:
     facts: CleanJson
     exact: bytes
     """Encrypted exact arguments; empty once settled or spent."""
-    approvers: tuple[str, ...]
-    quorum: int
+    terms: Terms
+    level: int
+    """How often it was escalated: an index of `terms.levels`."""
     rule_ids: tuple[str, ...]
     reason: str
     """The rule's reason while pending; the settlement's afterwards."""
     policy_hash: str
     opened_ns: int
     deadline_ns: int
+    """The last one, of all levels."""
+    usable_until_ns: int
+    """When an approved call can no longer run: the deadline, or earlier after break-glass."""
     votes: tuple[CastVote, ...]
+    settled_ns: int = 0
+    """When it stopped to wait for people; 0 while it does."""
+    break_glass: bool = False
+    """Two openers approved it in an emergency."""
+    remarks: tuple[Remark, ...] = ()
     done: tuple[AlreadyDone, ...] = ()
     """The recorded reply of the call that spent it: one, once it is done."""
+
+    def remarked(self, kind: RemarkKind) -> bool:
+        return any(remark.kind is kind for remark in self.remarks)
+
+    @property
+    def needs_review(self) -> bool:
+        """Break-glass is looked at afterwards, whatever became of the call."""
+        return self.break_glass and not self.remarked(RemarkKind.REVIEWED)
+
+    @property
+    def needs_resolution(self) -> bool:
+        return self.state is ApprovalState.INDETERMINATE and not self.remarked(RemarkKind.RESOLVED)
+
+
+class Deed(StrEnum):
+    """What a person can do about an approval."""
+
+    VOTE = "vote"
+    BREAK_GLASS = "break_glass"
+    WITHDRAW_VOTE = "withdraw_vote"
+    WITHDRAW = "withdraw"
+    REVOKE = "revoke"
+    RESOLVE = "resolve"
+    REVIEW = "review"
+
+
+class Roster(Protocol):
+    """What the gateway knows of people at this moment, beyond what their credential said when they voted."""
+
+    def still(self, vote: CastVote) -> frozenset[str]:
+        """Return those of `vote.fits` that mean the voter today, as far as it can be known; all of them where it cannot.
+
+        Never raises: what should be known and cannot be read counts for nothing.
+        """
+        ...
 
 
 class ApprovalStore(Protocol):
@@ -211,11 +316,15 @@ class ApprovalStore(Protocol):
         ...
 
     async def live(self, request_key: str) -> tuple[Approval, ...]:
-        """Return the newest approval for that key that still matters: not denied or expired, deadline not passed."""
+        """Return the newest approval for that key that still matters: not ended unused, nor resolved, nor past its time."""
         ...
 
     async def approvals(self, states: Sequence[ApprovalState] = (), limit: int = 200) -> tuple[Approval, ...]:
         """Return approvals in those states (all, if none are named), the newest first."""
+        ...
+
+    async def open_items(self) -> tuple[Approval, ...]:
+        """Return what people have to look at afterwards: uses of break-glass to review, and unknown outcomes to resolve."""
         ...
 
     async def changed(self, timeout_s: float) -> None:

@@ -40,6 +40,28 @@ def seconds(value: object) -> object:
 
 
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+
+
+def _quorum(value: object) -> object:
+    """Take 1 to 10, or an expression; policy reads the expression."""
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10):
+        return value
+    raise ValueError('must be from 1 to 10, or an expression such as "2 of group:leads and 1 of group:risk"')
+
+
+def _steps(value: object) -> object:
+    if isinstance(value, str):
+        if value != "deny":
+            raise ValueError(f'is "deny" or a list of steps, and not "{value}"')
+        return []
+    return value
+
+
+def _outside(value: object) -> object:
+    return 0 if value == "deny" else seconds(value)
+
+
+Quorum = Annotated[int | str, BeforeValidator(_quorum)]
 Member = Annotated[str, Field(pattern=r"^(group|user):.+$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.:-]{0,62}$")]
 
@@ -177,6 +199,32 @@ class Sql(Section):
     """An UPDATE or DELETE whose WHERE is missing or always true."""
 
 
+class Step(Section):
+    """Who is asked when those before were silent until their deadline."""
+
+    approvers: list[str] = []
+    """As in the rule."""
+    quorum: Quorum = 1
+    """As in the rule."""
+    deadline: Seconds
+    """From the end of the deadline before."""
+
+
+class Hours(Section):
+    """Business hours: when there is somebody to ask."""
+
+    zone: str
+    """`Europe/Berlin`: a name of the IANA time zone database."""
+    days: list[str] = ["mon", "tue", "wed", "thu", "fri"]
+    """`mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`."""
+    opens: str = "08:00"
+    """In that zone."""
+    closes: str = "18:00"
+    """The first minute that is outside; later than `opens`, at most `24:00`."""
+    outside: Annotated[float, BeforeValidator(_outside), Field(ge=0)] = 0.0
+    """`"deny"`, or the first deadline of calls that arrive at another time: `"16h"`."""
+
+
 class Rule(Section):
     """One rule. deny beats hold beats allow; within an effect the first match gives the reason and the approvers."""
 
@@ -194,25 +242,57 @@ class Rule(Section):
     """A CEL expression over `identity`, `tool`, `args` and `now`; one that cannot be evaluated denies."""
     sql: Sql | None = None
     """A condition over SQL in an argument."""
+    mode: Literal["enforce", "observe"] = "enforce"
+    """`observe`: the decision's record says what the rule would have done, and nothing else comes of it."""
     approvers: list[str] = []
-    """For `hold`: `group:payments-leads`, `user:carol`; empty means those of `[approval]`."""
-    quorum: int | None = Field(default=None, ge=1, le=10)
-    """For `hold`: how many must approve; empty means as in `[approval]`."""
+    """For `hold`: `group:payments-leads`, `user:carol`, `claim:desk=fx`; empty means those of `[approval]`."""
+    quorum: Quorum | None = None
+    """For `hold`: how many must approve, or `"2 of group:leads and 1 of group:risk"`; empty means as in `[approval]`."""
     deadline: Seconds | None = None
-    """For `hold`: silence until then is a denial; empty means as in `[approval]`."""
+    """For `hold`: silence until then is a denial, or the next step; empty means as in `[approval]`."""
+    on_silence: Annotated[list[Step], BeforeValidator(_steps)] = []
+    """For `hold`: `"deny"`, or a list of steps, `[{ approvers = ["group:heads"], quorum = 1, deadline = "1h" }]`."""
+    on_denial: Literal["deny", "wait"] = "deny"
+    """For `hold`: one denial ends it, or stands in the way until it is withdrawn or the deadline comes."""
+    comment: Literal["optional", "required"] = "optional"
+    """For `hold`: whether a vote must say why."""
+    max_auth_age: Seconds | None = None
+    """For `hold`: a vote counts only for so long after its voter signed in (`auth_time`)."""
+    acr: list[str] = []
+    """For `hold`: voters must have signed in with one of these classes."""
+    amr: list[str] = []
+    """For `hold`: voters must have signed in with all of these methods: `["mfa"]`."""
+    hours: Hours | None = None
+    """For `hold`: when there is somebody to ask."""
+    break_glass: bool = True
+    """For `hold`: whether the openers of `[approval.break_glass]` may stand in."""
     lifts_risk: bool = False
     """For `allow`: where it matches, `risk = "high"` alone does not hold the call."""
+
+
+class BreakGlass(Section):
+    """For an emergency: two people stand in for the approvers. Each use is an alert, and must be reviewed afterwards."""
+
+    openers: list[str] = []
+    """Who may; any two of them together. Empty: nobody."""
+    valid: Seconds = 900.0
+    """How long the approved call can run then."""
+    reviewers: list[str] = []
+    """Who must look at it afterwards; empty: any third person who may decide."""
 
 
 class ApprovalSettings(Section):
     """The desk's defaults, and who decides on `risk = "high"` where no rule says so."""
 
     approvers: list[str] = []
-    """`group:NAME` or `user:NAME`; never the requester, and never an agent."""
-    quorum: int = Field(default=1, ge=1, le=10)
-    """How many different people must approve."""
+    """`group:NAME`, `user:NAME` or `claim:NAME=VALUE`; never the requester, and never an agent."""
+    quorum: Quorum = 1
+    """How many different people must approve, or `"2 of group:leads and 1 of group:risk"`."""
     deadline: Seconds = 3600.0
     """Silence until then is a denial."""
+    admins: list[str] = []
+    """Who may see every held call and revoke what others approved. They decide nothing by that."""
+    break_glass: BreakGlass = BreakGlass()
     budget: Seconds = 4.0
     """How long a held call keeps an unknown client waiting before it is told to come back."""
     budgets: dict[str, Seconds] = {}

@@ -57,13 +57,14 @@ from mcpgw.core.model import (
     UnknownTarget,
     Waiting,
 )
+from mcpgw.core.terms import Terms
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import Catalog, Desk, Journal, OnNotice, Peer, Policy, Redactor, Upstreams
 
 EntryT = TypeVar("EntryT", bound=Entry)
 
 RULING = Ruling(rule_ids=("rule",), reason="because", policy_hash="p1")
-HOLD = Hold(ruling=RULING, approvers=("group:leads",))
+HOLD = Hold(ruling=RULING, terms=Terms.simple(("group:leads",)))
 DENY = Deny(ruling=RULING)
 APPROVED = Allow(ruling=RULING, approval=ApprovalRef(id="apr_1", digest="d"))
 MANIFEST = Manifest(profile="default", profile_hash="r1")

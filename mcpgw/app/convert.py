@@ -6,28 +6,42 @@ from pathlib import Path
 from typing import Any
 
 from mcpgw.app.whose import must_name_issuers
+from mcpgw.approval import Desk
 from mcpgw.catalog.references import ReferenceUnresolved, substitute
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.model import IdentityKind, Risk, Target
 from mcpgw.core.toml import line_of
-from mcpgw.identity import ApiKeys, Authenticators, Issuer, JwtIssuers
+from mcpgw.identity import ApiKeys, Authenticators, Issuer, JwtIssuers, KeyRoster
 from mcpgw.identity.issuer import KindRule
+from mcpgw.ledger import Ledger
 from mcpgw.ledger.checkpoint import InvalidNote
 from mcpgw.ledger.keys import countersigned, load_verifiers
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database
-from mcpgw.policy import Defaults, Effect, Policy, Role, Rule, Scope, SqlCondition
+from mcpgw.policy import Defaults, Effect, Hours, Mode, Policy, Role, Rule, Scope, SqlCondition, Step
 from mcpgw.redaction import Audience, Blobs, Operator, Profile, Recognizer, RedactionConfig, TokenScope, relaxed_output_schema
 from mcpgw.redaction.token_file import TokenFile
+from mcpgw.settings import Hours as HoursSettings
 from mcpgw.settings import LedgerSettings, RedactionProfile, Settings
 from mcpgw.settings import Rule as RuleSettings
+from mcpgw.settings import Step as StepSettings
 
 API_KEYS = "api_keys.json"
 DESK_KEY = "desk.key"
 REDACTION_KEY = "redaction.key"
 TOKENS = "tokens.db"
 """File of reversible tokens, below `data`."""
+
+
+def desk(settings: Settings, ledger: Ledger) -> Desk:
+    """Return the desk of the folder, on its ledger: any number of processes may have one.
+
+    Raises:
+        ConfigError: the desk's key is missing, or is none.
+    """
+    roster = KeyRoster(ApiKeys(settings.keys_dir / API_KEYS))
+    return Desk(ledger, ledger, read_key(settings.keys_dir / DESK_KEY), roster)
 
 
 def config_hash(settings: Settings) -> str:
@@ -37,7 +51,7 @@ def config_hash(settings: Settings) -> str:
 
 def with_policy_of(running: Settings, edited: Settings) -> Settings:
     """Return what is in force when a running gateway takes up edited settings: their policy, and nothing else of them."""
-    desk = {name: getattr(edited.approval, name) for name in ("approvers", "quorum", "deadline")}
+    desk = {name: getattr(edited.approval, name) for name in ("approvers", "quorum", "deadline", "admins", "break_glass")}
     approval = running.approval.model_copy(update=desk)
     return running.model_copy(
         update={"roles": edited.roles, "scopes": edited.scopes, "rules": edited.rules, "approval": approval}
@@ -136,7 +150,8 @@ def _located(error: ConfigError, settings: Settings) -> ConfigError:
         text = settings.config_file.read_text(encoding="utf-8")
     except OSError:
         return error  # settings that come from no file
-    where = f"{settings.config_file}:{line_of(text, [*path, *filter(None, rest.split('.'))])}: `{error.where}`"
+    keys = [int(key) if key.isdecimal() else key for key in rest.split(".") if key]
+    where = f"{settings.config_file}:{line_of(text, [*path, *keys])}: `{error.where}`"
     return ConfigError(str(error).removeprefix(f"{error.where}: "), where=where, hint=error.hint)
 
 
@@ -161,6 +176,10 @@ def _policy(settings: Settings) -> Policy:
             approvers=tuple(settings.approval.approvers),
             quorum=settings.approval.quorum,
             deadline_s=settings.approval.deadline,
+            admins=tuple(settings.approval.admins),
+            openers=tuple(settings.approval.break_glass.openers),
+            break_glass_s=settings.approval.break_glass.valid,
+            reviewers=tuple(settings.approval.break_glass.reviewers),
         ),
     )
 
@@ -187,11 +206,28 @@ def _rule(rule: RuleSettings) -> Rule:
         roles=tuple(rule.roles),
         when=rule.when,
         sql=sql,
+        mode=Mode(rule.mode),
         approvers=tuple(rule.approvers),
         quorum=rule.quorum,
         deadline_s=rule.deadline,
+        steps=tuple(_step(step) for step in rule.on_silence),
+        comment_required=rule.comment == "required",
+        denial_settles=rule.on_denial == "deny",
+        max_auth_age_s=rule.max_auth_age or 0.0,
+        acr=tuple(rule.acr),
+        amr=tuple(rule.amr),
+        hours=_hours(rule.hours) if rule.hours else None,
+        break_glass=rule.break_glass,
         lifts_risk=rule.lifts_risk,
     )
+
+
+def _step(step: StepSettings) -> Step:
+    return Step(approvers=tuple(step.approvers), quorum=step.quorum, deadline_s=step.deadline)
+
+
+def _hours(hours: HoursSettings) -> Hours:
+    return Hours(zone=hours.zone, days=tuple(hours.days), opens=hours.opens, closes=hours.closes, outside_s=hours.outside)
 
 
 def redaction(settings: Settings) -> RedactionConfig:

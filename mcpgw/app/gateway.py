@@ -15,7 +15,6 @@ from mcpgw import __version__
 from mcpgw.app import anchors, convert, network
 from mcpgw.app.live import LivePolicy
 from mcpgw.app.outlets import CURSORS, outlets
-from mcpgw.approval import Desk
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.registry import Change, Registry
 from mcpgw.catalog.watch import watch
@@ -65,7 +64,7 @@ class Gateway:
         self.redactor = redactor
         self.authenticator = authenticator
         self.policy = LivePolicy(convert.policy(settings))
-        self.desk = Desk(ledger, ledger, convert.read_key(settings.keys_dir / convert.DESK_KEY))
+        self.desk = convert.desk(settings, ledger)
         self.pool = UpstreamPool(on_definitions=self._on_definitions, on_status=self._on_status, version=__version__)
         self.corridor = Corridor(
             catalog=registry,

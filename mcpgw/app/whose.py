@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.toml import line_of
 from mcpgw.identity.key_record import ISSUER
-from mcpgw.settings import Settings
+from mcpgw.policy.quorum import seats_of
+from mcpgw.policy.wording import Mistake
+from mcpgw.settings import Rule, Settings
 
 _Place = tuple[str | int, ...]
 
@@ -32,8 +34,12 @@ def entries(settings: Settings) -> Iterator[tuple[_Place, str]]:
     lists: list[tuple[_Place, list[str]]] = [
         *((("roles", name, "members"), role.members) for name, role in settings.roles.items()),
         *((("rules", index, "roles"), rule.roles) for index, rule in enumerate(settings.rules)),
-        *((("rules", index, "approvers"), rule.approvers) for index, rule in enumerate(settings.rules)),
+        *((place, people) for index, rule in enumerate(settings.rules) for place, people in _asked(("rules", index), rule)),
         (("approval", "approvers"), settings.approval.approvers),
+        (("approval", "quorum"), _named(settings.approval.quorum)),
+        (("approval", "admins"), settings.approval.admins),
+        (("approval", "break_glass", "openers"), settings.approval.break_glass.openers),
+        (("approval", "break_glass", "reviewers"), settings.approval.break_glass.reviewers),
         (("console", "auditors"), settings.console.auditors),
         *(
             (("redaction", "profiles", name, "audiences", index, "members"), audience.members)
@@ -42,6 +48,23 @@ def entries(settings: Settings) -> Iterator[tuple[_Place, str]]:
         ),
     ]
     yield from ((place, entry) for place, members in lists for entry in members)
+
+
+def _asked(place: _Place, rule: Rule) -> Iterator[tuple[_Place, list[str]]]:
+    """Yield the people that one rule asks, first and after each silence."""
+    yield (*place, "approvers"), rule.approvers
+    yield (*place, "quorum"), _named(rule.quorum)
+    for number, step in enumerate(rule.on_silence):
+        yield (*place, "on_silence", number, "approvers"), step.approvers
+        yield (*place, "on_silence", number, "quorum"), _named(step.quorum)
+
+
+def _named(quorum: int | str | None) -> list[str]:
+    """Return whom a quorum's expression names; what is wrong in it, policy says."""
+    try:
+        return [entry for seats in seats_of(quorum, ()) for entry in seats.of] if isinstance(quorum, str) else []
+    except Mistake:
+        return []
 
 
 def _where(settings: Settings, place: _Place) -> str:

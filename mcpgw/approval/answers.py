@@ -2,24 +2,25 @@
 
 from datetime import UTC, datetime
 
-from mcpgw.approval.standing import denied, has_quorum, is_over, tally
+from mcpgw.approval.standing import Standing
 from mcpgw.core.model import Allow, AlreadyDone, ApprovalRef, Deny, Hold, Ruling
 from mcpgw.ports import Approval, ApprovalState
 
 Settlement = Allow | Deny | AlreadyDone
 
 
-def answer(approval: Approval, hold: Hold, now_ns: int) -> tuple[Settlement, ...]:
+def answer(standing: Standing, hold: Hold) -> tuple[Settlement, ...]:
     """Return what the desk answers in this state: one settlement, or none while the call has to wait.
 
     An approval is released only if its votes still say so, whatever its state claims.
     """
+    approval = standing.approval
     match approval.state:
-        case ApprovalState.PENDING | ApprovalState.APPROVED if denied(approval):
+        case ApprovalState.PENDING | ApprovalState.APPROVED if standing.is_denied:
             return (deny(approval, hold, "Denied by an approver."),)
-        case ApprovalState.PENDING | ApprovalState.APPROVED if is_over(approval, now_ns):
+        case ApprovalState.PENDING | ApprovalState.APPROVED if standing.is_over:
             return (deny(approval, hold, "Not approved, or not called again, by the deadline."),)
-        case ApprovalState.APPROVED if has_quorum(approval):
+        case ApprovalState.APPROVED if standing.is_agreed and approval.terms.binding() == hold.terms.binding():
             return (Allow(ruling=hold.ruling, approval=ApprovalRef(id=approval.id, digest=approval.digest)),)
         case ApprovalState.APPROVED:
             return (deny(approval, hold, "The approval is void: its votes do not make the quorum."),)
@@ -33,7 +34,7 @@ def answer(approval: Approval, hold: Hold, now_ns: int) -> tuple[Settlement, ...
             return (deny(approval, hold, f"It was approved and ran, and failed. {_afresh(approval)}"),)
         case ApprovalState.INDETERMINATE:
             return (deny(approval, hold, f"It was approved and sent; its outcome is unknown. {_afresh(approval)}"),)
-    return (deny(approval, hold, approval.reason),)  # denied or expired, and recorded as such
+    return (deny(approval, hold, approval.reason),)  # ended unused, and recorded as such
 
 
 def deny(approval: Approval, hold: Hold, reason: str) -> Deny:
@@ -42,11 +43,12 @@ def deny(approval: Approval, hold: Hold, reason: str) -> Deny:
     return Deny(ruling=ruling, approval_id=approval.id)
 
 
-def waiting_message(approval: Approval) -> str:
+def waiting_message(standing: Standing) -> str:
     """Return the sentence that a waiting client shows: no argument, and nobody's name."""
+    approval = standing.approval
     if approval.state is ApprovalState.SPENT:
         return f"Approved as {approval.id}; an identical call is under way, waiting for its result."
-    return f"Waiting for people to decide on {approval.id}: {tally(approval)}, until {clock_time(approval.deadline_ns)}."
+    return f"Waiting for people to decide on {approval.id}: {standing.tally}, until {clock_time(approval.deadline_ns)}."
 
 
 def clock_time(time_ns: int) -> str:

@@ -10,37 +10,44 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 import anyio
 
+from mcpgw.approval import people
 from mcpgw.approval.answers import Settlement, answer, deny, waiting_message
 from mcpgw.approval.facts import Facts, facts_of
-from mcpgw.approval.people import is_approver, is_person, is_requester, must_be_entitled, must_be_person, same_person, unknown
 from mcpgw.approval.seal import Seal
 from mcpgw.approval.sheet import Sheet, lay_out
-from mcpgw.approval.standing import due
-from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
+from mcpgw.approval.standing import Standing, is_fresh, weigh
+from mcpgw.core.errors import ApprovalConflict, GatewayError, LedgerUnavailable
 from mcpgw.core.model import (
     Allow,
     AlreadyDone,
     Deny,
+    Escalated,
     Event,
+    Happened,
     Hold,
     Identity,
     Joined,
     Opened,
     Patience,
     Receipt,
+    Resolved,
+    Reviewed,
     Ruling,
     Sealed,
+    Settled,
     ShownCall,
+    Stopped,
+    StoppedAs,
     Verdict,
     Vote,
+    VoteWithdrawn,
     Waiting,
 )
-from mcpgw.ports import Approval, ApprovalState, ApprovalStore, Journal, Peer
+from mcpgw.ports import Approval, ApprovalState, ApprovalStore, CastVote, Deed, Journal, Peer, Roster
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +93,7 @@ class Desk:
         journal: Journal,
         store: ApprovalStore,
         key: bytes,
+        roster: Roster,
         *,
         now_ns: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], float] = time.monotonic,
@@ -99,6 +107,7 @@ class Desk:
         self._journal = journal
         self._store = store
         self._seal = Seal(key)
+        self._roster = roster
         self._now_ns = now_ns
         self._monotonic = monotonic
         self._pause = pause
@@ -152,7 +161,7 @@ class Desk:
 
     async def _open(self, shown: ShownCall, hold: Hold, facts: Facts, request_key: str) -> str:
         approval_id = _new_id()
-        deadline_ns = self._now_ns() + int(hold.deadline_s * 1e9)
+        deadline_ns = self._now_ns() + hold.terms.lasts_ns
         bound = facts.bound(deadline_ns, self._seal.nonce(approval_id))
         opened = Opened(
             shown=shown,
@@ -174,19 +183,20 @@ class Desk:
         started = self._monotonic()
         next_beat = 0.0  # seconds after `started`: the first heartbeat is at once
         while True:
-            approval = await self._conclude(await self._find(approval_id))
-            for settlement in answer(approval, hold, self._now_ns()):
+            standing = await self._conclude(await self._find(approval_id))
+            approval = standing.approval
+            for settlement in answer(standing, hold):
                 return self._checked(settlement, approval, facts, hold)
             elapsed = self._monotonic() - started
             if elapsed >= patience.budget_s:
                 running = approval.state is ApprovalState.SPENT
                 return Waiting(approval_id=approval.id, deadline_ns=approval.deadline_ns, running=running)
             if elapsed >= next_beat:
-                await peer.waiting(waiting_message(approval), elapsed)
+                await peer.waiting(waiting_message(standing), elapsed)
                 next_beat = elapsed + patience.heartbeat_s
-            left_s = (approval.deadline_ns - self._now_ns()) / 1e9
-            until_deadline = left_s if left_s > 0 else _RECHECK_S  # only a call under way outlives its deadline
-            pauses = (_RECHECK_S, patience.budget_s - elapsed, next_beat - elapsed, until_deadline)
+            left_s = (standing.next_ns() - self._now_ns()) / 1e9
+            until_due = left_s if left_s > 0 else _RECHECK_S  # only a call under way outlives its deadline
+            pauses = (_RECHECK_S, patience.budget_s - elapsed, next_beat - elapsed, until_due)
             await self._store.changed(max(0.0, min(pauses)))
 
     def _checked(self, settlement: Settlement, approval: Approval, facts: Facts, hold: Hold) -> Settlement:
@@ -201,34 +211,128 @@ class Desk:
     # --- people's side ---------------------------------------------------------------------------------------------------
 
     async def vote(
-        self, approval_id: str, voter: Identity, verdict: Verdict, comment: str = "", *, shown: str = ""
+        self,
+        approval_id: str,
+        voter: Identity,
+        verdict: Verdict,
+        comment: str = "",
+        *,
+        shown: str = "",
+        break_glass: bool = False,
     ) -> Approval:
         """Record a person's verdict and return the approval as it stands then, settled if the verdict settles it.
 
-        One denial settles as denied; the quorum's last approval settles as approved. Pass the `commitment` of the sheet that
-        the person saw as `shown`, where the surface has one: a vote on anything else than what is bound is then refused.
+        One denial settles as denied, unless the rule lets it wait; the quorum's last approval settles as approved, as does the
+        second of break-glass. Pass the `commitment` of the sheet that the person saw as `shown`, where the surface has one: a
+        vote on anything else than what is bound is then refused.
 
         Raises:
-            NotEntitled: the voter is not a person, not an approver (as if the id did not exist), or asked for the call.
+            NotEntitled: the voter is not a person, not asked (as if the id did not exist), asked for the call, or did not sign
+                in as the rule demands.
             ApprovalConflict: already settled, past its deadline, already voted on by this person, or `shown` is not it.
-            ValueError: the comment is longer than `MAX_COMMENT`.
+            ValueError: the comment is longer than `MAX_COMMENT`, or missing where one is required.
             LedgerUnavailable: the vote, or the settlement that follows from it, is not known to be durable. A vote that is
                 counts; what it settles is then settled by the sweeper.
         """
-        if len(comment) > MAX_COMMENT:
-            raise ValueError(f"the comment has {len(comment)} characters; {MAX_COMMENT} are the most")
-        must_be_person(voter)
+        _check_comment(comment)
+        people.must_be_person(voter)
         approval = await self._find(approval_id)
-        must_be_entitled(voter, approval)
-        approval = await self._conclude(approval)
+        people.must_be_entitled(voter, approval, break_glass=break_glass)
+        approval = (await self._conclude(approval)).approval
         if approval.state is not ApprovalState.PENDING:
             raise ApprovalConflict(f"{approval_id} is {approval.state.value} already.", hint="Nothing is left to decide.")
-        if any(same_person(voter.principal, vote.voter) for vote in approval.votes):
-            raise ApprovalConflict(f"You have voted on {approval_id} already.", hint="Another approver has to decide.")
+        self._may_vote(voter, approval, break_glass=break_glass)
+        if not comment.strip() and (break_glass or approval.terms.comment_required):
+            raise ValueError("a comment is required: say why")
         if shown and shown != lay_out(approval, self._seal).commitment:
             raise ApprovalConflict(f"What you were shown is not what {approval_id} binds.", hint="Look at it again.")
-        await self._journal.append(Vote(approval_id=approval_id, voter=voter, verdict=verdict, comment=comment, shown=shown))
-        return await self._conclude(await self._find(approval_id))
+        vote = Vote(
+            approval_id=approval_id,
+            voter=voter,
+            verdict=verdict,
+            comment=comment,
+            shown=shown,
+            fits=people.fitting(voter, approval.terms.everybody),
+            break_glass=break_glass,
+        )
+        await self._journal.append(vote)
+        if break_glass:
+            logger.critical("BREAK-GLASS: %s asks to open %s without its approvers", voter.principal, approval_id)
+        return (await self._conclude(await self._find(approval_id))).approval
+
+    async def withdraw_vote(self, approval_id: str, voter: Identity, comment: str = "") -> Approval:
+        """Take back the vote that stands of this person, and return the approval. It can be given anew.
+
+        Raises:
+            NotEntitled: it is not the person's to see.
+            ApprovalConflict: they have no vote on it, or it is settled.
+            ValueError: the comment is longer than `MAX_COMMENT`.
+            LedgerUnavailable: it is not known to be durable.
+        """
+        _check_comment(comment)
+        approval = await self._seen_by(approval_id, voter)
+        await self._journal.append(VoteWithdrawn(approval_id=approval.id, voter=voter, comment=comment))
+        return await self._find(approval_id)
+
+    async def withdraw(self, approval_id: str, requester: Identity, comment: str = "") -> Approval:
+        """End an approval by whoever asked for it, before the call runs.
+
+        Raises:
+            NotEntitled: somebody else asked for it.
+            ApprovalConflict: it ran, or has ended.
+            ValueError: the comment is longer than `MAX_COMMENT`.
+            LedgerUnavailable: it is not known to be durable.
+        """
+        approval = await self._seen_by(approval_id, requester)
+        if not people.is_requester(requester, approval):
+            raise people.NotEntitled("Only whoever asked for the call withdraws it.", hint="Approvers deny or revoke it.")
+        return await self._stop(approval, StoppedAs.WITHDRAWN, requester, comment)
+
+    async def revoke(self, approval_id: str, person: Identity, comment: str = "") -> Approval:
+        """End an approved call before it runs, as one of those who were asked, an opener, or an admin.
+
+        Raises:
+            NotEntitled: not a person, or none of these.
+            ApprovalConflict: it is not approved (any more), or ran already.
+            ValueError: the comment is longer than `MAX_COMMENT`.
+            LedgerUnavailable: it is not known to be durable.
+        """
+        people.must_be_person(person)
+        approval = await self._find(approval_id)
+        people.must_be_able_to_revoke(person, approval)
+        return await self._stop(approval, StoppedAs.REVOKED, person, comment)
+
+    async def resolve(self, approval_id: str, person: Identity, happened: Happened, comment: str) -> Approval:
+        """Record what a person found out about a call whose outcome is unknown. It is not sent again by that.
+
+        Raises:
+            NotEntitled: not a person, not one of those who were asked or an admin, or the requester.
+            ApprovalConflict: it is not indeterminate, or was resolved already.
+            ValueError: the comment is missing, or longer than `MAX_COMMENT`.
+            LedgerUnavailable: it is not known to be durable.
+        """
+        _check_comment(comment, required=True)
+        people.must_be_person(person)
+        approval = await self._find(approval_id)
+        people.must_be_able_to_resolve(person, approval)
+        await self._journal.append(Resolved(approval_id=approval_id, person=person, happened=happened, comment=comment))
+        return await self._find(approval_id)
+
+    async def review(self, approval_id: str, person: Identity, comment: str) -> Approval:
+        """Record that a third person looked at a use of break-glass afterwards.
+
+        Raises:
+            NotEntitled: not a person, not a reviewer, or one of those who asked for the call or broke the glass.
+            ApprovalConflict: there was no break-glass, or it was reviewed already.
+            ValueError: the comment is missing, or longer than `MAX_COMMENT`.
+            LedgerUnavailable: it is not known to be durable.
+        """
+        _check_comment(comment, required=True)
+        people.must_be_person(person)
+        approval = await self._find(approval_id)
+        people.must_be_able_to_review(person, approval)
+        await self._journal.append(Reviewed(approval_id=approval_id, person=person, comment=comment))
+        return await self._find(approval_id)
 
     async def show(self, approval_id: str, viewer: Identity) -> Sheet:
         """Lay an approval out for an entitled approver or its requester. Reading exact arguments is recorded first.
@@ -238,9 +342,7 @@ class Desk:
             SealBroken: what is kept is not what the digest binds.
             LedgerUnavailable: the reading could not be recorded, so nothing is shown.
         """
-        approval = await self._find(approval_id)
-        if not _may_see(viewer, approval):
-            raise unknown(approval_id)
+        approval = await self._seen_by(approval_id, viewer)
         sheet = lay_out(approval, self._seal)
         if sheet.exact:
             facts = {"approval_id": approval.id, "digest": approval.digest, "shown": sheet.commitment}
@@ -249,7 +351,47 @@ class Desk:
 
     async def docket(self, viewer: Identity, states: Sequence[ApprovalState] = (), limit: int = 200) -> tuple[Approval, ...]:
         """Return the approvals that are the viewer's to see, the newest first; in those states, or in all if none are named."""
-        return tuple(approval for approval in await self._store.approvals(states, limit) if _may_see(viewer, approval))
+        return tuple(approval for approval in await self._store.approvals(states, limit) if people.may_see(viewer, approval))
+
+    async def open_items(self, viewer: Identity) -> tuple[Approval, ...]:
+        """Return what is the viewer's to see and has to be reviewed or resolved, the newest first."""
+        return tuple(approval for approval in await self._store.open_items() if people.may_see(viewer, approval))
+
+    def objection(self, viewer: Identity, approval: Approval) -> str:
+        """Return why the viewer's vote would be refused, in a sentence for them; empty if it would count."""
+        try:
+            self._may_vote(viewer, approval, break_glass=False)
+        except GatewayError as error:
+            return f"{error} {error.hint}".rstrip()
+        return ""
+
+    def deeds(self, viewer: Identity, approval: Approval) -> frozenset[Deed]:
+        """Return what the viewer could do about it now."""
+        checks: dict[Deed, Callable[[], None]] = {
+            Deed.VOTE: lambda: self._may_vote(viewer, approval, break_glass=False),
+            Deed.BREAK_GLASS: lambda: self._may_vote(viewer, approval, break_glass=True),
+            Deed.REVOKE: lambda: people.must_be_able_to_revoke(viewer, approval),
+            Deed.RESOLVE: lambda: people.must_be_able_to_resolve(viewer, approval),
+            Deed.REVIEW: lambda: people.must_be_able_to_review(viewer, approval),
+        }
+        in_time = {
+            Deed.VOTE: approval.state is ApprovalState.PENDING,
+            Deed.BREAK_GLASS: approval.state is ApprovalState.PENDING,
+            Deed.REVOKE: approval.state is ApprovalState.APPROVED,
+            Deed.RESOLVE: approval.needs_resolution,
+            Deed.REVIEW: approval.needs_review,
+        }
+        found = {deed for deed, check in checks.items() if in_time[deed] and _passes(check)}
+        if approval.state in _UNSETTLED and people.is_requester(viewer, approval):
+            found.add(Deed.WITHDRAW)
+        mine = [vote for vote in approval.votes if vote.voter == viewer.principal and not vote.withdrawn_ns]
+        if approval.state is ApprovalState.PENDING and mine:
+            found.add(Deed.WITHDRAW_VOTE)
+        return frozenset(found)
+
+    def standing(self, approval: Approval) -> Standing:
+        """Weigh the votes of an approval as they count now."""
+        return weigh(approval, self._roster.still, self._now_ns())
 
     # --- time's side -----------------------------------------------------------------------------------------------------
 
@@ -272,26 +414,94 @@ class Desk:
         """Settle every approval that is due and return the seconds until the next deadline, `_IDLE_S` at the most."""
         looked_at = [await self._conclude(approval) for approval in await self._store.approvals(_UNSETTLED, _ALL)]
         now_ns = self._now_ns()
-        ahead = [approval.deadline_ns - now_ns for approval in looked_at if approval.state in _UNSETTLED]
+        ahead = [standing.next_ns() - now_ns for standing in looked_at if standing.approval.state in _UNSETTLED]
         return min([_IDLE_S, *(nanoseconds / 1e9 for nanoseconds in ahead if nanoseconds > 0)])
 
-    async def _conclude(self, approval: Approval) -> Approval:
-        """Settle the approval if it is due and return it as it is then; whoever else was faster has settled it as well."""
-        for settled in due(approval, self._now_ns()):
-            with suppress(ApprovalConflict):
-                await self._journal.append(settled)
-                logger.info("%s: settled as %s", approval.id, settled.state.value)
-            return await self._find(approval.id)
+    async def _conclude(self, approval: Approval) -> Standing:
+        """Do what is due, and return how the approval stands then; whoever else was faster has done it as well.
+
+        A process that slept finds several escalations due at once, so this goes on until nothing is.
+        """
+        standing = self.standing(approval)
+        while due := standing.due():
+            try:
+                await self._journal.append(due[0])
+            except ApprovalConflict:
+                return self.standing(await self._find(approval.id))
+            _tell(due[0])
+            standing = self.standing(await self._find(approval.id))
+        return standing
+
+    async def _stop(self, approval: Approval, state: StoppedAs, person: Identity, comment: str) -> Approval:
+        _check_comment(comment)
+        await self._journal.append(Stopped(approval_id=approval.id, state=state, person=person, comment=comment))
+        logger.info("%s: %s", approval.id, state.value)
+        return await self._find(approval.id)
+
+    def _may_vote(self, voter: Identity, approval: Approval, *, break_glass: bool) -> None:
+        people.must_be_person(voter)
+        people.must_be_entitled(voter, approval, break_glass=break_glass)
+        if any(people.same_person(voter.principal, vote.voter) for vote in approval.votes if not vote.withdrawn_ns):
+            raise ApprovalConflict(f"You have voted on {approval.id} already.", hint="You can withdraw that vote first.")
+        self._must_be_fresh(voter, approval)
+
+    def _must_be_fresh(self, voter: Identity, approval: Approval) -> None:
+        """Refuse a vote that would not count: the sign-in of its voter is too old, or of another kind than the rule asks for.
+
+        Raises:
+            NotEntitled: it says what the rule asks for.
+        """
+        asked_for = approval.terms.freshness
+        cast = CastVote(
+            voter=voter.principal,
+            verdict="",
+            comment="",
+            time_ns=self._now_ns(),
+            auth_time=voter.auth_time,
+            acr=voter.acr,
+            amr=voter.amr,
+        )
+        if not is_fresh(cast, asked_for, self._now_ns()):
+            wanted = [f"at most {asked_for.max_age_ns / 60e9:g} minutes ago"] if asked_for.max_age_ns else []
+            wanted += [f"with acr {' or '.join(asked_for.acr)}"] if asked_for.acr else []
+            wanted += [f"with {' and '.join(asked_for.amr)}"] if asked_for.amr else []
+            hint = "Sign in again. An API key says nothing of a sign-in: use a token of your identity provider."
+            raise people.NotEntitled(f"The rule asks that you signed in {', '.join(wanted)}.", hint=hint)
+
+    async def _seen_by(self, approval_id: str, viewer: Identity) -> Approval:
+        approval = await self._find(approval_id)
+        if not people.may_see(viewer, approval):
+            raise people.unknown(approval_id)
         return approval
 
     async def _find(self, approval_id: str) -> Approval:
         for approval in await self._store.approval(approval_id):
             return approval
-        raise unknown(approval_id)
+        raise people.unknown(approval_id)
 
 
-def _may_see(viewer: Identity, approval: Approval) -> bool:
-    return is_requester(viewer, approval) or (is_person(viewer) and is_approver(viewer, approval.approvers))
+def _check_comment(comment: str, *, required: bool = False) -> None:
+    if len(comment) > MAX_COMMENT:
+        raise ValueError(f"the comment has {len(comment)} characters; {MAX_COMMENT} are the most")
+    if required and not comment.strip():
+        raise ValueError("a comment is required: say why")
+
+
+def _passes(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except GatewayError:
+        return False
+    return True
+
+
+def _tell(entry: Settled | Escalated) -> None:
+    if isinstance(entry, Escalated):
+        logger.warning("%s: nobody decided in time; escalated to %s", entry.approval_id, ", ".join(entry.asked))
+    elif entry.break_glass:
+        logger.critical("BREAK-GLASS: %s is approved without its approvers; it has to be reviewed", entry.approval_id)
+    else:
+        logger.info("%s: settled as %s", entry.approval_id, entry.state.value)
 
 
 def _new_id() -> str:

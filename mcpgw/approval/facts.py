@@ -1,6 +1,6 @@
 """What an approval is for, written down so that nothing else can be run with it.
 
-Format, version 1: one JSON object, hashed over its canonical bytes (`core.canonical`). A fact is added or changed only
+Format, version 2: one JSON object, hashed over its canonical bytes (`core.canonical`). A fact is added or changed only
 together with `v`; approvals of an older version then match nothing, end at their deadline, and have to be asked for again.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 from mcpgw.core.canonical import canonical
 from mcpgw.core.model import CleanJson, Hold, ShownCall, UnknownTarget
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,6 @@ def facts_of(shown: ShownCall, hold: Hold) -> Facts:
             "definition_hash": target.definition_hash,
         },
         "policy_hash": hold.ruling.policy_hash,
-        "hold": {"rule_ids": list(hold.ruling.rule_ids), "approvers": list(hold.approvers), "quorum": hold.quorum},
+        "hold": {"rule_ids": list(hold.ruling.rule_ids), "terms": hold.terms.binding()},
     }
     return Facts(common=common, arguments=call.arguments, clean=shown.arguments)

@@ -1,9 +1,12 @@
 """Who may decide. Four eyes hold for everybody, admins included: there is no role that is asked about here."""
 
 import unicodedata
+from collections.abc import Iterable
 
 from mcpgw.core.errors import GatewayError
+from mcpgw.core.members import is_one_of
 from mcpgw.core.model import Identity, IdentityKind
+from mcpgw.core.terms import Terms
 from mcpgw.ports import Approval
 
 _UNPROVEN = "unsafe_anonymous"
@@ -40,9 +43,19 @@ def is_person(identity: Identity) -> bool:
     return identity.kind is IdentityKind.HUMAN and not identity.actors and identity.method != _UNPROVEN
 
 
-def is_approver(identity: Identity, approvers: tuple[str, ...]) -> bool:
-    """Tell whether an entry names the identity, to the letter: `group:` or `user:` with a name, or with `ISSUER#NAME`."""
-    return not identity.names.isdisjoint(approvers)
+def fitting(identity: Identity, entries: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the entries that mean the identity."""
+    return tuple(entry for entry in entries if is_one_of(identity, entry))
+
+
+def is_asked(identity: Identity, approval: Approval) -> bool:
+    """Tell whether the identity is among those who were asked so far, at this level or an earlier one."""
+    return bool(fitting(identity, approval.terms.asked(approval.level)))
+
+
+def may_open_glass(identity: Identity, terms: Terms) -> bool:
+    """Tell whether the identity is an opener of break-glass."""
+    return bool(fitting(identity, terms.break_glass.openers))
 
 
 def asked_for_it(identity: Identity, approval: Approval) -> bool:
@@ -55,16 +68,75 @@ def is_requester(identity: Identity, approval: Approval) -> bool:
     return identity.principal == approval.requester and (not identity.actors or identity.actors == approval.actors)
 
 
-def must_be_entitled(voter: Identity, approval: Approval) -> None:
+def may_see(viewer: Identity, approval: Approval) -> bool:
+    """Tell whether it is the viewer's to see: their own call, or one that they, as a person, have a part in."""
+    return is_requester(viewer, approval) or (is_person(viewer) and _has_a_part(viewer, approval))
+
+
+def _has_a_part(viewer: Identity, approval: Approval) -> bool:
+    glass = approval.terms.break_glass
+    reviewers = glass.reviewers if approval.break_glass else ()
+    entries = (*approval.terms.asked(approval.level), *glass.openers, *approval.terms.admins, *reviewers)
+    return bool(fitting(viewer, entries))
+
+
+def must_be_entitled(voter: Identity, approval: Approval, *, break_glass: bool = False) -> None:
     """Refuse whoever may not decide on this approval.
 
     Raises:
-        NotEntitled: the voter is no approver (as if there were no approval), or asked for the call.
+        NotEntitled: the voter is not asked (as if there were no approval, if it is not theirs to see), or asked for the call.
     """
-    approver = is_approver(voter, approval.approvers)
-    if not approver and not is_requester(voter, approval):
+    if not may_see(voter, approval):
         raise unknown(approval.id)
-    if not approver or asked_for_it(voter, approval):
+    _must_not_have_asked(voter, approval)
+    if break_glass and not may_open_glass(voter, approval.terms):
+        raise NotEntitled("You may not break the glass.", hint="[approval.break_glass] says who may, and the rule if at all.")
+    if not break_glass and not is_asked(voter, approval):
+        raise NotEntitled(f"You are not asked about {approval.id}.", hint="The rule names who is.")
+
+
+def must_be_able_to_revoke(person: Identity, approval: Approval) -> None:
+    """Refuse whoever may not stop an approved call: everybody but those who were asked, openers and admins.
+
+    Raises:
+        NotEntitled: they may not.
+    """
+    if not may_see(person, approval):
+        raise unknown(approval.id)
+    stoppers = (*approval.terms.asked(approval.level), *approval.terms.break_glass.openers, *approval.terms.admins)
+    if not fitting(person, stoppers):
+        raise NotEntitled("Only approvers and admins revoke.", hint="The requester can withdraw the call instead.")
+
+
+def must_be_able_to_resolve(person: Identity, approval: Approval) -> None:
+    """Refuse whoever may not say what became of a call: everybody but those who were asked and admins, never the requester.
+
+    Raises:
+        NotEntitled: they may not.
+    """
+    must_be_able_to_revoke(person, approval)
+    _must_not_have_asked(person, approval)
+
+
+def must_be_able_to_review(person: Identity, approval: Approval) -> None:
+    """Refuse whoever may not review a use of break-glass: its openers and its requester, and all but the named reviewers.
+
+    Raises:
+        NotEntitled: they may not.
+    """
+    if not may_see(person, approval):
+        raise unknown(approval.id)
+    _must_not_have_asked(person, approval)
+    if any(same_person(person.principal, vote.voter) for vote in approval.votes if vote.break_glass):
+        raise NotEntitled("You broke the glass, so somebody else must review it.")
+    glass = approval.terms.break_glass
+    reviewers = glass.reviewers or (*approval.terms.asked(approval.level), *glass.openers)
+    if not fitting(person, reviewers):
+        raise NotEntitled("You are not among the reviewers.", hint="[approval.break_glass] names them.")
+
+
+def _must_not_have_asked(person: Identity, approval: Approval) -> None:
+    if asked_for_it(person, approval):
         hint = "Ask another approver; this holds for administrators too."
         raise NotEntitled("You asked for this call, or it was made in your name, so somebody else must decide.", hint=hint)
 

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.text import Text
 
 from mcpgw.app import convert, network
-from mcpgw.approval import Desk
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.publish import warnings
 from mcpgw.catalog.registry import Registry
@@ -105,6 +104,12 @@ def _policy(settings: Settings) -> Generator[Finding, None, bool]:
     else:
         counts = f"{len(settings.roles)} roles, {len(settings.scopes)} scopes, {len(settings.rules)} rules"
         yield Finding("policy", Verdict.OK, f"{counts} ({built.policy_hash[:12]}).")
+    if observed := built.observed_rules():
+        yield Finding("policy", Verdict.WARN, f"Rules that are tried out and decide nothing: {', '.join(observed)}.")
+    if (fresh := built.wants_fresh_sign_in()) and not settings.identity.issuers:
+        hint = "Name an issuer under [[identity.issuers]]: an API key says nothing of a sign-in."
+        detail = f"Nobody can vote under {', '.join(fresh)}: a recent sign-in is asked for, and there is no identity provider."
+        yield Finding("policy", Verdict.WARN, detail, hint)
     return True
 
 
@@ -140,9 +145,8 @@ async def _collected(source: AsyncIterator[Finding]) -> list[Finding]:
 
 async def _store(settings: Settings) -> AsyncIterator[Finding]:
     try:
-        desk_key = convert.read_key(settings.keys_dir / convert.DESK_KEY)
         async with open_ledger(settings) as ledger:
-            Desk(ledger, ledger, desk_key)
+            convert.desk(settings, ledger)
             await ledger.probe()
     except GatewayError as error:
         yield _failed("ledger", error)

@@ -98,7 +98,7 @@ async def open_gateway_store(folder: Path) -> AsyncIterator[GatewayStore]:
     """Open ledger and desk of a folder, beside a running gateway."""
     settings = open_folder(folder)
     async with open_ledger(settings) as ledger:
-        yield GatewayStore(settings, ledger, Desk(ledger, ledger, convert.read_key(settings.keys_dir / convert.DESK_KEY)))
+        yield GatewayStore(settings, ledger, convert.desk(settings, ledger))
 
 
 async def acting_identity(settings: Settings) -> Identity:

@@ -28,6 +28,8 @@ from mcpgw.core.model import (
     TargetKind,
     UnknownTarget,
 )
+from mcpgw.core.terms import Terms
+from mcpgw.core.terms import as_data as terms_as_data
 from mcpgw.policy import Access, Explanation, Outcome
 
 Folder = Annotated[Path, typer.Option("--folder", "-C", help="The gateway's working folder.")]
@@ -135,7 +137,8 @@ def render(call: Call, explanation: Explanation) -> RenderableType:
     for heading in ("rule", "effect", "outcome", "why"):
         rules.add_column(heading)
     for finding in explanation.findings:
-        cells = (finding.rule_id, finding.effect.value, finding.outcome.value, finding.why)
+        effect = f"{finding.effect.value} (observed)" if finding.observed else finding.effect.value
+        cells = (finding.rule_id, effect, finding.outcome.value, finding.why)
         rules.add_row(*(Text(cell) for cell in cells), style=_COLOURS[finding.outcome])
     return Group(facts, Text(), rules)
 
@@ -151,6 +154,11 @@ def summary(call: Call, explanation: Explanation) -> list[tuple[str, str]]:
         ("roles", ", ".join(explanation.roles) or "none"),
         ("granted by", ", ".join(grant.id for grant in explanation.grants) or "nothing"),
     ]
+    if isinstance(explanation.decision, Hold) and (asked := demands(explanation.decision.terms)):
+        lines.append(("asked for", "; ".join(asked)))
+    if ruling.observed:
+        tried = ", ".join(f"{rule} would {effect}" for rule, effect in ruling.observed)
+        lines.append(("observed", f"{tried}, and decide nothing"))
     if explanation.withheld:
         lines.append(("withheld", f"{', '.join(explanation.withheld)}: the credential does not carry them"))
     if isinstance(call.target, UnknownTarget):
@@ -163,10 +171,24 @@ def describe(decision: Decision) -> str:
         case Allow():
             return "ALLOW"
         case Hold():
-            needed = f"{decision.quorum} of {', '.join(decision.approvers)}"
-            return f"HOLD until {needed} approve, for {decision.deadline_s:g} s at most"
+            first, *later = decision.terms.levels
+            steps = [f"; then, if they are silent, {level}, for {level.lasts_ns / 1e9:g} s" for level in later]
+            return f"HOLD until {first} approve, for {first.lasts_ns / 1e9:g} s at most{''.join(steps)}"
         case Deny():
             return "DENY, as if the tool did not exist" if decision.hidden else "DENY"
+
+
+def demands(terms: Terms) -> list[str]:
+    """Return what a vote must be like, and what is out of the ordinary, in words for people."""
+    fresh, glass = terms.freshness, terms.break_glass
+    return [
+        *(["a comment with each vote"] if terms.comment_required else []),
+        *([f"a sign-in of at most {fresh.max_age_ns / 60e9:g} min ago"] if fresh.max_age_ns else []),
+        *([f"acr {' or '.join(fresh.acr)}"] if fresh.acr else []),
+        *([f"amr {' and '.join(fresh.amr)}"] if fresh.amr else []),
+        *([] if terms.denial_settles else ["a denial waits until it is withdrawn, or the deadline"]),
+        *([f"or, in an emergency, two of {', '.join(glass.openers)}"] if glass.openers else []),
+    ]
 
 
 def as_data(call: Call, explanation: Explanation) -> Json:
@@ -186,6 +208,8 @@ def as_data(call: Call, explanation: Explanation) -> Json:
             {"id": finding.rule_id, "effect": finding.effect.value, "outcome": finding.outcome.value, "why": finding.why}
             for finding in explanation.findings
         ],
+        "observed": [{"id": rule, "effect": effect} for rule, effect in ruling.observed],
+        "terms": terms_as_data(explanation.decision.terms) if isinstance(explanation.decision, Hold) else {},
         "policy_hash": ruling.policy_hash,
     }
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, NewType, TypeAlias, TypeVar
 
+from mcpgw.core.terms import Terms
+
 Json: TypeAlias = Any
 """A JSON value. The type checker cannot express the recursion usefully; `RawJson` and `CleanJson` are where it must."""
 JsonObject: TypeAlias = Mapping[str, Json]
@@ -50,6 +52,9 @@ class Identity:
     """Public id of the key or token used (`jti`, key id); never a secret."""
     actors: tuple[str, ...] = ()
     amr: tuple[str, ...] = ()
+    """How the person signed in, as the issuer says (RFC 8176)."""
+    acr: str = ""
+    """The class of that sign-in (OpenID Connect Core, section 2); empty where the issuer does not say."""
     auth_time: int = 0
     """When the person or service was authenticated, in Unix seconds; 0 where the issuer does not say."""
     expires: int = 0
@@ -263,6 +268,8 @@ class Ruling:
     rule_ids: tuple[str, ...]
     reason: str
     policy_hash: str
+    observed: tuple[tuple[str, str], ...] = ()
+    """Ids of rules in `observe` mode, each with the effect that it would have had; they decided nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,10 +293,7 @@ class Hold:
     """People decide. Silence until the deadline ends in a denial."""
 
     ruling: Ruling
-    approvers: tuple[str, ...]
-    """`group:NAME` or `user:PRINCIPAL_OR_SUBJECT`; a voter must match one. Empty means nobody can approve."""
-    quorum: int = 1
-    deadline_s: float = 3600.0
+    terms: Terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -592,21 +596,94 @@ class Vote:
     comment: str = ""
     shown: str = ""
     """Hex hash of what the voter was shown, exact arguments included; empty where the surface showed nothing."""
+    fits: tuple[str, ...] = ()
+    """The entries of the approval's terms that mean the voter: what the vote can count for."""
+    break_glass: bool = False
+    """Given as an opener of break-glass, and not as one who is asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteWithdrawn:
+    """A person takes back the vote that stands of them. The store refuses it unless the approval is pending."""
+
+    approval_id: str
+    voter: Identity
+    comment: str = ""
 
 
 class SettledAs(StrEnum):
     APPROVED = "approved"
     DENIED = "denied"
     EXPIRED = "expired"
+    REVOKED = "revoked"
+    """Its votes do not make the quorum any more: somebody is no approver now, or signed in too long ago."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """An approval left `pending`. The store refuses a second settlement."""
+    """The gateway settled an approval, from its votes or its deadline. The store refuses a second settlement."""
 
     approval_id: str
     state: SettledAs
     reason: str
+    ballots: int = 0
+    """Votes and withdrawals that an approval was counted from; with more of them than that the store refuses it."""
+    break_glass: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Escalated:
+    """Silence: others are asked. The store refuses it unless the level before is the present one, and over."""
+
+    approval_id: str
+    level: int
+    asked: tuple[str, ...]
+    """Who is asked now."""
+
+
+class StoppedAs(StrEnum):
+    WITHDRAWN = "withdrawn"
+    """By the requester, before it ran."""
+    REVOKED = "revoked"
+    """By an approver or an admin, after it was approved and before it ran."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """A person ended an approval before its call ran. The store refuses it afterwards; the desk checks who may."""
+
+    approval_id: str
+    state: StoppedAs
+    person: Identity
+    comment: str = ""
+
+
+class Happened(StrEnum):
+    """What a person found out about a call whose outcome is unknown."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+    """It cannot be found out; somebody looked, and says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A person says what became of an indeterminate call. The store refuses it in every other state, and a second one."""
+
+    approval_id: str
+    person: Identity
+    happened: Happened
+    comment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reviewed:
+    """A person looked at an approval by break-glass afterwards. The store refuses it for any other, and a second one."""
+
+    approval_id: str
+    person: Identity
+    comment: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -622,5 +699,21 @@ class Event:
     facts: JsonObject = field(default_factory=dict)
 
 
-Entry: TypeAlias = Intent | Outcome | Replay | Refusal | Rejection | Opened | Joined | Vote | Settled | Event
+Entry: TypeAlias = (
+    Intent
+    | Outcome
+    | Replay
+    | Refusal
+    | Rejection
+    | Opened
+    | Joined
+    | Vote
+    | VoteWithdrawn
+    | Escalated
+    | Settled
+    | Stopped
+    | Resolved
+    | Reviewed
+    | Event
+)
 Answer: TypeAlias = Completed | Held | Refused | Failed

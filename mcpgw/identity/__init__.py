@@ -11,6 +11,7 @@ from mcpgw.identity.issuer import Issuer, KindRule
 from mcpgw.identity.key_record import KeyRecord, NewKey, new_key, parse_expiry
 from mcpgw.identity.local import UnsafeAnonymous, refuse_unless_loopback, stdio_credential, stdio_identity, unsafe_anonymous
 from mcpgw.identity.metadata import protected_resource_metadata, protected_resource_paths, www_authenticate
+from mcpgw.identity.roster import KeyRoster
 from mcpgw.identity.tokens import JwtIssuers
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Issuer",
     "JwtIssuers",
     "KeyRecord",
+    "KeyRoster",
     "KindRule",
     "NewKey",
     "UnsafeAnonymous",

@@ -42,6 +42,7 @@ def identity_of(claims: _Claims, issuer: Issuer, credential_id: str) -> Identity
         credential_id=_name(claims, "jti") if "jti" in claims else credential_id,
         actors=actors,
         amr=tuple(_strings(claims, "amr")),
+        acr=claims["acr"] if _is_name(claims.get("acr")) else "",  # what is no name satisfies no rule
         auth_time=_seconds(claims, "auth_time"),
         expires=_seconds(claims, "exp"),
         claims={name: claims[name] for name in issuer.copied_claims if name in claims},

@@ -1,12 +1,18 @@
-"""What becomes of a held call: the table of `ports.ApprovalState`, applied in the transaction that records the change. Pure.
+"""What becomes of a held call: `ports.TRANSITIONS`, applied in the transaction that records the change. Pure.
 
-    Opened                      -> pending            (unless one stands for the identical call)
-    pending   Vote, in time     -> pending
-    pending   Settled           -> approved (in time) | denied | expired
-    approved  Settled(expired)  -> expired            (past the deadline)
-    approved  Intent, in time   -> spent              (same digest)
-    spent     Outcome           -> done | failed
-    spent     Indeterminate     -> indeterminate
+    Opened                       -> pending            (unless one stands for the identical call)
+    pending   Vote, in time      -> pending
+    pending   VoteWithdrawn      -> pending
+    pending   Escalated          -> pending            (to the next level, once the present one is over)
+    pending   Settled            -> approved (in time, and from these very votes) | denied | expired
+    approved  Settled            -> expired (once it cannot be used any more) | revoked
+    pending   Stopped            -> withdrawn
+    approved  Stopped            -> withdrawn | revoked
+    approved  Intent, in time    -> spent              (same digest)
+    spent     Outcome            -> done | failed
+    spent     Indeterminate      -> indeterminate
+    indeterminate  Resolved      -> indeterminate      (once)
+    any       Reviewed           -> as it is           (once, and only after break-glass)
 
 Everything else is an `ApprovalConflict`, except that an Outcome is never refused: its effect has happened already.
 """
@@ -19,18 +25,23 @@ from mcpgw.core.errors import ApprovalConflict
 from mcpgw.core.model import (
     ApprovalRef,
     CleanReply,
+    Escalated,
+    Identity,
     Intent,
     Opened,
     Outcome,
+    Resolved,
+    Reviewed,
     Settled,
     SettledAs,
+    Stopped,
     Vote,
+    VoteWithdrawn,
 )
+from mcpgw.core.terms import Terms
 from mcpgw.ledger.describe import Indeterminate, Recordable
 from mcpgw.ledger.record import Record
-from mcpgw.ports import ApprovalState, CastVote
-
-_OVER = (ApprovalState.DENIED, ApprovalState.EXPIRED)
+from mcpgw.ports import ENDED_UNUSED, TRANSITIONS, ApprovalState, CastVote, Remark, RemarkKind, ballots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +58,19 @@ class ApprovalRow:
     requester: str
     actors: tuple[str, ...]
     target: str
-    approvers: tuple[str, ...]
-    quorum: int
+    terms: Terms
     rule_ids: tuple[str, ...]
     reason: str
     policy_hash: str
     opened_ns: int
     deadline_ns: int
+    usable_until_ns: int
+    settled_ns: int = 0
+    """When it stopped to wait for people; 0 while it does."""
+    level: int = 0
+    break_glass: bool = False
     votes: tuple[CastVote, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     exact: bytes = b""
     spent_call: str = ""
     """The call that spent it; empty until one did."""
@@ -63,7 +79,12 @@ class ApprovalRow:
 
     def matters(self, now_ns: int) -> bool:
         """Tell whether an identical call is to attach to it (`ApprovalStore.live`)."""
-        return self.state not in _OVER and now_ns < self.deadline_ns
+        if self.state in ENDED_UNUSED or self.remarked(RemarkKind.RESOLVED):
+            return False
+        return now_ns < (self.usable_until_ns if self.state is ApprovalState.APPROVED else self.deadline_ns)
+
+    def remarked(self, kind: RemarkKind) -> bool:
+        return any(remark.kind is kind for remark in self.remarks)
 
 
 class Rows(Protocol):
@@ -85,6 +106,16 @@ def advanced(entry: Recordable, record: Record, rows: Rows) -> tuple[ApprovalRow
             return (_opened(entry, record, rows),)
         case Vote():
             return (_voted(_existing(entry.approval_id, rows), entry, record.time_ns),)
+        case VoteWithdrawn():
+            return (_vote_withdrawn(_existing(entry.approval_id, rows), entry, record.time_ns),)
+        case Escalated():
+            return (_escalated(_existing(entry.approval_id, rows), entry, record.time_ns),)
+        case Stopped():
+            return (_stopped(_existing(entry.approval_id, rows), entry, record.time_ns),)
+        case Resolved():
+            return (_resolved(_existing(entry.approval_id, rows), entry, record.time_ns),)
+        case Reviewed():
+            return (_reviewed(_existing(entry.approval_id, rows), entry, record.time_ns),)
         case Settled():
             return (_settled(_existing(entry.approval_id, rows), entry, record.time_ns),)
         case Intent(allow=allow) if allow.approval is not None:
@@ -122,49 +153,123 @@ def _opened(entry: Opened, record: Record, rows: Rows) -> ApprovalRow:
         requester=call.identity.principal,
         actors=call.identity.actors,
         target=call.target.name,
-        approvers=hold.approvers,
-        quorum=hold.quorum,
+        terms=hold.terms,
         rule_ids=hold.ruling.rule_ids,
         reason=hold.ruling.reason,
         policy_hash=hold.ruling.policy_hash,
         opened_ns=record.time_ns,
         deadline_ns=entry.deadline_ns,
+        usable_until_ns=entry.deadline_ns,
         exact=entry.exact,
     )
 
 
 def _voted(row: ApprovalRow, entry: Vote, now_ns: int) -> ApprovalRow:
     _require(row, ApprovalState.PENDING)
-    _require_in_time(row, now_ns)
-    vote = CastVote(voter=entry.voter.principal, verdict=entry.verdict.value, comment=entry.comment, time_ns=now_ns)
+    _require_in_time(row, row.deadline_ns, now_ns)
+    voter = entry.voter
+    vote = CastVote(
+        voter=voter.principal,
+        verdict=entry.verdict.value,
+        comment=entry.comment,
+        time_ns=now_ns,
+        fits=entry.fits,
+        break_glass=entry.break_glass,
+        method=voter.method,
+        credential_id=voter.credential_id,
+        auth_time=voter.auth_time,
+        acr=voter.acr,
+        amr=voter.amr,
+    )
     return replace(row, votes=(*row.votes, vote))
 
 
+def _vote_withdrawn(row: ApprovalRow, entry: VoteWithdrawn, now_ns: int) -> ApprovalRow:
+    _require(row, ApprovalState.PENDING)
+    standing = [vote for vote in row.votes if vote.voter == entry.voter.principal and not vote.withdrawn_ns]
+    if not standing:
+        raise ApprovalConflict(f"approval {row.id} has no vote of {entry.voter.principal}")
+    return replace(row, votes=tuple(replace(vote, withdrawn_ns=now_ns) if vote in standing else vote for vote in row.votes))
+
+
+def _escalated(row: ApprovalRow, entry: Escalated, now_ns: int) -> ApprovalRow:
+    _require(row, ApprovalState.PENDING)
+    _require_in_time(row, row.deadline_ns, now_ns)
+    if entry.level != row.level + 1 or entry.level >= len(row.terms.levels):
+        raise ApprovalConflict(f"approval {row.id} is at level {row.level}, and cannot go to {entry.level}")
+    if now_ns < row.terms.ends_ns(row.level, row.deadline_ns):
+        raise ApprovalConflict(f"level {row.level} of approval {row.id} is not over")
+    return replace(row, level=entry.level)
+
+
 def _settled(row: ApprovalRow, entry: Settled, now_ns: int) -> ApprovalRow:
-    if row.state is ApprovalState.APPROVED and entry.state is SettledAs.EXPIRED:
-        if now_ns < row.deadline_ns:
+    match entry.state:
+        case SettledAs.APPROVED:
+            moved = _moved(row, ApprovalState.APPROVED)
+            _require_in_time(row, row.deadline_ns, now_ns)
+            if ballots(row.votes) != entry.ballots:
+                raise ApprovalConflict(f"approval {row.id} was counted from other votes than it has")
+            glass_ns = now_ns + row.terms.break_glass.lasts_ns if entry.break_glass else row.deadline_ns
+            until_ns = min(row.deadline_ns, glass_ns)
+            approved = replace(moved, usable_until_ns=until_ns, break_glass=entry.break_glass)
+            return replace(approved, reason=entry.reason, settled_ns=now_ns)
+        case SettledAs.EXPIRED if row.state is ApprovalState.APPROVED and now_ns < row.usable_until_ns:
             raise ApprovalConflict(f"approval {row.id} is approved and its deadline has not passed")
-    else:
-        _require(row, ApprovalState.PENDING)
-    if entry.state is SettledAs.APPROVED:
-        _require_in_time(row, now_ns)
-        return replace(row, state=ApprovalState.APPROVED, reason=entry.reason)
-    return replace(row, state=ApprovalState(entry.state.value), reason=entry.reason, exact=b"")
+        case _:
+            moved = _moved(row, ApprovalState(entry.state.value))
+            return replace(moved, reason=entry.reason, settled_ns=row.settled_ns or now_ns, exact=b"")
+
+
+def _stopped(row: ApprovalRow, entry: Stopped, now_ns: int) -> ApprovalRow:
+    moved = _moved(row, ApprovalState(entry.state.value))
+    reason = stopped_reason(moved.state)
+    remark = _remark(RemarkKind.STOPPED, entry.person, entry.comment, now_ns)
+    settled_ns = row.settled_ns or now_ns
+    return replace(moved, reason=reason, settled_ns=settled_ns, exact=b"", remarks=(*row.remarks, remark))
+
+
+def stopped_reason(state: ApprovalState) -> str:
+    """Return what is said of an approval that a person ended."""
+    return f"It was {state.value} by {'its requester' if state is ApprovalState.WITHDRAWN else 'a person'}."
+
+
+def _resolved(row: ApprovalRow, entry: Resolved, now_ns: int) -> ApprovalRow:
+    _require(row, ApprovalState.INDETERMINATE)
+    if row.remarked(RemarkKind.RESOLVED):
+        raise ApprovalConflict(f"approval {row.id} is resolved already")
+    remark = _remark(RemarkKind.RESOLVED, entry.person, entry.comment, now_ns)
+    return replace(row, remarks=(*row.remarks, replace(remark, happened=entry.happened.value)))
+
+
+def _reviewed(row: ApprovalRow, entry: Reviewed, now_ns: int) -> ApprovalRow:
+    if not row.break_glass or row.remarked(RemarkKind.REVIEWED):
+        raise ApprovalConflict(f"approval {row.id} has nothing to review")
+    return replace(row, remarks=(*row.remarks, _remark(RemarkKind.REVIEWED, entry.person, entry.comment, now_ns)))
+
+
+def _remark(kind: RemarkKind, person: Identity, comment: str, now_ns: int) -> Remark:
+    return Remark(kind=kind, person=person.principal, comment=comment, time_ns=now_ns)
 
 
 def _spent(row: ApprovalRow, ref: ApprovalRef, call_id: str, now_ns: int) -> ApprovalRow:
-    _require(row, ApprovalState.APPROVED)
-    _require_in_time(row, now_ns)
+    moved = _moved(row, ApprovalState.SPENT)
+    _require_in_time(row, row.usable_until_ns, now_ns)
     if row.digest != ref.digest:
         raise ApprovalConflict(f"approval {row.id} was given for other facts")
-    return replace(row, state=ApprovalState.SPENT, spent_call=call_id, exact=b"")
+    return replace(moved, spent_call=call_id, exact=b"")
 
 
 def _concluded(rows: Sequence[ApprovalRow], call_id: str, state: ApprovalState, record: Record) -> tuple[ApprovalRow, ...]:
     """Only the call that spent it concludes it. A late outcome corrects an `indeterminate`."""
-    spent = (ApprovalState.SPENT, ApprovalState.INDETERMINATE)
-    mine = [row for row in rows if row.spent_call == call_id and row.state in spent]
+    mine = [row for row in rows if row.spent_call == call_id and state in TRANSITIONS[row.state]]
     return tuple(replace(row, state=state, outcome_event=record.event_id) for row in mine)
+
+
+def _moved(row: ApprovalRow, to: ApprovalState) -> ApprovalRow:
+    """Raises: ApprovalConflict: the table has no way from here to there."""
+    if to not in TRANSITIONS[row.state]:
+        raise ApprovalConflict(f"approval {row.id} is {row.state.value}, and cannot become {to.value}")
+    return replace(row, state=to)
 
 
 def _require(row: ApprovalRow, state: ApprovalState) -> None:
@@ -172,6 +277,6 @@ def _require(row: ApprovalRow, state: ApprovalState) -> None:
         raise ApprovalConflict(f"approval {row.id} is {row.state.value}, not {state.value}")
 
 
-def _require_in_time(row: ApprovalRow, now_ns: int) -> None:
-    if now_ns >= row.deadline_ns:
+def _require_in_time(row: ApprovalRow, until_ns: int, now_ns: int) -> None:
+    if now_ns >= until_ns:
         raise ApprovalConflict(f"the deadline of approval {row.id} has passed")

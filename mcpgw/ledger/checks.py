@@ -85,7 +85,7 @@ class Approvals:
         """Return the approval's id, and whether it is approved (True), over (False) or spent (None) by this record."""
         approval = members.get("approval", {})
         match members["kind"]:
-            case "approval.settled":
+            case "approval.settled" | "approval.break_glass" | "approval.withdrawn" | "approval.revoked":
                 return approval["id"], approval["state"] == "approved"
             case "call.intent" if approval:
                 return approval["id"], None

@@ -13,6 +13,7 @@ from mcpgw.core.model import (
     CleanReply,
     Commitment,
     Entry,
+    Escalated,
     Event,
     Failed,
     Identity,
@@ -26,13 +27,18 @@ from mcpgw.core.model import (
     Refused,
     Rejection,
     Replay,
+    Resolved,
+    Reviewed,
     Ruling,
     Settled,
     ShownCall,
+    Stopped,
     Target,
     UnknownTarget,
     Vote,
+    VoteWithdrawn,
 )
+from mcpgw.core.terms import as_data
 from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.record import Draft, Members, Payload, Unrecordable, pack
 
@@ -177,8 +183,18 @@ def _describe(entry: Recordable, sheet: _Sheet) -> str:
             return _joined(entry, sheet)
         case Vote():
             return _vote(entry, sheet)
+        case VoteWithdrawn():
+            return _vote_withdrawn(entry, sheet)
+        case Escalated():
+            return _escalated(entry, sheet)
         case Settled():
             return _settled(entry, sheet)
+        case Stopped():
+            return _stopped(entry, sheet)
+        case Resolved():
+            return _resolved(entry, sheet)
+        case Reviewed():
+            return _reviewed(entry, sheet)
         case Event():
             return _event(entry, sheet)
         case SessionOpened():
@@ -254,8 +270,7 @@ def _opened(entry: Opened, sheet: _Sheet) -> str:
         "how": "opened",
         "digest": entry.digest,
         "request_key": entry.request_key,
-        "approvers": list(hold.approvers),
-        "quorum": hold.quorum,
+        "terms": as_data(hold.terms),
         "deadline_ns": str(entry.deadline_ns),
     }
     sheet.keep("facts", payload_bytes(entry.facts))
@@ -271,16 +286,61 @@ def _joined(entry: Joined, sheet: _Sheet) -> str:
 
 def _vote(entry: Vote, sheet: _Sheet) -> str:
     sheet.members["who"] = _who(entry.voter)
-    sheet.members["approval"] = {"id": entry.approval_id, "verdict": entry.verdict.value, "shown": entry.shown}
-    if entry.comment:
-        sheet.keep("comment", payload_bytes(entry.comment))  # people write names into comments: committed to, not quoted
+    sheet.members["approval"] = {
+        "id": entry.approval_id,
+        "verdict": entry.verdict.value,
+        "shown": entry.shown,
+        "fits": list(entry.fits),
+        "break_glass": entry.break_glass,
+    }
+    _comment(entry.comment, sheet)
     return "approval.voted"
+
+
+def _vote_withdrawn(entry: VoteWithdrawn, sheet: _Sheet) -> str:
+    sheet.members["who"] = _who(entry.voter)
+    sheet.members["approval"] = {"id": entry.approval_id}
+    _comment(entry.comment, sheet)
+    return "approval.vote_withdrawn"
+
+
+def _escalated(entry: Escalated, sheet: _Sheet) -> str:
+    sheet.members["actor"] = "gateway"
+    sheet.members["approval"] = {"id": entry.approval_id, "level": entry.level, "asked": list(entry.asked[:MAX_LIST])}
+    return "approval.escalated"
 
 
 def _settled(entry: Settled, sheet: _Sheet) -> str:
     reason = cut(entry.reason, MAX_TEXT)
     sheet.members["approval"] = {"id": entry.approval_id, "state": entry.state.value, "reason": reason}
-    return "approval.settled"
+    return "approval.break_glass" if entry.break_glass else "approval.settled"
+
+
+def _stopped(entry: Stopped, sheet: _Sheet) -> str:
+    sheet.members["who"] = _who(entry.person)
+    sheet.members["approval"] = {"id": entry.approval_id, "state": entry.state.value}
+    _comment(entry.comment, sheet)
+    return f"approval.{entry.state.value}"
+
+
+def _resolved(entry: Resolved, sheet: _Sheet) -> str:
+    sheet.members["who"] = _who(entry.person)
+    sheet.members["approval"] = {"id": entry.approval_id, "happened": entry.happened.value}
+    _comment(entry.comment, sheet)
+    return "approval.resolved"
+
+
+def _reviewed(entry: Reviewed, sheet: _Sheet) -> str:
+    sheet.members["who"] = _who(entry.person)
+    sheet.members["approval"] = {"id": entry.approval_id}
+    _comment(entry.comment, sheet)
+    return "approval.reviewed"
+
+
+def _comment(comment: str, sheet: _Sheet) -> None:
+    """People write names into comments: committed to, not quoted."""
+    if comment:
+        sheet.keep("comment", payload_bytes(comment))
 
 
 def _event(entry: Event, sheet: _Sheet) -> str:
@@ -334,6 +394,7 @@ def _who(identity: Identity) -> Members:
         "client": cut(identity.client_id, _MAX_NAME),
         "credential": cut(identity.credential_id, _MAX_NAME),
         "auth_time": min(identity.auth_time, _MAX_EXACT_INT - 1),
+        "acr": cut(identity.acr, _MAX_NAME),
         "amr": list(identity.amr[:MAX_LIST]),
         "actors": list(identity.actors[:MAX_LIST]),
         "groups": groups[:MAX_LIST],
@@ -368,7 +429,9 @@ def _origin(origin: Origin) -> Members:
 
 def _decision(effect: str, ruling: Ruling) -> Members:
     rules = list(ruling.rule_ids[:MAX_LIST])
-    return {"effect": effect, "rules": rules, "reason": cut(ruling.reason, MAX_TEXT), "policy": ruling.policy_hash}
+    observed = [{"rule": rule, "effect": would_be} for rule, would_be in ruling.observed[:MAX_LIST]]
+    tried = {"observed": observed} if observed else {}
+    return {"effect": effect, "rules": rules, "reason": cut(ruling.reason, MAX_TEXT), "policy": ruling.policy_hash, **tried}
 
 
 def _refused(refused: Refused) -> Members:

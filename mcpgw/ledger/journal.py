@@ -254,6 +254,10 @@ class Ledger:
     async def approvals(self, states: Sequence[ApprovalState] = (), limit: int = 200) -> tuple[Approval, ...]:
         return await self._approvals(lambda store: store.approvals((), states, limit))
 
+    async def open_items(self) -> tuple[Approval, ...]:
+        found = await self._approvals(lambda store: store.exceptional_approvals())
+        return tuple(approval for approval in found if approval.needs_review or approval.needs_resolution)
+
     async def changed(self, timeout_s: float) -> None:
         """`ApprovalStore.changed`. Returns at once if something changed since this task last read an approval."""
         known = _seen.get(None)

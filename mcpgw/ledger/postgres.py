@@ -119,6 +119,9 @@ class PostgresStore:
             for who, server, kind, came, number in map(_shown, execute(self._db, sql, (start, end)))
         ]
 
+    def exceptional_approvals(self) -> Sequence[ApprovalRow]:
+        return [approval_of(_shown(row)) for row in execute(self._db, _EXCEPTIONAL)]
+
     def find(self, event_id: str) -> Sequence[StoredRecord]:
         sql = f"SELECT {', '.join(RECORD)} FROM records WHERE event_id = %s"
         return [record_of(_shown(row)) for row in execute(self._db, sql, (stored(event_id),))]
@@ -348,6 +351,9 @@ def lock_of(node: str) -> int:
 
 _OPEN_CALLS = "SELECT call_id, seq, node, approval_id FROM open_calls ORDER BY seq"
 _INSERT_RECORD = f"INSERT INTO records ({', '.join(RECORD)}) VALUES ({', '.join(['%s'] * len(RECORD))})"
+_EXCEPTIONAL = (
+    f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE break_glass != 0 OR state = 'indeterminate' ORDER BY held_seq DESC"
+)
 _UPSERT_APPROVAL = (
     f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join(['%s'] * len(APPROVAL))}) "
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in APPROVAL if name != 'id')}"

@@ -178,6 +178,29 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON sessions TO mcpgw_gateway;
 GRANT SELECT, INSERT, UPDATE ON marks TO mcpgw_gateway;
 """
 
-MIGRATIONS = (Migration(_V1, oldest=1), Migration(_TILES, oldest=1), Migration(_SESSIONS, oldest=1))
+_TERMS = """
+ALTER TABLE approvals
+    ADD terms           text COLLATE "C" NOT NULL DEFAULT '{}', -- JSON, as are votes and remarks
+    ADD level           integer NOT NULL DEFAULT 0,
+    ADD usable_until_ns bigint NOT NULL DEFAULT 0,
+    ADD settled_ns      bigint NOT NULL DEFAULT 0,
+    ADD break_glass     integer NOT NULL DEFAULT 0,
+    ADD remarks         text COLLATE "C" NOT NULL DEFAULT '[]';
+UPDATE approvals SET settled_ns = coalesce((SELECT min(time_ns) FROM records
+    WHERE approval_id = approvals.id AND kind = 'approval.settled'), 0);
+UPDATE approvals SET usable_until_ns = deadline_ns, terms = json_build_object('levels', json_build_array(json_build_object(
+    'seats', json_build_array(json_build_object('count', quorum, 'of', approvers::json)),
+    'lasts_ns', deadline_ns - opened_ns)))::text;
+ALTER TABLE approvals DROP approvers, DROP quorum;
+CREATE INDEX approvals_exceptional ON approvals (held_seq) WHERE break_glass != 0 OR state = 'indeterminate';
+"""
+# Who must agree became more than a list and a number: a gateway that knew only those must not count these votes.
+
+MIGRATIONS = (
+    Migration(_V1, oldest=1),
+    Migration(_TILES, oldest=1),
+    Migration(_SESSIONS, oldest=1),
+    Migration(_TERMS, oldest=4),
+)
 VERSION = len(MIGRATIONS)
 """What this mcpgw needs the table `migrations` to have reached."""

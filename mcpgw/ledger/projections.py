@@ -9,17 +9,17 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from mcpgw.ledger.approvals import ApprovalRow
+from mcpgw.core.terms import Level, Seats, Terms, terms_of
+from mcpgw.ledger.approvals import ApprovalRow, stopped_reason
 from mcpgw.ledger.describe import MAX_LIST, MAX_TEXT, cut
 from mcpgw.ledger.record import Members, parse, unpack
 from mcpgw.ledger.spans import SPAN, read
 from mcpgw.ledger.store import OpenCall, Reading, Store, StoredPayload, Transaction
-from mcpgw.ports import ApprovalState, CastVote
+from mcpgw.ports import ENDED_UNUSED, ApprovalState, CastVote, Remark, RemarkKind
 
 _ALL = 2**62
 _OPEN = (ApprovalState.PENDING, ApprovalState.APPROVED)
 _SPENT = (ApprovalState.SPENT, ApprovalState.INDETERMINATE)
-_VOID = (ApprovalState.DENIED, ApprovalState.EXPIRED)
 
 
 class Projections:
@@ -44,8 +44,20 @@ class Projections:
                 self.approvals[approval["id"]] = _opened(seq, members)
             case "approval.voted" if row:
                 self.approvals[row.id] = replace(row, votes=(*row.votes, _vote(members, payloads)))
-            case "approval.settled" if row:
-                self.approvals[row.id] = replace(row, state=ApprovalState(approval["state"]), reason=approval["reason"])
+            case "approval.vote_withdrawn" if row:
+                self.approvals[row.id] = _vote_withdrawn(row, members)
+            case "approval.escalated" if row:
+                self.approvals[row.id] = replace(row, level=approval["level"])
+            case "approval.settled" | "approval.break_glass" if row:
+                self.approvals[row.id] = _settled(row, members)
+            case "approval.withdrawn" | "approval.revoked" if row:
+                state = ApprovalState(approval["state"])
+                stopped = replace(row, state=state, reason=stopped_reason(state), settled_ns=_settled_ns(row, members))
+                self.approvals[row.id] = _remarked(stopped, RemarkKind.STOPPED, members, payloads)
+            case "approval.resolved" if row:
+                self.approvals[row.id] = _remarked(row, RemarkKind.RESOLVED, members, payloads)
+            case "approval.reviewed" if row:
+                self.approvals[row.id] = _remarked(row, RemarkKind.REVIEWED, members, payloads)
             case "call.intent":
                 self.open_calls[call] = OpenCall(call, seq, members["node"], approval.get("id", ""))
                 if row:
@@ -78,7 +90,7 @@ class Projections:
             elif wrong := _differing(row, found):
                 yield f"approval {approval_id} is not what its records say: {', '.join(wrong)}"
         for row in stored.values():
-            if row.state not in _VOID:
+            if row.state not in ENDED_UNUSED:
                 yield f"approval {row.id} stands in no record, and is {row.state.value}"
         calls = {call.call_id: call for call in open_calls}
         for call_id, call in self.open_calls.items():
@@ -121,7 +133,7 @@ def repaired(tx: Transaction, expected: Projections, stored: Sequence[ApprovalRo
         if found is None or _differing(row, found):
             tx.save_approval(replace(row, exact=exact.get(row.id, b"") if row.state in _OPEN else b""))
     for row in standing.values():
-        if row.state not in _VOID:
+        if row.state not in ENDED_UNUSED:
             tx.save_approval(replace(row, state=ApprovalState.EXPIRED, reason="It stands in no record.", exact=b""))
     calls = {call.call_id: call for call in tx.open_calls()}
     for call in expected.open_calls.values():
@@ -143,25 +155,92 @@ def _opened(seq: int, members: Members) -> ApprovalRow:
         requester=f"{who['iss']}#{who['sub']}",
         actors=tuple(who["actors"]),
         target=members["target"]["name"],
-        approvers=tuple(approval["approvers"]),
-        quorum=approval["quorum"],
+        terms=_terms(members),
         rule_ids=tuple(decision["rules"]),
         reason=decision["reason"],
         policy_hash=decision["policy"],
         opened_ns=int(members["time_ns"]),
         deadline_ns=int(approval["deadline_ns"]),
+        usable_until_ns=int(approval["deadline_ns"]),
     )
+
+
+def _terms(members: Members) -> Terms:
+    """Return what people had to do, also as records said it before there were terms."""
+    approval = members["approval"]
+    if "terms" in approval:
+        return terms_of(approval["terms"])
+    lasts_ns = int(approval["deadline_ns"]) - int(members["time_ns"])
+    return Terms(levels=(Level(seats=(Seats(approval["quorum"], tuple(approval["approvers"])),), lasts_ns=lasts_ns),))
 
 
 def _vote(members: Members, payloads: Sequence[StoredPayload]) -> CastVote:
     who = members["who"]
-    comments = [json.loads(unpack(payload.packed)) for payload in payloads if payload.slot == "comment"]
+    approval = members["approval"]
+    known = "fits" in approval  # what earlier records do not say was not kept of these votes either
     return CastVote(
-        voter=f"{who['iss']}#{who['sub']}",
-        verdict=members["approval"]["verdict"],
-        comment=comments[0] if comments else "",
+        voter=_principal(members),
+        verdict=approval["verdict"],
+        comment=_comment(payloads),
         time_ns=int(members["time_ns"]),
+        fits=tuple(approval.get("fits", ())),
+        break_glass=approval.get("break_glass", False),
+        method=who["method"] if known else "",
+        credential_id=who["credential"] if known else "",
+        auth_time=who["auth_time"] if known else 0,
+        acr=who.get("acr", ""),
+        amr=tuple(who["amr"]) if known else (),
     )
+
+
+def _vote_withdrawn(row: ApprovalRow, members: Members) -> ApprovalRow:
+    voter, now_ns = _principal(members), int(members["time_ns"])
+    return replace(
+        row,
+        votes=tuple(
+            replace(vote, withdrawn_ns=now_ns) if vote.voter == voter and not vote.withdrawn_ns else vote for vote in row.votes
+        ),
+    )
+
+
+def _settled(row: ApprovalRow, members: Members) -> ApprovalRow:
+    approval, now_ns = members["approval"], int(members["time_ns"])
+    state, break_glass = ApprovalState(approval["state"]), members["kind"] == "approval.break_glass"
+    until_ns = row.usable_until_ns
+    if break_glass:
+        until_ns = min(row.deadline_ns, now_ns + row.terms.break_glass.lasts_ns)
+    return replace(
+        row,
+        state=state,
+        reason=approval["reason"],
+        usable_until_ns=until_ns,
+        settled_ns=_settled_ns(row, members),
+        break_glass=row.break_glass or break_glass,
+    )
+
+
+def _settled_ns(row: ApprovalRow, members: Members) -> int:
+    return row.settled_ns or int(members["time_ns"])
+
+
+def _remarked(row: ApprovalRow, kind: RemarkKind, members: Members, payloads: Sequence[StoredPayload]) -> ApprovalRow:
+    remark = Remark(
+        kind=kind,
+        person=_principal(members),
+        comment=_comment(payloads),
+        time_ns=int(members["time_ns"]),
+        happened=members["approval"].get("happened", ""),
+    )
+    return replace(row, remarks=(*row.remarks, remark))
+
+
+def _principal(members: Members) -> str:
+    return f"{members['who']['iss']}#{members['who']['sub']}"
+
+
+def _comment(payloads: Sequence[StoredPayload]) -> str:
+    comments = [json.loads(unpack(payload.packed)) for payload in payloads if payload.slot == "comment"]
+    return comments[0] if comments else ""
 
 
 def _ended(members: Members) -> ApprovalState:

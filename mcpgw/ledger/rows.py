@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from mcpgw.core.terms import as_data, terms_of
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.sessions import SessionRow
 from mcpgw.ledger.store import StoredRecord
-from mcpgw.ports import ApprovalState, CastVote
+from mcpgw.ports import ApprovalState, CastVote, Remark, RemarkKind
 
 INDEX = (
     "time_ns", "kind", "principal", "server", "target", "decision",
@@ -17,8 +18,8 @@ INDEX = (
 RECORD = ("seq", "event_id", "leaf", "hash", *INDEX)
 APPROVAL = tuple(field.name for field in fields(ApprovalRow))
 SESSION = tuple(field.name for field in fields(SessionRow))
-_LISTS = ("actors", "approvers", "rule_ids", "votes")
-"""Columns of an approval that hold JSON."""
+_LISTS = ("actors", "rule_ids")
+"""Columns of an approval that hold a JSON list of strings; `terms`, `votes` and `remarks` hold JSON objects."""
 
 
 def record_of(row: Sequence[Any]) -> StoredRecord:
@@ -30,9 +31,17 @@ def record_of(row: Sequence[Any]) -> StoredRecord:
 def approval_of(row: Sequence[Any]) -> ApprovalRow:
     """Return the approval whose columns `APPROVAL` are in the row."""
     values = dict(zip(APPROVAL, row, strict=True))
-    lists = {name: tuple(json.loads(values[name])) for name in _LISTS}
-    votes = tuple(CastVote(**vote) for vote in lists["votes"])
-    return ApprovalRow(**(values | lists | {"votes": votes, "state": ApprovalState(values["state"])}))
+    return ApprovalRow(
+        **values
+        | {name: tuple(json.loads(values[name])) for name in _LISTS}
+        | {
+            "state": ApprovalState(values["state"]),
+            "terms": terms_of(json.loads(values["terms"])),
+            "votes": tuple(CastVote(**_tupled(vote)) for vote in json.loads(values["votes"])),
+            "remarks": tuple(_remark(**remark) for remark in json.loads(values["remarks"])),
+            "break_glass": bool(values["break_glass"]),
+        }
+    )
 
 
 def session_of(row: Sequence[Any]) -> SessionRow:
@@ -47,7 +56,19 @@ def session_values(row: SessionRow) -> tuple[Any, ...]:
 
 def approval_values(row: ApprovalRow) -> tuple[Any, ...]:
     """Return what to store in the columns `APPROVAL`."""
-    values = {name: getattr(row, name) for name in APPROVAL}
-    votes = json.dumps([asdict(vote) for vote in row.votes])
-    lists = {name: json.dumps(values[name]) for name in _LISTS if name != "votes"}
-    return tuple((values | lists | {"votes": votes, "state": row.state.value}).values())
+    values: dict[str, Any] = {name: getattr(row, name) for name in APPROVAL}
+    values |= {name: json.dumps(values[name]) for name in _LISTS}
+    values |= {name: json.dumps([asdict(one) for one in values[name]]) for name in ("votes", "remarks")}
+    return tuple(
+        (
+            values | {"terms": json.dumps(as_data(row.terms)), "state": row.state.value, "break_glass": int(row.break_glass)}
+        ).values()
+    )
+
+
+def _remark(kind: str, **rest: Any) -> Remark:
+    return Remark(kind=RemarkKind(kind), **rest)
+
+
+def _tupled(vote: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in vote.items()}

@@ -127,7 +127,24 @@ CREATE TABLE marks (                   -- what the record last said of something
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS = (_V1, _TILES, _SESSIONS)
+_TERMS = """
+ALTER TABLE approvals ADD COLUMN terms TEXT NOT NULL DEFAULT '{}';    -- JSON, as are votes and remarks
+ALTER TABLE approvals ADD COLUMN level INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE approvals ADD COLUMN usable_until_ns INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE approvals ADD COLUMN settled_ns INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE approvals ADD COLUMN break_glass INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE approvals ADD COLUMN remarks TEXT NOT NULL DEFAULT '[]';
+UPDATE approvals SET settled_ns = coalesce((SELECT min(time_ns) FROM records
+    WHERE approval_id = approvals.id AND kind = 'approval.settled'), 0);
+UPDATE approvals SET usable_until_ns = deadline_ns, terms = json_object('levels', json_array(json_object(
+    'seats', json_array(json_object('count', quorum, 'of', json(approvers))), 'lasts_ns', deadline_ns - opened_ns)));
+ALTER TABLE approvals DROP COLUMN approvers;
+ALTER TABLE approvals DROP COLUMN quorum;
+CREATE INDEX approvals_exceptional ON approvals (held_seq) WHERE break_glass != 0 OR state = 'indeterminate';
+"""
+"""Who must agree became more than a list and a number; a gateway that knew only those must not count these votes."""
+
+MIGRATIONS = (_V1, _TILES, _SESSIONS, _TERMS)
 VERSION = len(MIGRATIONS)
 """Kept in the file as `PRAGMA user_version`."""
 TILES_SINCE = MIGRATIONS.index(_TILES) + 1

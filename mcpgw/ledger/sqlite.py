@@ -208,6 +208,9 @@ class SqliteStore:
         WHERE seq >= ? AND seq < ? AND kind LIKE 'call.%' GROUP BY 1, 2, 3, 4"""
         return [(who, server, kind, came, number) for who, server, kind, came, number in self._all(sql, (start, end))]
 
+    def exceptional_approvals(self) -> Sequence[ApprovalRow]:
+        return [approval_of(row) for row in self._all(_EXCEPTIONAL)]
+
     def find(self, event_id: str) -> Sequence[StoredRecord]:
         return [record_of(row) for row in self._all(f"SELECT {', '.join(RECORD)} FROM records WHERE event_id = ?", (event_id,))]
 
@@ -475,6 +478,9 @@ def _translation(error: apsw.Error) -> LedgerUnavailable:
 
 _OPEN_CALLS = "SELECT call_id, seq, node, approval_id FROM open_calls ORDER BY seq"
 _INSERT_RECORD = f"INSERT INTO records ({', '.join(RECORD)}) VALUES ({', '.join('?' * len(RECORD))})"
+_EXCEPTIONAL = (
+    f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE break_glass != 0 OR state = 'indeterminate' ORDER BY held_seq DESC"
+)
 _UPSERT_APPROVAL = (
     f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join('?' * len(APPROVAL))}) "
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in APPROVAL if name != 'id')}"

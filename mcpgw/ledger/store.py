@@ -162,6 +162,10 @@ class Reading(Tiles, Protocol):
 
     def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]: ...
 
+    def exceptional_approvals(self) -> Sequence[ApprovalRow]:
+        """Return the rows with break-glass, and those whose call has an unknown outcome, the newest first."""
+        ...
+
     def find(self, event_id: str) -> Sequence[StoredRecord]: ...
 
     def mark(self, name: str) -> Sequence[str]:

@@ -75,6 +75,38 @@ class SqlCondition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Who is asked when those before were silent."""
+
+    approvers: tuple[str, ...] = ()
+    quorum: int | str = 1
+    deadline_s: float
+    """Seconds from the end of the level before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hours:
+    """When there is somebody to ask."""
+
+    zone: str
+    """A name of the IANA time zone database: `Europe/Berlin`."""
+    days: tuple[str, ...]
+    """`mon` to `sun`."""
+    opens: str
+    """`08:00`, in the zone."""
+    closes: str
+    """`18:00`; `24:00` is the end of the day."""
+    outside_s: float = 0.0
+    """The first deadline of a call that arrives at another time, in seconds; 0 denies it."""
+
+
+class Mode(StrEnum):
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+    """The decision's record says what the rule would have done, and nothing else comes of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One rule. It is about a call if `tools` and `roles` fit; it matches if `when` and `sql` hold as well."""
 
@@ -90,20 +122,41 @@ class Rule:
     """None means that the rule does not look into SQL."""
     reason: str = ""
     """A sentence for the caller; empty means one made from the rule's id."""
+    mode: Mode = Mode.ENFORCE
     approvers: tuple[str, ...] = ()
-    """`group:NAME` or `user:NAME`, for hold rules; empty means the defaults'."""
-    quorum: int | None = None
-    """For hold rules: how many must approve; None means the defaults'."""
+    """`group:NAME`, `user:NAME` or `claim:NAME=VALUE`; this and all that follows is for hold rules. Empty: the defaults'."""
+    quorum: int | str | None = None
+    """How many of `approvers`, or one that names them: `2 of group:leads and 1 of group:risk`. None: the defaults'."""
     deadline_s: float | None = None
-    """For hold rules, seconds; None means the defaults'."""
+    """Seconds; None means the defaults'."""
+    steps: tuple[Step, ...] = ()
+    """Who is asked, one after the other, when there was silence; none: silence denies."""
+    comment_required: bool = False
+    denial_settles: bool = True
+    max_auth_age_s: float = 0.0
+    """A vote counts for so long after its voter signed in, in seconds; 0 asks for nothing."""
+    acr: tuple[str, ...] = ()
+    amr: tuple[str, ...] = ()
+    hours: Hours | None = None
+    """None: there is always somebody to ask."""
+    break_glass: bool = True
+    """Whether the defaults' break-glass may stand in."""
     lifts_risk: bool = False
     """For allow rules: where it matches, `risk = "high"` alone does not hold the call. `tools` must then be exact names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """Who decides on `risk = "high"` and on hold rules that name nobody."""
+    """Who decides on `risk = "high"` and on hold rules that name nobody, and what holds for all of them."""
 
     approvers: tuple[str, ...] = ()
-    quorum: int = 1
+    quorum: int | str = 1
     deadline_s: float = 3600.0
+    admins: tuple[str, ...] = ()
+    """Who may revoke what others approved."""
+    openers: tuple[str, ...] = ()
+    """Two of them may stand in for the approvers in an emergency; empty: nobody may."""
+    break_glass_s: float = 900.0
+    """How long an approval can be used then; seconds."""
+    reviewers: tuple[str, ...] = ()
+    """Who must look at it afterwards; empty: any third person who may decide."""

@@ -1,10 +1,10 @@
 """Who belongs to a role: one small class per way to name people, services and agents."""
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from mcpgw.core.model import Identity, IdentityKind, Json
+from mcpgw.core.members import has_claim
+from mcpgw.core.model import Identity, IdentityKind
 
 UNAUTHENTICATED = "unsafe_anonymous"
 """`Identity.method` of callers that showed no credential: they are not part of `everyone`, only of `user:anonymous`."""
@@ -47,9 +47,7 @@ class Claim:
     value: str
 
     def includes(self, identity: Identity) -> bool:
-        held = identity.claims.get(self.name)
-        values = held if isinstance(held, (list, tuple)) else (held,)
-        return any(_text(value) == self.value for value in values)
+        return has_claim(identity, self.name, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +87,3 @@ def parse_member(text: str) -> Member:
 def looks_like_member(text: str) -> bool:
     """Role names hold no colon, members but one do."""
     return ":" in text or text == "everyone"
-
-
-def _text(value: Json) -> str | None:
-    """The text of a claim's scalar as JSON writes it; None, which equals no configured text, for everything else."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return value
-        case int() if abs(value) < 2**63:  # a longer one is nobody's department, and slow to print
-            return str(value)
-        case float() if math.isfinite(value):
-            return str(value)
-        case _:
-            return None

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Allow, Call, Decision, Deny, Hold, Identity, Risk, Ruling, Target, UnknownTarget
+from mcpgw.core.terms import Terms
 from mcpgw.policy.cel import Facts
-from mcpgw.policy.config import Defaults, Effect, Role, Rule, Scope, SqlCondition
+from mcpgw.policy.config import Defaults, Effect, Role, Rule, Scope
 from mcpgw.policy.grants import Grant, Grants, withheld
 from mcpgw.policy.rule import (
     DENY_BY_DEFAULT,
@@ -17,12 +18,15 @@ from mcpgw.policy.rule import (
     CompiledRule,
     Finding,
     Outcome,
-    check_desk,
     compile_rule,
+    default_terms,
 )
 from mcpgw.policy.wording import Mistake
 
 logger = logging.getLogger(__name__)
+
+Observed = tuple[tuple[str, str], ...]
+"""Ids of observed rules, each with what it would have done."""
 
 _NOT_GRANTED = "Nothing that this caller may use has this name."
 _FAILED = "The policy could not be evaluated, so the call is denied."
@@ -62,11 +66,11 @@ class Policy:
     `sees(identity, target)` is False exactly if `decide` answers every call to the target with a hidden denial.
     """
 
-    def __init__(self, grants: Grants, rules: Sequence[CompiledRule], defaults: Defaults, policy_hash: str) -> None:
+    def __init__(self, grants: Grants, rules: Sequence[CompiledRule], terms: Terms, policy_hash: str) -> None:
         self._grants = grants
         self._rules = tuple(rules)
-        self._early = tuple(rule for rule in rules if rule.known_before_the_call)
-        self._defaults = defaults
+        self._early = tuple(rule for rule in rules if rule.known_before_the_call and not rule.is_observed)
+        self._default_terms = terms
         self.policy_hash = policy_hash
 
     @classmethod
@@ -80,7 +84,7 @@ class Policy:
         """
         roles, scopes, rules, defaults = tuple(roles), tuple(scopes), tuple(rules), defaults or Defaults()
         try:
-            check_desk(defaults.approvers, defaults.quorum, defaults.deadline_s)
+            terms = default_terms(defaults)
         except Mistake as mistake:
             raise mistake.at("approval") from None
         grants = Grants.build(roles, scopes)
@@ -89,7 +93,7 @@ class Policy:
             if ids.count(rule_id) > 1:
                 raise ConfigError("is there twice", where=f"rules.{rule_id}", hint="Give each rule an id of its own.")
         compiled = [compile_rule(rule, grants.roles, defaults) for rule in rules]
-        return cls(grants, compiled, defaults, _hash(roles, scopes, rules, defaults))
+        return cls(grants, compiled, terms, _hash(roles, scopes, rules, defaults))
 
     def decide(self, call: Call) -> Decision:
         """Decide on a call. Never raises; bounded in time by the limits of `cel`, `plain` and `sql_parser`."""
@@ -121,7 +125,7 @@ class Policy:
             if ways:
                 facts = Facts(call.identity, call.target, call)
                 findings = tuple(rule.judge(call.identity, call.target, call.arguments, facts) for rule in self._rules)
-                decision = self._weigh(call.target, ways, findings)
+                decision = self._weigh(call, call.target, ways, findings)
         return Explanation(decision=decision, roles=roles, grants=ways, withheld=taken, findings=findings)
 
     def grants(self, identity: Identity, targets: Iterable[Target]) -> tuple[Access, ...]:
@@ -141,6 +145,14 @@ class Policy:
         """Return the targets that a role's scopes select: the longest list that a member of it alone can see."""
         return tuple(target for target in targets if self._grants.selects(role, target))
 
+    def observed_rules(self) -> tuple[str, ...]:
+        """Return the ids of rules that are tried out, and decide nothing."""
+        return tuple(rule.rule.id for rule in self._rules if rule.is_observed)
+
+    def wants_fresh_sign_in(self) -> tuple[str, ...]:
+        """Return the ids of rules whose voters must have signed in lately or in a certain way."""
+        return tuple(rule.rule.id for rule in self._rules if rule.terms.freshness.is_asked_for)
+
     def idle_rules(self, targets: Iterable[Target]) -> tuple[str, ...]:
         """Return the ids of rules whose `tools` fit no target: most often a misspelt name."""
         names = [target.name for target in targets]
@@ -152,45 +164,39 @@ class Policy:
         facts = Facts(identity, target, None)
         return not any(rule.judge(identity, target, {}, facts).denies for rule in self._early)
 
-    def _weigh(self, target: Target, ways: tuple[Grant, ...], findings: tuple[Finding, ...]) -> Decision:
-        """Deny, then hold, then allow."""
-        pairs = tuple(zip(self._rules, findings, strict=True))
+    def _weigh(self, call: Call, target: Target, ways: tuple[Grant, ...], findings: tuple[Finding, ...]) -> Decision:
+        """Deny, then hold, then allow; what is observed decides nothing, and stands in the ruling."""
+        pairs = [(rule, found) for rule, found in zip(self._rules, findings, strict=True) if not found.observed]
+        seen = tuple((found.rule_id, found.would_be.value) for found in findings if found.observed and found.would_be)
         denying = [(rule, finding) for rule, finding in pairs if finding.denies]
         if denying:
             ids = tuple(finding.rule_id for _, finding in denying)
             hidden = any(finding.whatever_the_arguments for _, finding in denying)
-            return Deny(ruling=self._ruling(ids, _why_denied(*denying[0])), hidden=hidden)
+            return Deny(ruling=self._ruling(ids, _why_denied(*denying[0]), seen), hidden=hidden)
         matched = [rule for rule, finding in pairs if finding.outcome is Outcome.MATCHED]
         holding = [rule for rule in matched if rule.rule.effect is Effect.HOLD]
         allowing = [rule for rule in matched if rule.rule.effect is Effect.ALLOW]
         risky = target.risk is Risk.HIGH and not any(rule.rule.lifts_risk for rule in allowing)
         if holding or risky:
-            return self._hold(holding, risky)
+            return self._hold(call, holding, risky, seen)
         ids = tuple(rule.rule.id for rule in allowing) + tuple(way.id for way in ways)
         reason = allowing[0].reason if allowing else f"Granted by {ways[0].id}."
-        return Allow(ruling=self._ruling(ids, reason))
+        return Allow(ruling=self._ruling(ids, reason, seen))
 
-    def _hold(self, holding: list[CompiledRule], risky: bool) -> Hold | Deny:
+    def _hold(self, call: Call, holding: list[CompiledRule], risky: bool, seen: Observed) -> Hold | Deny:
         ids = tuple(rule.rule.id for rule in holding) + ((RISK_RULE,) if risky else ())
         if holding:
             first = holding[0]
-            return Hold(
-                ruling=self._ruling(ids, first.reason),
-                approvers=first.approvers,
-                quorum=first.quorum,
-                deadline_s=first.deadline_s,
-            )
-        if not self._defaults.approvers:
-            return Deny(ruling=self._ruling(ids, _NO_APPROVERS))  # now, rather than when the deadline has passed
-        return Hold(
-            ruling=self._ruling(ids, _RISKY),
-            approvers=self._defaults.approvers,
-            quorum=self._defaults.quorum,
-            deadline_s=self._defaults.deadline_s,
-        )
+            terms = first.terms_at(call.received_ns)
+            if isinstance(terms, str):
+                return Deny(ruling=self._ruling(ids, terms, seen))
+            return Hold(ruling=self._ruling(ids, first.reason, seen), terms=terms)
+        if not self._default_terms.levels:
+            return Deny(ruling=self._ruling(ids, _NO_APPROVERS, seen))  # now, rather than when the deadline has passed
+        return Hold(ruling=self._ruling(ids, _RISKY, seen), terms=self._default_terms)
 
-    def _ruling(self, rule_ids: tuple[str, ...], reason: str) -> Ruling:
-        return Ruling(rule_ids=rule_ids, reason=reason, policy_hash=self.policy_hash)
+    def _ruling(self, rule_ids: tuple[str, ...], reason: str, seen: Observed = ()) -> Ruling:
+        return Ruling(rule_ids=rule_ids, reason=reason, policy_hash=self.policy_hash, observed=seen)
 
 
 def _why_denied(rule: CompiledRule, finding: Finding) -> str:
@@ -206,11 +212,11 @@ def _hash(roles: Sequence[Role], scopes: Sequence[Scope], rules: Sequence[Rule],
             "format": "mcpgw-policy/1",
             "roles": {role.name: {"members": role.members, "scopes": role.scopes} for role in roles},
             "scopes": {scope.name: _fields(scope, "name") for scope in scopes},
-            "rules": [{**_fields(rule, "sql"), "sql": _fields(rule.sql) if rule.sql else None} for rule in rules],
-            "defaults": _fields(defaults),
+            "rules": [asdict(rule) for rule in rules],
+            "defaults": asdict(defaults),
         }
     )
 
 
-def _fields(value: Scope | Rule | SqlCondition | Defaults, *left_out: str) -> dict[str, object]:
-    return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in left_out}
+def _fields(scope: Scope, *left_out: str) -> dict[str, object]:
+    return {field.name: getattr(scope, field.name) for field in fields(scope) if field.name not in left_out}

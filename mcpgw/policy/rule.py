@@ -3,14 +3,17 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mcpgw.core.model import Identity, JsonObject, Target
+from mcpgw.core.terms import BreakGlass, Freshness, Level, Terms
 from mcpgw.policy.cel import VARIABLES, BadExpression, EvaluationError, Expression, Facts
-from mcpgw.policy.config import Defaults, Effect, Rule
+from mcpgw.policy.config import Defaults, Effect, Mode, Rule
 from mcpgw.policy.glob import Glob
+from mcpgw.policy.hours import OpeningHours
 from mcpgw.policy.members import Member, looks_like_member, parse_member
+from mcpgw.policy.quorum import check_entry, seats_of
 from mcpgw.policy.sql_condition import SqlCheck, SqlError
 from mcpgw.policy.wording import Mistake, did_you_mean, known_names
 
@@ -25,6 +28,8 @@ RESERVED = frozenset({RISK_RULE, DENY_BY_DEFAULT, ERROR_RULE})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST_WAIT_S = 30 * 86_400.0
 """A held call that nobody looked at for a month is not waited for."""
+NO_TERMS = Terms(levels=())
+"""Of rules that hold nothing."""
 
 
 class Outcome(StrEnum):
@@ -44,6 +49,15 @@ class Finding:
     why: str
     whatever_the_arguments: bool = False
     """The outcome depends on caller and target alone."""
+    observed: bool = False
+    """The rule is in `observe` mode: it decides nothing."""
+
+    @property
+    def would_be(self) -> Effect | None:
+        """What the rule makes of the call, were it asked alone; None: nothing."""
+        if self.denies:
+            return Effect.DENY
+        return self.effect if self.outcome is Outcome.MATCHED else None
 
     @property
     def denies(self) -> bool:
@@ -61,9 +75,23 @@ class CompiledRule:
     """Empty: everybody."""
     when: Expression | None
     sql: SqlCheck | None
-    approvers: tuple[str, ...]
-    quorum: int
-    deadline_s: float
+    terms: Terms
+    """Of a hold rule; without levels for all others."""
+    hours: OpeningHours | None
+    """None: there is always somebody to ask."""
+
+    @property
+    def is_observed(self) -> bool:
+        return self.rule.mode is Mode.OBSERVE
+
+    def terms_at(self, time_ns: int) -> Terms | str:
+        """Return what people must do about a call that arrives then, or why nobody is there to be asked."""
+        if self.hours is None or self.hours.are_open(time_ns):
+            return self.terms
+        if not self.hours.outside_ns:
+            return f"{self.reason} People decide on it {self.hours.text}."
+        first, *later = self.terms.levels
+        return replace(self.terms, levels=(replace(first, lasts_ns=self.hours.outside_ns), *later))
 
     @property
     def known_before_the_call(self) -> bool:
@@ -108,6 +136,7 @@ class CompiledRule:
             outcome=outcome,
             why=why,
             whatever_the_arguments=self.known_before_the_call,
+            observed=self.is_observed,
         )
 
 
@@ -127,42 +156,116 @@ def compile_rule(rule: Rule, roles: Mapping[str, tuple[Member, ...]], defaults: 
     """
     try:
         _check(rule)
-        compiled = CompiledRule(
+        holds = rule.effect is Effect.HOLD
+        return CompiledRule(
             rule=rule,
             tools=_tools(rule),
             members=tuple(member for entry in rule.roles for member in _members_of(entry, roles)),
             when=_when(rule),
             sql=SqlCheck.of(rule.sql, rule.effect) if rule.sql else None,
-            approvers=rule.approvers or defaults.approvers,
-            quorum=defaults.quorum if rule.quorum is None else rule.quorum,
-            deadline_s=defaults.deadline_s if rule.deadline_s is None else rule.deadline_s,
+            terms=_terms(rule, defaults) if holds else NO_TERMS,
+            hours=_hours(rule),
         )
-        if rule.effect is Effect.HOLD:
-            check_desk(compiled.approvers, compiled.quorum, compiled.deadline_s)
-            if not compiled.approvers:
-                raise Mistake("approvers", "is empty here and in the defaults, so nobody could approve", "")
-        return compiled
     except Mistake as mistake:
         raise mistake.at(f"rules.{rule.id}") from None
 
 
-def check_desk(approvers: tuple[str, ...], quorum: int, deadline_s: float) -> None:
-    """Refuse approvers, quorum and deadline under which nobody could ever approve.
+def default_terms(defaults: Defaults) -> Terms:
+    """Return what people must do where no rule says so; without levels, if nobody is named.
 
     Raises:
-        Mistake: which, and why.
+        Mistake: people, quorum, deadline or break-glass are such that nobody could ever approve.
     """
-    for approver in approvers:
-        form, _, name = approver.partition(":")
-        if form not in {"user", "group"} or not name:
-            raise Mistake("approvers", f"{approver!r} is neither user:NAME nor group:NAME", "")
-    if quorum < 1:
-        raise Mistake("quorum", "must be at least 1", "")
-    only_users = all(approver.startswith("user:") for approver in approvers)
-    if approvers and only_users and quorum > len(set(approvers)):
-        raise Mistake("quorum", f"is {quorum}, but there are only {len(set(approvers))} approvers", "")
-    if not (math.isfinite(deadline_s) and 0 < deadline_s <= _LONGEST_WAIT_S):
-        raise Mistake("deadline", "must be more than nothing and at most 30 days", 'Write deadline = "1h".')
+    for key, entries in (("admins", defaults.admins), ("break_glass.openers", defaults.openers)):
+        for entry in entries:
+            check_entry(key, entry)
+    for entry in defaults.reviewers:
+        check_entry("break_glass.reviewers", entry)
+    if defaults.reviewers and not defaults.openers:
+        raise Mistake("break_glass.openers", "is empty, so there is nothing to review", "Name at least two people, or a group.")
+    glass = BreakGlass()
+    if defaults.openers:
+        _break_glass_seats(defaults.openers)
+        glass = BreakGlass(openers=defaults.openers, lasts_ns=_ns(defaults.break_glass_s), reviewers=defaults.reviewers)
+    _check_wait("break_glass.valid", defaults.break_glass_s)
+    level = _level(defaults.quorum, defaults.approvers, defaults.deadline_s)
+    return Terms(
+        levels=(level,) if level.seats[0].of else (),
+        break_glass=glass,
+        admins=defaults.admins,
+    )
+
+
+def _terms(rule: Rule, defaults: Defaults) -> Terms:
+    common = default_terms(defaults)
+    steps = [_step(rule, number) for number in range(len(rule.steps))]
+    terms = Terms(
+        levels=(_first_level(rule, defaults), *steps),
+        comment_required=rule.comment_required,
+        denial_settles=rule.denial_settles,
+        freshness=Freshness(max_age_ns=_ns(rule.max_auth_age_s), acr=rule.acr, amr=rule.amr),
+        break_glass=common.break_glass if rule.break_glass else BreakGlass(),
+        admins=common.admins,
+    )
+    if terms.lasts_ns > _ns(_LONGEST_WAIT_S):
+        raise Mistake("on_silence", "makes the call wait for more than 30 days in all", "")
+    return terms
+
+
+def _first_level(rule: Rule, defaults: Defaults) -> Level:
+    deadline_s = defaults.deadline_s if rule.deadline_s is None else rule.deadline_s
+    if isinstance(rule.quorum, str):
+        return _level(rule.quorum, rule.approvers, deadline_s)
+    quorum = defaults.quorum if rule.quorum is None else rule.quorum
+    if rule.approvers and isinstance(quorum, str):
+        raise Mistake("quorum", "is missing, and that of [approval] is about other people", "Write how many must approve.")
+    if not rule.approvers and isinstance(quorum, str):
+        return _level(quorum, (), deadline_s)
+    level = _level(quorum, rule.approvers or defaults.approvers, deadline_s)
+    if not level.seats[0].of:
+        raise Mistake("approvers", "is empty here and in the defaults, so nobody could approve", "")
+    return level
+
+
+def _step(rule: Rule, number: int) -> Level:
+    step, key = rule.steps[number], f"on_silence.{number}"
+    try:
+        level = _level(step.quorum, step.approvers, step.deadline_s)
+        if not level.seats[0].of:
+            raise Mistake("approvers", "is empty, so nobody could approve", "Name the people who are asked then.")
+        return level
+    except Mistake as mistake:
+        raise Mistake(f"{key}.{mistake.key}", str(mistake), mistake.hint) from None
+
+
+def _level(quorum: int | str, approvers: tuple[str, ...], deadline_s: float) -> Level:
+    seats = seats_of(quorum, approvers)
+    _check_wait("deadline", deadline_s)
+    return Level(seats=seats, lasts_ns=_ns(deadline_s))
+
+
+def _break_glass_seats(openers: tuple[str, ...]) -> None:
+    try:
+        seats_of(2, openers)
+    except Mistake as mistake:
+        raise Mistake("break_glass.openers", f"must be at least two people: the quorum {mistake}", mistake.hint) from None
+
+
+def _check_wait(key: str, seconds: float) -> None:
+    if not (math.isfinite(seconds) and 0 < seconds <= _LONGEST_WAIT_S):
+        raise Mistake(key, "must be more than nothing and at most 30 days", f'Write {key.rpartition(".")[2]} = "1h".')
+
+
+def _hours(rule: Rule) -> OpeningHours | None:
+    if rule.hours is None:
+        return None
+    if rule.hours.outside_s:
+        _check_wait("hours.outside", rule.hours.outside_s)
+    return OpeningHours.of(rule.hours)
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
 
 
 def _check(rule: Rule) -> None:
@@ -174,6 +277,14 @@ def _check(rule: Rule) -> None:
         "approvers": bool(rule.approvers),
         "quorum": rule.quorum is not None,
         "deadline": rule.deadline_s is not None,
+        "on_silence": bool(rule.steps),
+        "comment": rule.comment_required,
+        "on_denial": not rule.denial_settles,
+        "max_auth_age": bool(rule.max_auth_age_s),
+        "acr": bool(rule.acr),
+        "amr": bool(rule.amr),
+        "hours": rule.hours is not None,
+        "break_glass": not rule.break_glass,
     }
     for key, given in for_the_desk.items():
         if given and rule.effect is not Effect.HOLD:

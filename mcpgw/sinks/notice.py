@@ -144,7 +144,7 @@ def _occasion(members: Mapping[str, Any]) -> str:
             return "held"
         case "approval.escalated":
             return "escalated"
-        case "approval.settled":
+        case "approval.settled" | "approval.break_glass" | "approval.withdrawn" | "approval.revoked":
             return "settled"
         case "call.indeterminate" if approval:
             return "indeterminate"

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from mcpgw.app import convert
 from mcpgw.approval import NotEntitled
+from mcpgw.approval.standing import weigh
 from mcpgw.cli.approvals import approvals, as_table, span
 from mcpgw.cli.common import open_folder, open_gateway_store, record_event
 from mcpgw.cli.init import initialise, make_keys
@@ -150,7 +151,8 @@ def test_programs_get_json(folder: Folder) -> None:
     listed = json.loads(line)
     assert listed["id"] == folder.approval_id
     assert listed["clean_arguments"]["to"] == "<IBAN>"
-    assert (listed["state"], listed["quorum"], listed["votes"], listed["actors"]) == ("pending", 1, [], ["agent-7"])
+    (seats,) = listed["terms"]["levels"][0]["seats"]
+    assert (listed["state"], seats["count"], listed["votes"], listed["actors"]) == ("pending", 1, [], ["agent-7"])
     shown = json.loads(folder.run("show", folder.approval_id, "--json").stdout)
     assert shown["arguments"] == ARGUMENTS
     assert shown["exact"] is True
@@ -202,7 +204,8 @@ def test_a_row_of_an_overdue_approval_says_so(folder: Folder) -> None:
     approval = folder.approval()
     console = Console(width=200, file=io.StringIO())
     with console.capture() as capture:
-        console.print(as_table([approval], approval.deadline_ns))
+        standing = weigh(approval, lambda vote: frozenset(vote.fits), approval.deadline_ns)
+        console.print(as_table([standing], approval.deadline_ns))
     assert "passed" in capture.get()
 
 

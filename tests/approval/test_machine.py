@@ -16,7 +16,7 @@ from mcpgw.approval import NotEntitled
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
 from mcpgw.core.model import Allow, Hold, Identity, IdentityKind, Intent, Patience, Sealed, ShownCall, Verdict
 from mcpgw.ports import Approval, ApprovalState
-from tests.approval.world import ALICE, BOB, CAROL, DAVE, FAILED, HOLD, MALLORY, REPLY, Witness, World, person
+from tests.approval.world import ALICE, BOB, CAROL, DAVE, FAILED, HOLD, MALLORY, REPLY, Witness, World, asking, person
 
 LEAD = "payments-leads"
 CALLERS = [ALICE, replace(ALICE, actors=("agent-7",)), BOB]
@@ -31,7 +31,7 @@ VOTERS = [
     replace(person("agent-7", LEAD), kind=IdentityKind.AGENT),
     person("agent-7", LEAD),
 ]
-HOLDS = [HOLD, replace(HOLD, quorum=2), replace(HOLD, quorum=2, ruling=replace(HOLD.ruling, policy_hash="q" * 64))]
+HOLDS = [HOLD, asking(2), replace(asking(2), ruling=replace(HOLD.ruling, policy_hash="q" * 64))]
 NOW = Patience(budget_s=0.0)
 
 T = TypeVar("T")
@@ -144,7 +144,7 @@ class DeskMachine(RuleBasedStateMachine):
         for _, approval in self.executed:
             side = {approval.requester.rpartition("#")[2], *approval.actors}
             voters = {vote.voter.rpartition("#")[2] for vote in approval.votes if vote.verdict == "approve"}
-            assert len(voters - side) >= max(1, approval.quorum)
+            assert len(voters - side) >= approval.terms.levels[0].seats[0].count
             assert "mallory" not in voters
             assert not voters & side
             assert all(vote.verdict == "approve" and vote.time_ns < approval.deadline_ns for vote in approval.votes)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -14,7 +13,7 @@ from mcpgw.core.errors import ApprovalConflict
 from mcpgw.core.model import Allow, AlreadyDone, Deny, Intent, Outcome, Patience, Verdict, Waiting
 from mcpgw.ledger import Ledger, RecordContext, create_keys
 from mcpgw.ports import ApprovalState
-from tests.approval.world import BOB, CAROL, FAILED, HOLD, IBAN, KEY, MALLORY, REPLY, Witness, World, person
+from tests.approval.world import BOB, CAROL, FAILED, HOLD, IBAN, KEY, MALLORY, REPLY, Everybody, Witness, World, asking, person
 
 ORIGIN = "bank.example/mcpgw"
 CONTEXT = RecordContext(version="0", config_hash="c0" * 32, catalog_hash="ca" * 32)
@@ -27,7 +26,7 @@ def opened(folder: Path) -> AbstractAsyncContextManager[Ledger]:
 
 
 def desk_on(ledger: Ledger) -> Desk:
-    return Desk(ledger, ledger, KEY)
+    return Desk(ledger, ledger, KEY, Everybody())
 
 
 @pytest.fixture
@@ -105,7 +104,7 @@ async def test_approvers_race_at_two_processes_and_each_hold_is_settled_once(
     ledger: Ledger, other: Ledger, world: World
 ) -> None:
     desks = [desk_on(ledger), desk_on(other)]
-    hold = replace(HOLD, quorum=2)
+    hold = asking(2)
     ids = []
     for number in range(10):
         answer = await desks[0].settle(world.call(arguments={"to": str(number)}), hold, NOW, Witness())
@@ -128,7 +127,7 @@ async def test_approvers_race_at_two_processes_and_each_hold_is_settled_once(
 
 async def test_silence_ends_in_a_denial_and_the_sweeper_ends_the_unclaimed(ledger: Ledger, world: World) -> None:
     desk = desk_on(ledger)
-    hasty = replace(HOLD, deadline_s=0.3)
+    hasty = asking(deadline_s=0.3)
     denied = await desk.settle(world.call(), hasty, PATIENT, Witness())
     assert isinstance(denied, Deny)
     assert denied.ruling.reason.startswith("Not approved in time")
@@ -146,7 +145,7 @@ async def test_silence_ends_in_a_denial_and_the_sweeper_ends_the_unclaimed(ledge
 
 @pytest.mark.parametrize("end", ["failed", "crashed"])
 async def test_after_a_restart_everything_stands_and_nothing_is_sent_again(folder: Path, world: World, end: str) -> None:
-    shown, hold = world.call(), replace(HOLD, quorum=2)
+    shown, hold = world.call(), asking(2)
     async with AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(opened(folder))
         waiting = await desk_on(ledger).settle(shown, hold, NOW, Witness())

@@ -29,6 +29,7 @@ from tests.approval.world import (
     BOB,
     CAROL,
     DAVE,
+    DEADLINE_S,
     FAILED,
     HOLD,
     HURRIED,
@@ -40,6 +41,7 @@ from tests.approval.world import (
     MemoryLedger,
     Witness,
     World,
+    asking,
     person,
 )
 
@@ -132,8 +134,8 @@ CHANGES: dict[str, tuple[ShownCall, Hold]] = {
     "tool": (World().call(target=replace(TOOL, name="bank__close")), HOLD),
     "kind": (World().call(target=replace(TOOL, kind=TargetKind.PROMPT)), HOLD),
     "policy": (World().call(), other_policy(HOLD)),
-    "how many have to agree": (World().call(), replace(HOLD, quorum=2)),
-    "who has to agree": (World().call(), replace(HOLD, approvers=("group:risk",))),
+    "how many have to agree": (World().call(), asking(2)),
+    "who has to agree": (World().call(), asking(approvers=("group:risk",))),
     "which rule": (World().call(), replace(HOLD, ruling=replace(HOLD.ruling, rule_ids=("other",)))),
     "identity": (World().call(person("eve", "tellers")), HOLD),
     "issuer": (World().call(person("alice", "tellers", issuer="https://other.example")), HOLD),
@@ -187,7 +189,7 @@ async def test_silence_until_the_deadline_is_a_denial(world: World) -> None:
         policy_hash=HOLD.ruling.policy_hash,
     )
     assert world.state(answer.approval_id) is ApprovalState.EXPIRED
-    assert world.time.elapsed == HOLD.deadline_s
+    assert world.time.elapsed == DEADLINE_S
 
 
 async def test_a_denial_reaches_the_waiting_client(world: World) -> None:
@@ -212,7 +214,7 @@ async def test_after_a_denial_the_same_call_is_a_new_question(world: World) -> N
 async def test_an_approved_call_that_is_not_claimed_in_time_expires(world: World) -> None:
     approval_id = await world.held()
     await world.desk.vote(approval_id, BOB, Verdict.APPROVE)
-    world.later(HOLD.deadline_s)
+    world.later(DEADLINE_S)
     assert await world.held() != approval_id
     await world.desk.sweep()
     assert world.state(approval_id) is ApprovalState.EXPIRED
@@ -246,7 +248,7 @@ async def test_a_result_is_given_to_duplicates_until_the_deadline_and_then_asked
     before = world.kinds()
     assert isinstance(await world.settle(), AlreadyDone)
     assert world.kinds() == before  # the corridor records the replay
-    world.later(HOLD.deadline_s)
+    world.later(DEADLINE_S)
     assert await world.held() != approval_id
 
 
@@ -257,8 +259,8 @@ async def test_a_call_under_way_at_its_deadline_is_still_waited_for(world: World
     allow = await world.settle(first)
     assert isinstance(allow, Allow)
     intent = await world.spend(first, allow)
-    world.later(HOLD.deadline_s - world.time.elapsed - 1)
-    world.time.at(HOLD.deadline_s + 2, lambda: world.finish(intent))
+    world.later(DEADLINE_S - world.time.elapsed - 1)
+    world.time.at(DEADLINE_S + 2, lambda: world.finish(intent))
     assert isinstance(await world.settle(patience=PATIENT), AlreadyDone)
 
 
@@ -278,7 +280,7 @@ async def test_what_failed_or_is_unknown_is_not_sent_again_by_itself(world: Worl
     assert isinstance(answer, Deny)
     assert answer.approval_id == approval_id
     assert "not sent again by itself; after 2027-01-15 09:00:00 UTC it may be asked for afresh" in answer.ruling.reason
-    world.later(HOLD.deadline_s)
+    world.later(DEADLINE_S)
     assert await world.held() != approval_id
 
 
@@ -318,12 +320,12 @@ async def test_a_cancelled_wait_leaves_the_approval_standing(world: World) -> No
 
 
 async def test_a_restart_changes_nothing(world: World) -> None:
-    approval_id = await world.held(hold=replace(HOLD, quorum=2))
+    approval_id = await world.held(hold=asking(2))
     await world.desk.vote(approval_id, BOB, Verdict.APPROVE)
     world.desk = world.new_desk()
     await world.desk.vote(approval_id, CAROL, Verdict.APPROVE)
     world.desk = world.new_desk()
-    answer = await world.settle(hold=replace(HOLD, quorum=2))
+    answer = await world.settle(hold=asking(2))
     assert isinstance(answer, Allow)
 
 
@@ -394,7 +396,8 @@ async def test_a_state_without_its_votes_releases_nothing(world: World) -> None:
     world.ledger.tamper(approval_id, state=ApprovalState.APPROVED)
     answer = await world.settle()
     assert isinstance(answer, Deny)
-    assert answer.ruling.reason == "The approval is void: its votes do not make the quorum."
+    assert answer.ruling.reason == "The approval is void: its votes do not make the quorum any more."
+    assert world.state(approval_id) is ApprovalState.REVOKED
 
 
 async def test_a_store_that_always_conflicts_ends_in_a_refusal(world: World) -> None:
@@ -414,23 +417,24 @@ async def test_an_overdue_approval_in_the_way_is_settled_and_the_call_asked_afre
     """A store may keep its key unique until the overdue approval is settled."""
 
     class Strict(MemoryLedger):
-        def _open(self, opened: Opened) -> None:
+        async def append(self, entry: EntryT) -> Sealed[EntryT]:
             unsettled = (ApprovalState.PENDING, ApprovalState.APPROVED)
-            for approval in self.records.values():
-                if approval.request_key == opened.request_key and approval.state in unsettled:
+            if isinstance(entry, Opened):
+                standing = [row for row in self.rows.values() if row.request_key == entry.request_key]
+                if any(row.state in unsettled for row in standing):
                     raise ApprovalConflict("an overdue one stands")
-            super()._open(opened)
+            return await super().append(entry)
 
     world.ledger = Strict(world.time)
     world.desk = world.new_desk()
     overdue = await world.held()
-    world.later(HOLD.deadline_s)
+    world.later(DEADLINE_S)
     assert await world.held() != overdue
     assert world.state(overdue) is ApprovalState.EXPIRED
 
 
 async def test_the_quorum_is_of_different_people(world: World) -> None:
-    hold = replace(HOLD, quorum=2)
+    hold = asking(2)
     approval_id = await world.held(hold=hold)
     await world.desk.vote(approval_id, BOB, Verdict.APPROVE)
     assert isinstance(await world.settle(hold=hold), Waiting)

@@ -11,7 +11,7 @@ from mcpgw.approval.seal import Seal
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.model import Verdict
 from mcpgw.core.visible import oddities, visible, visible_json
-from tests.approval.world import ARGUMENTS, BOB, HOLD, KEY, World
+from tests.approval.world import ARGUMENTS, BOB, DEADLINE_S, KEY, World
 
 ESCAPED: dict[str, tuple[str, str]] = {
     "right-to-left override": ("\u202e001", "\\u202e001"),
@@ -148,7 +148,7 @@ async def test_a_reading_that_cannot_be_recorded_shows_nothing(world: World) -> 
 async def test_what_was_shown_is_committed_with_a_salt(world: World) -> None:
     """The same arguments in two approvals give two commitments, so that none can be looked up in a table."""
     first = await world.desk.show(await world.held(), BOB)
-    world.later(HOLD.deadline_s)
+    world.later(DEADLINE_S)
     second = await world.desk.show(await world.held(), BOB)
     assert first.arguments == second.arguments
     assert first.commitment != second.commitment

@@ -1,7 +1,6 @@
 """Deadlines fire by themselves, also when nobody asks, and after a restart."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import anyio
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
 from mcpgw.core.model import Patience, Sealed, Settled, Verdict, Vote
 from mcpgw.ports import Approval, ApprovalState
-from tests.approval.world import BOB, HOLD, EntryT, MemoryLedger, World
+from tests.approval.world import BOB, DEADLINE_S, LEADS, EntryT, MemoryLedger, World, asking
 
 
 async def run_until(world: World, moment: float) -> None:
@@ -30,9 +29,9 @@ async def test_the_sweeper_expires_a_pending_approval_at_its_deadline(world: Wor
     async def look() -> None:
         settled.append(world.state(approval_id) is ApprovalState.EXPIRED)
 
-    world.time.at(HOLD.deadline_s - 0.001, look)
-    world.time.at(HOLD.deadline_s + 0.001, look)
-    await run_until(world, HOLD.deadline_s + 1)
+    world.time.at(DEADLINE_S - 0.001, look)
+    world.time.at(DEADLINE_S + 0.001, look)
+    await run_until(world, DEADLINE_S + 1)
     assert settled == [False, True]
     assert world.kinds() == ["Opened", "Settled"]
 
@@ -40,7 +39,7 @@ async def test_the_sweeper_expires_a_pending_approval_at_its_deadline(world: Wor
 async def test_the_sweeper_expires_what_was_approved_and_never_called(world: World) -> None:
     approval_id = await world.held()
     await world.desk.vote(approval_id, BOB, Verdict.APPROVE)
-    await run_until(world, HOLD.deadline_s + 1)
+    await run_until(world, DEADLINE_S + 1)
     assert world.state(approval_id) is ApprovalState.EXPIRED
     (_, unclaimed) = [entry for entry in world.ledger.entries if isinstance(entry, Settled)]
     assert unclaimed.reason == "Approved, but not called again by the deadline."
@@ -48,9 +47,9 @@ async def test_the_sweeper_expires_what_was_approved_and_never_called(world: Wor
 
 async def test_what_fell_due_while_no_process_ran_is_settled_at_the_start(world: World) -> None:
     overdue = await world.held()
-    unsettled = await world.held(world.call(arguments={"to": "x"}), replace(HOLD, deadline_s=10 * HOLD.deadline_s))
-    await world.ledger.append(Vote(approval_id=unsettled, voter=BOB, verdict=Verdict.APPROVE))
-    world.later(2 * HOLD.deadline_s)
+    unsettled = await world.held(world.call(arguments={"to": "x"}), asking(deadline_s=10 * DEADLINE_S))
+    await world.ledger.append(Vote(approval_id=unsettled, voter=BOB, verdict=Verdict.APPROVE, fits=LEADS))
+    world.later(2 * DEADLINE_S)
     world.desk = world.new_desk()
     await run_until(world, world.time.elapsed + 0.001)
     assert world.state(overdue) is ApprovalState.EXPIRED
@@ -59,7 +58,7 @@ async def test_what_fell_due_while_no_process_ran_is_settled_at_the_start(world:
 
 async def test_the_sweeper_goes_on_once_the_ledger_can_write_again(world: World) -> None:
     approval_id = await world.held()
-    world.later(HOLD.deadline_s)
+    world.later(DEADLINE_S)
     world.ledger.lose_next = True
     await run_until(world, world.time.elapsed + 6)
     assert world.state(approval_id) is ApprovalState.EXPIRED
@@ -67,7 +66,7 @@ async def test_the_sweeper_goes_on_once_the_ledger_can_write_again(world: World)
 
 async def test_two_sweepers_settle_once(world: World) -> None:
     await world.held()
-    world.later(HOLD.deadline_s)
+    world.later(DEADLINE_S)
     async with anyio.create_task_group() as group:
         for _ in range(5):
             group.start_soon(world.new_desk().sweep)
@@ -76,7 +75,7 @@ async def test_two_sweepers_settle_once(world: World) -> None:
 
 async def test_the_sweep_says_how_long_nothing_is_due(world: World) -> None:
     assert await world.desk.sweep() == 30.0
-    await world.held(hold=replace(HOLD, deadline_s=14.0))
+    await world.held(hold=asking(deadline_s=14.0))
     assert await world.desk.sweep() == 10.0
 
 
@@ -96,7 +95,7 @@ async def test_an_approval_that_cannot_be_settled_does_not_spin_the_sweeper(worl
     world.ledger = refusing = Refusing(world.time)
     world.desk = world.new_desk()
     await world.held()
-    world.later(HOLD.deadline_s)
+    world.later(DEADLINE_S)
     await run_until(world, world.time.elapsed + 100)
     assert refusing.looks <= 10
 

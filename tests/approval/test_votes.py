@@ -7,9 +7,22 @@ import pytest
 
 from mcpgw.approval import NotEntitled
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
-from mcpgw.core.model import Allow, Event, Hold, Identity, IdentityKind, Sealed, Verdict, Vote, Waiting
+from mcpgw.core.model import Allow, Event, Identity, IdentityKind, Sealed, Verdict, Vote, Waiting
 from mcpgw.ports import ApprovalState
-from tests.approval.world import ALICE, BOB, CAROL, DAVE, HOLD, ISSUER, MALLORY, EntryT, MemoryLedger, World, person
+from tests.approval.world import (
+    ALICE,
+    BOB,
+    CAROL,
+    DAVE,
+    DEADLINE_S,
+    ISSUER,
+    MALLORY,
+    EntryT,
+    MemoryLedger,
+    World,
+    asking,
+    person,
+)
 
 LEAD = "payments-leads"
 AGENT = replace(person("agent-7", LEAD), kind=IdentityKind.AGENT)
@@ -72,7 +85,7 @@ ENTRIES: dict[str, tuple[str, Identity, bool]] = {
 @pytest.mark.parametrize("entry", ENTRIES)
 async def test_an_approver_is_named_by(world: World, entry: str) -> None:
     name, voter, entitled = ENTRIES[entry]
-    approval_id = await world.held(hold=replace(HOLD, approvers=("group:nobody", name)))
+    approval_id = await world.held(hold=asking(approvers=("group:nobody", name)))
     if entitled:
         assert (await world.desk.vote(approval_id, voter, Verdict.APPROVE)).state is ApprovalState.APPROVED
     else:
@@ -81,7 +94,7 @@ async def test_an_approver_is_named_by(world: World, entry: str) -> None:
 
 
 async def test_with_no_approvers_nobody_can_approve(world: World) -> None:
-    approval_id = await world.held(hold=replace(HOLD, approvers=()))
+    approval_id = await world.held(hold=asking(approvers=()))
     with pytest.raises(NotEntitled):
         await world.desk.vote(approval_id, BOB, Verdict.APPROVE)
 
@@ -104,7 +117,7 @@ AMOUNTS: list[tuple[int, list[tuple[Identity, Verdict]], ApprovalState]] = [
 
 @pytest.mark.parametrize(("quorum", "votes", "state"), AMOUNTS)
 async def test_votes_amount_to(world: World, quorum: int, votes: list[tuple[Identity, Verdict]], state: ApprovalState) -> None:
-    approval_id = await world.held(hold=replace(HOLD, quorum=quorum))
+    approval_id = await world.held(hold=asking(quorum))
     for voter, verdict in votes:
         approval = await world.desk.vote(approval_id, voter, verdict)
         assert approval == world.ledger.records[approval_id]
@@ -112,7 +125,7 @@ async def test_votes_amount_to(world: World, quorum: int, votes: list[tuple[Iden
 
 
 async def test_nobody_votes_twice_not_even_with_another_credential(world: World) -> None:
-    approval_id = await world.held(hold=replace(HOLD, quorum=2))
+    approval_id = await world.held(hold=asking(2))
     await world.desk.vote(approval_id, BOB, Verdict.APPROVE)
     for again in (BOB, person("bob", LEAD, issuer="mcpgw:keys"), person("Bob", LEAD)):
         for verdict in Verdict:
@@ -123,7 +136,7 @@ async def test_nobody_votes_twice_not_even_with_another_credential(world: World)
 
 async def test_one_person_voting_twice_at_once_counts_once(world: World) -> None:
     """Both votes may pass the check before either is durable; the count does not care."""
-    hold = replace(HOLD, quorum=2)
+    hold = asking(2)
     approval_id = await world.held(hold=hold)
 
     async def bob_votes(issuer: str) -> None:
@@ -147,7 +160,7 @@ async def test_a_vote_that_the_requester_got_into_the_store_does_not_count(world
 @pytest.mark.parametrize("verdict", Verdict)
 async def test_after_the_deadline_no_vote_is_taken_and_the_approval_is_settled(world: World, verdict: Verdict) -> None:
     approval_id = await world.held()
-    world.later(HOLD.deadline_s - world.time.elapsed)
+    world.later(DEADLINE_S - world.time.elapsed)
     with pytest.raises(ApprovalConflict, match="expired already"):
         await world.desk.vote(approval_id, BOB, verdict)
     assert world.kinds() == ["Opened", "Settled"]
@@ -161,7 +174,7 @@ async def test_what_is_settled_takes_no_vote(world: World, verdict: Verdict) -> 
         await world.desk.vote(approval_id, BOB, first)
         with pytest.raises(ApprovalConflict, match="already"):
             await world.desk.vote(approval_id, CAROL, verdict)
-        world.later(HOLD.deadline_s)
+        world.later(DEADLINE_S)
 
 
 async def test_a_denial_that_lost_the_race_to_the_settlement_still_stops_the_call(world: World) -> None:
@@ -174,7 +187,7 @@ async def test_a_denial_that_lost_the_race_to_the_settlement_still_stops_the_cal
 
 
 async def test_racing_approvers_settle_once(world: World) -> None:
-    hold = replace(HOLD, quorum=2)
+    hold = asking(2)
     approval_id = await world.held(hold=hold)
     refused: list[str] = []
 
@@ -246,7 +259,7 @@ async def test_a_vote_on_what_was_shown_is_taken_and_on_anything_else_is_refused
 
 async def test_who_sees_which_approvals(world: World) -> None:
     hers = await world.held()
-    theirs = await world.held(world.call(BOB), Hold(ruling=HOLD.ruling, approvers=("user:carol",)))
+    theirs = await world.held(world.call(BOB), asking(approvers=("user:carol",)))
 
     async def seen(viewer: Identity) -> list[str]:
         return [approval.id for approval in await world.desk.docket(viewer)]

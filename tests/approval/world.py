@@ -2,18 +2,16 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import anyio.lowlevel
 
 from mcpgw.approval import Desk
-from mcpgw.approval.standing import TRANSITIONS
-from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
+from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.core.model import (
     Allow,
     AlreadyDone,
-    ApprovalRef,
     CleanJson,
     CleanNotice,
     CleanReply,
@@ -36,15 +34,16 @@ from mcpgw.core.model import (
     ReplyKind,
     Ruling,
     Sealed,
-    Settled,
-    SettledAs,
     ShownCall,
     Target,
     TargetKind,
-    Vote,
     Waiting,
 )
 from mcpgw.core.model import Call as ModelCall
+from mcpgw.core.terms import Level, Seats, Terms
+from mcpgw.ledger.approvals import ApprovalRow, advanced
+from mcpgw.ledger.describe import Indeterminate
+from mcpgw.ledger.record import Record
 from mcpgw.ports import Approval, ApprovalState, CastVote
 
 EntryT = TypeVar("EntryT", bound=Entry)
@@ -92,13 +91,28 @@ class Timeline:
             await self.pass_until_something_happens(end - self.elapsed)
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """The projection as `advanced` reads it."""
+
+    rows: dict[str, ApprovalRow]
+
+    def approval(self, approval_id: str) -> list[ApprovalRow]:
+        return [self.rows[approval_id]] if approval_id in self.rows else []
+
+    def approvals_for(self, request_key: str) -> list[ApprovalRow]:
+        return [row for row in self.rows.values() if row.request_key == request_key]
+
+
 class MemoryLedger:
     """Journal and approval store over dicts. It holds the table of transitions, and yields at every door as a disk would."""
 
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
         self.entries: list[Entry] = []
-        self.records: dict[str, Approval] = {}
+        self.rows: dict[str, ApprovalRow] = {}
+        self.facts: dict[str, CleanJson] = {}
+        self.done: dict[str, AlreadyDone] = {}
         self.version = 0
         self.lose_next = False
         """The next append fails and is lost."""
@@ -120,96 +134,52 @@ class MemoryLedger:
         seq = len(self.entries)
         return Sealed(entry, seq, hashlib.sha256(str(seq).encode()).hexdigest(), f"event-{seq}", self.timeline.now_ns())
 
-    def _apply(self, entry: Entry) -> None:
-        match entry:
-            case Opened():
-                self._open(entry)
-            case Vote():
-                approval = self._in_state(entry.approval_id, ApprovalState.PENDING)
-                cast = CastVote(
-                    voter=entry.voter.principal,
-                    verdict=entry.verdict.value,
-                    comment=entry.comment,
-                    time_ns=self.timeline.now_ns(),
-                )
-                self.records[approval.id] = replace(approval, votes=(*approval.votes, cast))
-            case Settled():
-                erased = {} if entry.state is SettledAs.APPROVED else {"exact": b""}
-                self._move(entry.approval_id, ApprovalState(entry.state.value), reason=entry.reason, **erased)
-            case Intent(allow=Allow(approval=ApprovalRef() as ref)):
-                approval = self.records[ref.id]
-                if approval.digest != ref.digest or approval.deadline_ns <= self.timeline.now_ns():
-                    raise ApprovalConflict("another digest, or too late")
-                self._move(ref.id, ApprovalState.SPENT, exact=b"")
-            case Outcome(intent=Sealed(entry=Intent(allow=Allow(approval=ApprovalRef() as ref)))):
-                self._conclude(ref.id, entry)
-            case _:
-                pass
-
-    def _open(self, opened: Opened) -> None:
-        if self._live(opened.request_key):
-            raise ApprovalConflict("an identical call stands")
-        call = opened.shown.call
-        self.records[opened.approval_id] = Approval(
-            id=opened.approval_id,
-            state=ApprovalState.PENDING,
-            digest=opened.digest,
-            request_key=opened.request_key,
-            call_id=call.id,
-            requester=call.identity.principal,
-            actors=call.identity.actors,
-            target=call.target.name,
-            facts=opened.facts,
-            exact=opened.exact,
-            approvers=opened.hold.approvers,
-            quorum=opened.hold.quorum,
-            rule_ids=opened.hold.ruling.rule_ids,
-            reason=opened.hold.ruling.reason,
-            policy_hash=opened.hold.ruling.policy_hash,
-            opened_ns=self.timeline.now_ns(),
-            deadline_ns=opened.deadline_ns,
-            votes=(),
+    def _apply(self, entry: Entry | Indeterminate) -> None:
+        """Change the rows as the ledger itself does, by its own table."""
+        seq = len(self.entries) + 1
+        record = Record(
+            seq=seq, event_id=f"event-{seq}", time_ns=self.timeline.now_ns(), leaf=b"", hash=b"", index={}, payloads=()
         )
+        for row in advanced(entry, record, _Rows(self.rows)):
+            self.rows[row.id] = row
+        if isinstance(entry, Opened):
+            self.facts[entry.approval_id] = entry.facts
+        if isinstance(entry, Outcome) and not isinstance(entry.result, Failed) and entry.intent.entry.allow.approval:
+            approval_id, call_id = entry.intent.entry.allow.approval.id, entry.intent.entry.shown.call.id
+            self.done[approval_id] = AlreadyDone(approval_id=approval_id, call_id=call_id, reply=entry.result)
 
-    def _conclude(self, approval_id: str, outcome: Outcome) -> None:
-        if isinstance(outcome.result, Failed):
-            self._move(approval_id, ApprovalState.FAILED)
-        else:
-            call = outcome.intent.entry.shown.call
-            done = AlreadyDone(approval_id=approval_id, call_id=call.id, reply=outcome.result)
-            self._move(approval_id, ApprovalState.DONE, done=(done,))
+    @property
+    def records(self) -> dict[str, Approval]:
+        """The approvals by id, the oldest first."""
+        return {row.id: self._assembled(row) for row in self.rows.values()}
 
-    def _in_state(self, approval_id: str, state: ApprovalState) -> Approval:
-        approval = self.records[approval_id]
-        if approval.state is not state:
-            raise ApprovalConflict(f"it is {approval.state}")
-        return approval
-
-    def _move(self, approval_id: str, to: ApprovalState, **changes: Any) -> None:
-        approval = self.records[approval_id]
-        if to not in TRANSITIONS[approval.state]:
-            raise ApprovalConflict(f"it is {approval.state}")
-        self.records[approval_id] = replace(approval, state=to, **changes)
+    def _assembled(self, row: ApprovalRow) -> Approval:
+        names = {field.name for field in fields(Approval)} - {"facts", "done"}
+        values = {name: getattr(row, name) for name in names}
+        done = (self.done[row.id],) if row.state is ApprovalState.DONE and row.id in self.done else ()
+        return Approval(**values, facts=self.facts[row.id], done=done)
 
     def recover(self) -> None:
         """What a ledger does at its start: an intent without an outcome becomes indeterminate."""
-        for approval in list(self.records.values()):
-            if approval.state is ApprovalState.SPENT:
-                self._move(approval.id, ApprovalState.INDETERMINATE)
+        for row in list(self.rows.values()):
+            if row.state is ApprovalState.SPENT:
+                self._apply(
+                    Indeterminate(call_id=row.spent_call, intent_seq=0, intent_node="", approval_id=row.id, reason="it died")
+                )
 
     def tamper(self, approval_id: str, **changes: Any) -> None:
         """Change the store as somebody with the file in hand could."""
-        self.records[approval_id] = replace(self.records[approval_id], **changes)
+        if "facts" in changes:
+            self.facts[approval_id] = changes.pop("facts")
+        self.rows[approval_id] = replace(self.rows[approval_id], **changes)
 
     def _live(self, request_key: str) -> tuple[Approval, ...]:
-        over = (ApprovalState.DENIED, ApprovalState.EXPIRED)
-        now = self.timeline.now_ns()
-        found = [
-            approval
-            for approval in self.records.values()
-            if approval.request_key == request_key and approval.state not in over and approval.deadline_ns > now
-        ]
-        return tuple(found[-1:])
+        found = [row for row in _Rows(self.rows).approvals_for(request_key) if row.matters(self.timeline.now_ns())]
+        return tuple(self._assembled(row) for row in found[-1:])
+
+    async def open_items(self) -> tuple[Approval, ...]:
+        await anyio.lowlevel.checkpoint()
+        return tuple(one for one in self.records.values() if one.needs_review or one.needs_resolution)
 
     async def live(self, request_key: str) -> tuple[Approval, ...]:
         await anyio.lowlevel.checkpoint()
@@ -263,12 +233,25 @@ MALLORY = person("mallory", "marketing")
 PATIENT = Patience(budget_s=7_200.0, heartbeat_s=10.0)
 HURRIED = Patience(budget_s=4.0, heartbeat_s=10.0)
 
+DEADLINE_S = 3_600.0
+LEADS = ("group:payments-leads",)
 HOLD = Hold(
     ruling=Ruling(rule_ids=("big-transfer",), reason="Transfers over 10,000 need a lead.", policy_hash="p" * 64),
-    approvers=("group:payments-leads",),
-    quorum=1,
-    deadline_s=3_600.0,
+    terms=Terms.simple(LEADS, lasts_s=DEADLINE_S),
 )
+
+
+def asking(quorum: int = 1, approvers: tuple[str, ...] = LEADS, deadline_s: float = DEADLINE_S) -> Hold:
+    """The same rule, with other people, or in another time."""
+    return replace(HOLD, terms=Terms.simple(approvers, quorum, deadline_s))
+
+
+def needing(*seats: Seats, **terms: Any) -> Hold:
+    """The same rule, with these seats to fill."""
+    level = Level(seats=seats, lasts_ns=round(DEADLINE_S * 1e9))
+    return replace(HOLD, terms=Terms(levels=(level, *terms.pop("then", ())), **terms))
+
+
 TOOL = Target(
     kind=TargetKind.TOOL,
     name=TRANSFER,
@@ -290,12 +273,24 @@ def masked(arguments: dict[str, Any]) -> CleanJson:
     return CleanJson({key: "<IBAN>" if key == "to" else value for key, value in arguments.items()})
 
 
+class Everybody:
+    """A roster on which people are who they were when they voted, but for those who are struck off it."""
+
+    def __init__(self) -> None:
+        self.gone: set[tuple[str, str]] = set()
+        """Principals, each with an entry that means them no longer."""
+
+    def still(self, vote: CastVote) -> frozenset[str]:
+        return frozenset(entry for entry in vote.fits if (vote.voter, entry) not in self.gone)
+
+
 class World:
     """One store, one timeline, and desks on them."""
 
     def __init__(self) -> None:
         self.time = Timeline()
         self.ledger = MemoryLedger(self.time)
+        self.roster = Everybody()
         self.desk = self.new_desk()
         self.calls = 0
 
@@ -305,6 +300,7 @@ class World:
             self.ledger,
             self.ledger,
             key,
+            self.roster,
             now_ns=self.time.now_ns,
             monotonic=self.time.monotonic,
             pause=self.time.sleep,

@@ -41,6 +41,7 @@ from mcpgw.core.model import (
     UnknownTarget,
     Waiting,
 )
+from mcpgw.core.terms import Terms
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.server import GatewayServer
 from mcpgw.pipeline import Corridor
@@ -84,7 +85,7 @@ class TagPolicy:
         if "deny" in call.target.tags:
             return Deny(ruling=CALM)
         if "hold" in call.target.tags:
-            return Hold(ruling=CALM, approvers=("group:ops",))
+            return Hold(ruling=CALM, terms=Terms.simple(("group:ops",)))
         return Allow(ruling=CALM)
 
     def sees(self, identity: Identity, target: Target) -> bool:

@@ -41,6 +41,7 @@ from mcpgw.core.model import (
     Verdict,
     Vote,
 )
+from mcpgw.core.terms import Terms
 from mcpgw.ledger.describe import RecordContext
 from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.journal import Ledger
@@ -119,7 +120,7 @@ def opened(approval_id: str, *, key: str = "key", deadline_ns: int = 0, who: str
     """A hold that ends in an hour, unless said otherwise."""
     return Opened(
         shown=shown(who),
-        hold=Hold(ruling=RULING, approvers=("group:managers",), quorum=1),
+        hold=Hold(ruling=RULING, terms=Terms.simple(("group:managers",))),
         approval_id=approval_id,
         digest="d1" * 32,
         request_key=key,
@@ -133,8 +134,8 @@ def vote(approval_id: str, who: str = "bob", verdict: Verdict = Verdict.APPROVE,
     return Vote(approval_id=approval_id, voter=person(who), verdict=verdict, comment=comment)
 
 
-def settled(approval_id: str, state: SettledAs = SettledAs.APPROVED) -> Settled:
-    return Settled(approval_id=approval_id, state=state, reason=f"it was {state.value}")
+def settled(approval_id: str, state: SettledAs = SettledAs.APPROVED, ballots: int = 0) -> Settled:
+    return Settled(approval_id=approval_id, state=state, reason=f"it was {state.value}", ballots=ballots)
 
 
 def spend(approval_id: str, digest: str = "d1" * 32) -> Intent:

@@ -134,7 +134,7 @@ async def _calls(ledger: Ledger, cut: Cut, number: int) -> None:
         for deal in itertools.count():
             if cut.approvals:
                 approval = f"{number}.{deal}"
-                for entry in (opened(approval, key=approval), vote(approval), settled(approval)):
+                for entry in (opened(approval, key=approval), vote(approval), settled(approval, ballots=1)):
                     _told(cut, await ledger.append(entry))
                 one = _told(cut, await ledger.append(spend(approval)))
                 cut.spent.add(approval)

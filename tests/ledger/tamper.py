@@ -92,7 +92,7 @@ async def write_log(folder: Path, database: Database, records: int) -> None:
                 approval = f"{number}.{turn}"
                 await ledger.append(opened(approval, key=approval))
                 await ledger.append(vote(approval))
-                await ledger.append(settled(approval))
+                await ledger.append(settled(approval, ballots=1))
                 await ledger.append(outcome(await ledger.append(spend(approval))))
                 for _ in range(3):
                     await ledger.append(outcome(await ledger.append(intent())))

@@ -3,21 +3,44 @@
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import apsw
 import pytest
-from ledger_parts import HOUR_NS, Open, buried, failed, opened, outcome, reply, settled, shown, spend, vote
+from ledger_parts import HOUR_NS, Open, buried, failed, opened, outcome, person, reply, settled, shown, spend, vote
 from stores import Kept
 
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
-from mcpgw.core.model import Entry, Joined, Replay, Ruling, SettledAs, Verdict
+from mcpgw.core.model import (
+    Entry,
+    Escalated,
+    Happened,
+    Joined,
+    Opened,
+    Replay,
+    Resolved,
+    Reviewed,
+    Ruling,
+    Settled,
+    SettledAs,
+    Stopped,
+    StoppedAs,
+    Verdict,
+    VoteWithdrawn,
+)
+from mcpgw.core.terms import BreakGlass, Level, Seats, Terms
 from mcpgw.ledger import Ledger, Query
+from mcpgw.ledger.describe import Indeterminate
 from mcpgw.ports import ApprovalState
 
 S = ApprovalState
 RULING = Ruling(rule_ids=("r1",), reason="because", policy_hash="ee" * 32)
+
+
+def stopped(approval_id: str, state: StoppedAs) -> Stopped:
+    return Stopped(approval_id=approval_id, state=state, person=person("carol"), comment="not now")
 
 
 async def state(ledger: Ledger, approval_id: str = "a") -> ApprovalState:
@@ -34,9 +57,16 @@ async def reach(ledger: Ledger, wanted: ApprovalState) -> None:
         await ledger.append(settled("a", SettledAs(wanted.value)))
         return
     await ledger.append(settled("a"))
-    if wanted is S.APPROVED:
+    if wanted in (S.WITHDRAWN, S.REVOKED):
+        await ledger.append(stopped("a", StoppedAs(wanted.value)))
+    if wanted in (S.APPROVED, S.WITHDRAWN, S.REVOKED):
         return
     intent = await ledger.append(spend("a"))
+    if wanted is S.INDETERMINATE:
+        lost = Indeterminate(
+            call_id=intent.entry.shown.call.id, intent_seq=intent.seq, intent_node="n", approval_id="a", reason="it died"
+        )
+        await ledger.append(lost)  # type: ignore[type-var]  # what recovery writes
     if wanted is S.DONE:
         await ledger.append(outcome(intent))
     if wanted is S.FAILED:
@@ -50,6 +80,14 @@ MOVES: dict[str, Callable[[str], Entry]] = {
     "expire": lambda approval: settled(approval, SettledAs.EXPIRED),
     "spend": spend,
     "spend other facts": lambda approval: spend(approval, digest="d2" * 32),
+    "revoke itself": lambda approval: settled(approval, SettledAs.REVOKED),
+    "withdraw": lambda approval: stopped(approval, StoppedAs.WITHDRAWN),
+    "revoke": lambda approval: stopped(approval, StoppedAs.REVOKED),
+    "approve from stale votes": lambda approval: settled(approval, ballots=1),
+    "take a vote back": lambda approval: VoteWithdrawn(approval_id=approval, voter=person("bob")),
+    "escalate": lambda approval: Escalated(approval_id=approval, level=1, asked=()),
+    "resolve": lambda approval: Resolved(approval_id=approval, person=person("bob"), happened=Happened.NO, comment="looked"),
+    "review": lambda approval: Reviewed(approval_id=approval, person=person("bob"), comment="looked"),
     "open again": lambda approval: opened(approval, key="another"),
     "open the identical call": lambda approval: opened("b"),
 }
@@ -59,14 +97,17 @@ ALLOWED: dict[tuple[ApprovalState, str], ApprovalState] = {
     (S.PENDING, "deny"): S.DENIED,
     (S.PENDING, "expire"): S.EXPIRED,
     (S.APPROVED, "spend"): S.SPENT,
-    (S.DENIED, "open the identical call"): S.DENIED,
-    (S.EXPIRED, "open the identical call"): S.EXPIRED,
+    (S.PENDING, "withdraw"): S.WITHDRAWN,
+    (S.APPROVED, "withdraw"): S.WITHDRAWN,
+    (S.APPROVED, "revoke"): S.REVOKED,
+    (S.APPROVED, "revoke itself"): S.REVOKED,
+    (S.INDETERMINATE, "resolve"): S.INDETERMINATE,
+    **{(state, "open the identical call"): state for state in (S.DENIED, S.EXPIRED, S.WITHDRAWN, S.REVOKED)},
 }
-STATES = (S.PENDING, S.APPROVED, S.SPENT, S.DONE, S.FAILED, S.DENIED, S.EXPIRED)
 
 
 @pytest.mark.parametrize("move", MOVES)
-@pytest.mark.parametrize("start", STATES)
+@pytest.mark.parametrize("start", ApprovalState)
 async def test_only_the_moves_of_the_table_are_made(start: ApprovalState, move: str, ledger: Ledger) -> None:
     await reach(ledger, start)
     size = len(await ledger.search(Query()))
@@ -136,7 +177,7 @@ async def test_an_approval_is_read_back_with_all_its_facts(ledger: Ledger) -> No
     assert (approval.digest, approval.request_key, approval.deadline_ns) == (entry.digest, entry.request_key, entry.deadline_ns)
     assert (approval.facts, approval.exact, approval.opened_ns) == (entry.facts, entry.exact, sealed.time_ns)
     assert (approval.requester, approval.call_id) == ("https://idp.example#alice", entry.shown.call.id)
-    assert (approval.approvers, approval.quorum, approval.rule_ids) == (("group:managers",), 1, ("r1",))
+    assert (approval.terms, approval.rule_ids) == (Terms.simple(("group:managers",)), ("r1",))
     (cast,) = approval.votes
     assert (cast.voter, cast.verdict, cast.comment) == ("https://idp.example#bob", "approve", "looks right")
     assert approval.done == ()
@@ -293,3 +334,99 @@ async def test_facts_that_were_changed_behind_the_gateway_are_not_shown(
         admin.execute(statement)
     with pytest.raises(LedgerUnavailable, match=says):
         await ledger.approval("a")
+
+
+# --- escalation, break-glass, what people add ----------------------------------------------------------------------------
+
+
+def stepped(deadline_ns: int, *, levels: int = 3, lasts_ns: int = HOUR_NS, glass_ns: int = 0) -> Opened:
+    """A hold that goes on to others twice, an hour each."""
+    terms = Terms(
+        levels=tuple(Level(seats=(Seats(1, (f"group:level-{number}",)),), lasts_ns=lasts_ns) for number in range(levels)),
+        break_glass=BreakGlass(openers=("group:duty",), lasts_ns=glass_ns),
+    )
+    plain = opened("a", deadline_ns=deadline_ns)
+    return replace(plain, hold=replace(plain.hold, terms=terms))
+
+
+def escalated(level: int) -> Escalated:
+    return Escalated(approval_id="a", level=level, asked=(f"group:level-{level}",))
+
+
+async def test_a_level_is_escalated_once_in_order_and_only_when_it_is_over(open_ledger: Open) -> None:
+    async with open_ledger() as one, open_ledger() as other:
+        await one.append(stepped(time.time_ns() + 2 * HOUR_NS + HOUR_NS // 2))  # the first hour has half an hour left
+        with pytest.raises(ApprovalConflict, match="level 0 of approval a is not over"):
+            await one.append(escalated(1))
+    async with open_ledger() as one, open_ledger() as other:
+        overdue = stepped(time.time_ns() + HOUR_NS + HOUR_NS // 2)  # as the next test of the desk: the first hour is over
+        await one.append(replace(overdue, approval_id="b", request_key="b"))
+        with pytest.raises(ApprovalConflict, match="cannot go to 2"):
+            await one.append(replace(escalated(2), approval_id="b"))
+        results = []
+
+        async def race(ledger: Ledger) -> None:
+            try:
+                results.append(await ledger.append(replace(escalated(1), approval_id="b")))
+            except ApprovalConflict as conflict:
+                results.append(conflict)
+
+        async with anyio.create_task_group() as group:
+            for ledger in (one, other, one, other):
+                group.start_soon(race, ledger)
+        assert sum(isinstance(result, ApprovalConflict) for result in results) == 3
+        (approval,) = await other.approval("b")
+        assert (approval.level, approval.state) == (1, S.PENDING)
+        assert [record.index["kind"] for record in await one.search(Query(kind="approval.escalated"))] == ["approval.escalated"]
+
+
+async def test_break_glass_is_used_soon_or_never_and_is_reviewed_once(ledger: Ledger) -> None:
+    await ledger.append(stepped(time.time_ns() + 3 * HOUR_NS, glass_ns=150_000_000))
+    await ledger.append(Settled(approval_id="a", state=SettledAs.APPROVED, reason="two openers", break_glass=True))
+    (approval,) = await ledger.open_items()
+    assert (approval.needs_review, approval.break_glass) == (True, True)
+    assert approval.usable_until_ns < approval.deadline_ns - 2 * HOUR_NS
+    await anyio.sleep(0.2)
+    with pytest.raises(ApprovalConflict, match="deadline"):
+        await ledger.append(spend("a"))
+    await ledger.append(settled("a", SettledAs.EXPIRED))
+    assert [item.id for item in await ledger.open_items()] == ["a"], "unused, it is reviewed all the same"
+    review = Reviewed(approval_id="a", person=person("eve"), comment="a fire drill")
+    await ledger.append(review)
+    with pytest.raises(ApprovalConflict, match="nothing to review"):
+        await ledger.append(review)
+    assert await ledger.open_items() == ()
+    (approval,) = await ledger.approval("a")
+    assert [(remark.kind.value, remark.person, remark.comment) for remark in approval.remarks] == [
+        ("reviewed", "https://idp.example#eve", "a fire drill")
+    ]
+
+
+async def test_a_vote_taken_back_stays_in_the_store_and_counts_for_what_it_is(ledger: Ledger) -> None:
+    await ledger.append(opened("a"))
+    await ledger.append(vote("a"))
+    await ledger.append(VoteWithdrawn(approval_id="a", voter=person("bob")))
+    with pytest.raises(ApprovalConflict, match="no vote of"):
+        await ledger.append(VoteWithdrawn(approval_id="a", voter=person("bob")))
+    with pytest.raises(ApprovalConflict, match="other votes"):
+        await ledger.append(settled("a", ballots=1))
+    await ledger.append(vote("a", comment="after all"))
+    (approval,) = await ledger.approval("a")
+    assert [bool(one.withdrawn_ns) for one in approval.votes] == [True, False]
+    assert approval.votes[1].comment == "after all"
+    await ledger.append(settled("a", ballots=3))
+    assert await state(ledger) is S.APPROVED
+
+
+async def test_an_unknown_outcome_is_listed_until_a_person_says_what_became_of_it(ledger: Ledger) -> None:
+    await reach(ledger, S.INDETERMINATE)
+    assert [item.needs_resolution for item in await ledger.open_items()] == [True]
+    assert [approval.id for approval in await ledger.live("key")] == ["a"]
+    resolved = Resolved(approval_id="a", person=person("bob"), happened=Happened.NO, comment="nothing on the account")
+    await ledger.append(resolved)
+    assert await ledger.open_items() == ()
+    assert await ledger.live("key") == (), "now it may be asked for afresh"
+    with pytest.raises(ApprovalConflict, match="resolved already"):
+        await ledger.append(resolved)
+    (approval,) = await ledger.approval("a")
+    assert (approval.state, approval.remarks[0].happened) == (S.INDETERMINATE, "no")

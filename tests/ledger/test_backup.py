@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -11,15 +12,17 @@ from typing import Any
 
 import anyio
 import pytest
-from ledger_parts import ORIGIN, Open, failed, intent, opened, outcome, refusal, settled, spend, vote
+from ledger_parts import ORIGIN, Open, failed, intent, opened, outcome, person, refusal, settled, spend, vote
 from postgres_server import Server
 from stores import Kept, KeptInPostgres, KeptInSqlite, verified
 from typer.testing import CliRunner
 
 from mcpgw.cli.main import build
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import SettledAs
+from mcpgw.core.model import Escalated, Happened, Resolved, Reviewed, Settled, SettledAs, Stopped, StoppedAs, VoteWithdrawn
+from mcpgw.core.terms import BreakGlass, Level, Seats, Terms
 from mcpgw.ledger.backup import back_up, restore
+from mcpgw.ledger.describe import Indeterminate
 from mcpgw.ledger.keys import create_keys
 from mcpgw.ledger.projections import compare, rebuild
 from mcpgw.ledger.sqlite import SqliteDatabase
@@ -34,7 +37,7 @@ async def written(anyio_backend: str, open_ledger: Open, kept: Kept) -> Kept:
             await ledger.append(opened(name, key=name))
         await ledger.append(vote("b", comment="yes, by phone"))
         for name, state in zip("bcdef", [SettledAs.APPROVED, SettledAs.DENIED, *[SettledAs.APPROVED] * 3], strict=True):
-            await ledger.append(settled(name, state))
+            await ledger.append(settled(name, state, ballots=int(name == "b")))
         await ledger.append(outcome(await ledger.append(spend("d"))))
         await ledger.append(outcome(await ledger.append(spend("e")), failed()))
         await ledger.append(spend("f"))
@@ -305,3 +308,31 @@ def test_a_restored_log_that_does_not_verify_is_refused(written: Kept, tmp_path:
     create_keys(there.folder / "keys", ORIGIN)
     code, said = run(there, "restore", str(file))
     assert (code, "Do not start a gateway on it" in said) == (1, True)
+
+
+async def test_everything_that_people_add_to_an_approval_is_made_again_from_the_records(open_ledger: Open, kept: Kept) -> None:
+    async with open_ledger() as ledger:
+        plain = opened("a", key="a", deadline_ns=time.time_ns() + 1_500_000_000)
+        levels = tuple(Level(seats=(Seats(1, (f"group:{name}",)),), lasts_ns=750_000_000) for name in ("leads", "heads"))
+        glass = BreakGlass(openers=("group:duty",), lasts_ns=60_000_000_000)
+        await ledger.append(replace(plain, hold=replace(plain.hold, terms=Terms(levels=levels, break_glass=glass))))
+        await ledger.append(vote("a"))
+        await ledger.append(VoteWithdrawn(approval_id="a", voter=person("bob"), comment="wait"))
+        fits = replace(vote("a", "carol"), fits=("group:duty",), break_glass=True)
+        await ledger.append(fits)
+        await anyio.sleep(0.8)
+        await ledger.append(Escalated(approval_id="a", level=1, asked=("group:heads",)))
+        broken = Settled(approval_id="a", state=SettledAs.APPROVED, reason="two openers", ballots=3, break_glass=True)
+        await ledger.append(broken)
+        await ledger.append(Stopped(approval_id="a", state=StoppedAs.REVOKED, person=person("dave"), comment="a false alarm"))
+        await ledger.append(Reviewed(approval_id="a", person=person("eve"), comment="nothing ran"))
+        await ledger.append(opened("b", key="b"))
+        await ledger.append(settled("b"))
+        spent = await ledger.append(spend("b"))
+        lost = Indeterminate(
+            call_id=spent.entry.shown.call.id, intent_seq=spent.seq, intent_node="n", approval_id="b", reason="it died"
+        )
+        await ledger.append(lost)  # type: ignore[type-var]  # what recovery writes
+        await ledger.append(Resolved(approval_id="b", person=person("bob"), happened=Happened.NO, comment="looked"))
+    with closing(kept.database().connect()) as store:
+        assert compare(store) == []

@@ -83,7 +83,7 @@ async def test_everything_that_belongs_to_a_call_is_numbered_and_nothing_else_is
     await ledger.append(opened("a"))
     await ledger.append(Joined(shown=shown(), approval_id="a", ruling=_RULING))
     await ledger.append(vote("a"))
-    await ledger.append(settled("a"))
+    await ledger.append(settled("a", ballots=1))
     await ledger.append(outcome(await ledger.append(spend("a")), failed()))
     ((_, records),) = (await numbered(ledger)).items()
     assert records == [*enumerate(("session.opened", "call.intent", "call.outcome", "call.refused", "call.held", "call.held",

@@ -41,7 +41,7 @@ async def written_twice(folder: Path, database: Database) -> None:
             approval = f"apr_{one.seq}"
             await ledger.append(opened(approval, key=approval))
             await ledger.append(vote(approval))
-            await ledger.append(settled(approval))
+            await ledger.append(settled(approval, ballots=1))
             await ledger.append(outcome(await ledger.append(spend(approval))))
             await ledger.append(Event(kind="catalog.changed", actor="admin", facts={"before": "a", "after": "b"}))
             if not announce:

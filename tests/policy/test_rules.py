@@ -7,6 +7,7 @@ import pytest
 
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Allow, Deny, Hold, IdentityKind, Risk, TargetKind, UnknownTarget
+from mcpgw.core.terms import Terms
 from mcpgw.policy import Defaults, Effect, Finding, Outcome, Policy, Role, Rule, Scope, SqlCondition
 from tests.policy.samples import EVERYTHING, LEADS, RISKY, TELLER, call, identity, policy, target
 
@@ -51,19 +52,17 @@ def test_everybody_on_a_list_of_approvers_may_be_needed() -> None:
     both = Rule(id="r", effect=Effect.HOLD, approvers=("user:a", "user:b"), quorum=2)
     decision = policy(both).decide(call())
     assert isinstance(decision, Hold)
-    assert (decision.approvers, decision.quorum) == (("user:a", "user:b"), 2)
+    assert decision.terms == Terms.simple(("user:a", "user:b"), 2, LEADS.deadline_s)
 
 
 def test_the_first_hold_that_matches_names_reason_approvers_quorum_and_deadline() -> None:
     later = Rule(id="z", effect=Effect.HOLD, reason="Later.", deadline_s=5)
     decision = policy(HOLD, later).decide(call({"amount": 11}))
     assert isinstance(decision, Hold)
-    assert (decision.ruling.reason, decision.approvers, decision.quorum) == ("Ask.", ("group:payments",), 2)
-    assert decision.deadline_s == LEADS.deadline_s
+    assert (decision.ruling.reason, decision.terms) == ("Ask.", Terms.simple(("group:payments",), 2, LEADS.deadline_s))
     decision = policy(later, HOLD).decide(call({"amount": 11}))
     assert isinstance(decision, Hold)
-    assert (decision.ruling.reason, decision.approvers, decision.quorum) == ("Later.", LEADS.approvers, LEADS.quorum)
-    assert decision.deadline_s == 5
+    assert (decision.ruling.reason, decision.terms) == ("Later.", Terms.simple(LEADS.approvers, 1, 5))
 
 
 @pytest.mark.parametrize("arguments", [{}, {"amount": None}, {"amount": "11"}, {"amount": []}, {"amount": {}}])
@@ -109,7 +108,7 @@ def test_high_risk_is_held_unless_a_rule_lifts_it_for_this_very_tool(
     assert decision.ruling.rule_ids == ids
     if ids == ("risk.high",):
         assert isinstance(decision, Hold)
-        assert (decision.approvers, decision.deadline_s) == (LEADS.approvers, LEADS.deadline_s)
+        assert decision.terms == Terms.simple(LEADS.approvers, 1, LEADS.deadline_s)
 
 
 def test_high_risk_that_nobody_could_approve_is_denied_at_once() -> None:

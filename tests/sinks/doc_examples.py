@@ -37,7 +37,8 @@ def entries() -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "A call that ran", "call.outcome", {**CALL, **outcome, "latency_ns": {"policy": 310_000, "upstream": 41_000_000}}
     refused = {"outcome": {"class": "refused", "code": "denied", "reason": "Tellers do not move more than 10,000."}}
     yield "A call that was refused", "call.refused", {**CALL, "decision": ruling("deny", "limit", "Over the limit."), **refused}
-    approval = {"id": "apr_7", "how": "opened", "approvers": ["group:leads"], "quorum": 1, "deadline_ns": "1795260000000000000"}
+    terms = {"levels": [{"seats": [{"count": 1, "of": ["group:leads"]}], "lasts_ns": 3_600_000_000_000}]}
+    approval = {"id": "apr_7", "how": "opened", "terms": terms, "deadline_ns": "1795260000000000000"}
     hold = {"decision": ruling("hold", "four-eyes", "Transfers need a second person."), "approval": approval}
     yield "A call that waits for people", "call.held", {**CALL, **hold}
     voter = {**WHO, "sub": "bob", "groups": ["leads"]}

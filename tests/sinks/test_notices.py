@@ -23,6 +23,7 @@ from mcpgw.app import outlets
 from mcpgw.cli.notify import notify
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import CleanJson
+from mcpgw.core.terms import Terms
 from mcpgw.ledger import Ledger, Query
 from mcpgw.ports import Approval, ApprovalState
 from mcpgw.settings import load
@@ -88,7 +89,7 @@ async def test_what_became_of_it_is_told_to_who_asked_for_that(ledger: Ledger, f
     async with notifying(webhook(collector, "settled"), ledger, folder):
         await ledger.append(opened("apr_1"))
         await ledger.append(vote("apr_1"))
-        await ledger.append(settled("apr_1"))
+        await ledger.append(settled("apr_1", ballots=1))
         await ledger.append(spend("apr_1"))
         await collector.until(lambda: len(collector.events) == 1)
     assert told(collector) == [("settled", "apr_1")]
@@ -99,7 +100,7 @@ async def test_what_is_no_longer_news_is_not_told(ledger: Ledger, folder: Path, 
         pass
     await ledger.append(opened("apr_decided"))
     await ledger.append(vote("apr_decided"))
-    await ledger.append(settled("apr_decided"))
+    await ledger.append(settled("apr_decided", ballots=1))
     await ledger.append(opened("apr_late", key="k2", deadline_ns=time.time_ns() + 1_000_000))
     await ledger.append(opened("apr_waits", key="k3"))
     async with notifying(webhook(collector, "held"), ledger, folder):
@@ -148,13 +149,14 @@ def approval(**changes: Any) -> Approval:
         target="bank__transfer",
         facts=CleanJson({"arguments": {"note": "x"}}),
         exact=b"",
-        approvers=("group:managers",),
-        quorum=1,
+        terms=Terms.simple(("group:managers",)),
+        level=0,
         rule_ids=("r1",),
         reason="large transfer",
         policy_hash="p",
         opened_ns=0,
         deadline_ns=10**18,
+        usable_until_ns=10**18,
         votes=(),
     )
     return replace(found, **changes)

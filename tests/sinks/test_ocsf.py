@@ -12,6 +12,7 @@ from ledger_parts import (
     manifest,
     opened,
     outcome,
+    person,
     refusal,
     rejection,
     reply,
@@ -22,7 +23,18 @@ from ledger_parts import (
 from sink_parts import MemoryLog, Row
 
 import mcpgw.sinks
-from mcpgw.core.model import ApprovalRef, Event, RefusalCode, SettledAs, Verdict
+from mcpgw.core.model import (
+    ApprovalRef,
+    Event,
+    RefusalCode,
+    Reviewed,
+    Settled,
+    SettledAs,
+    Stopped,
+    StoppedAs,
+    Verdict,
+    VoteWithdrawn,
+)
 from mcpgw.ledger import Ledger
 from mcpgw.ledger.record import parse
 from mcpgw.sinks.backfill import trial_event
@@ -61,11 +73,18 @@ async def test_every_kind_of_record_becomes_a_valid_event_of_its_meaning(ledger:
     await check(rejection(), "call.refused", disposition="Unauthorized", severity_id=3)
     await check(opened("apr_1"), "call.held", disposition="Delayed", action="Observed", severity_id=2)
     await check(vote("apr_1"), "approval.voted", disposition="Approved", severity_id=1)
-    await check(settled("apr_1"), "approval.settled", disposition="Approved", severity_id=1)
+    await check(VoteWithdrawn(approval_id="apr_1", voter=person("bob")), "approval.vote_withdrawn", severity_id=2)
+    await check(settled("apr_1", ballots=2), "approval.settled", disposition="Approved", severity_id=1)
     await check(spend("apr_1"), "call.intent", disposition="Allowed")
     await check(opened("apr_2", key="other"), "call.held", type_uid=600399)
     await check(vote("apr_2", verdict=Verdict.DENY), "approval.voted", disposition="Rejected")
     await check(settled("apr_2", SettledAs.DENIED), "approval.settled", disposition="Rejected", status="Failure")
+    await ledger.append(opened("apr_3", key="third"))
+    broken = Settled(approval_id="apr_3", state=SettledAs.APPROVED, reason="two openers", break_glass=True)
+    await check(broken, "approval.break_glass", disposition="Approved", severity_id=4)
+    await check(Reviewed(approval_id="apr_3", person=person("eve"), comment="fine"), "approval.reviewed", severity_id=2)
+    stopped = Stopped(approval_id="apr_3", state=StoppedAs.REVOKED, person=person("eve"))
+    await check(stopped, "approval.revoked", disposition="Rejected")
     counts = {"counts": [{"who": "10.0.0.1", "code": "denied", "count": 40}, {"who": "x", "code": "denied", "count": 2}]}
     await check(Event(kind="refusals.counted", actor="gateway", facts=counts), "refusals.counted", count=42, severity_id=3)
     for kind, activity in (("policy.activated", 3), ("evidence.read", 2), ("payload.shredded", 4), ("no_such.kind", 99)):
@@ -100,12 +119,12 @@ async def test_a_call_says_who_what_where_and_why(ledger: Ledger) -> None:
 async def test_an_approved_call_names_its_approval(ledger: Ledger) -> None:
     await ledger.append(opened("apr_1"))
     await ledger.append(vote("apr_1"))
-    await ledger.append(settled("apr_1"))
+    await ledger.append(settled("apr_1", ballots=1))
     sealed = await ledger.append(intent(approval=ApprovalRef(id="apr_1", digest="d1" * 32)))
     rows = await ledger.records_after(-1, 100)
     assert event(rows[sealed.seq])["unmapped"]["mcpgw"]["approval"]["id"] == "apr_1"
     held = event(rows[2])["unmapped"]["mcpgw"]["approval"]
-    assert held["quorum"] == 1
+    assert held["terms"]["levels"][0]["seats"] == [{"count": 1, "of": ["group:managers"]}]
     assert "request_key" not in held
 
 
