@@ -1,15 +1,15 @@
 """The console's doors, filled in with the rooms of one gateway."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from mcpgw import __version__
 from mcpgw.app import convert
 from mcpgw.app.gateway import Gateway
 from mcpgw.approval import Desk, NotEntitled, SealBroken, Sheet
-from mcpgw.approval.people import must_be_entitled, must_be_person, same_person
-from mcpgw.approval.standing import tally
+from mcpgw.approval.standing import Standing
 from mcpgw.catalog.drift import diff
 from mcpgw.catalog.load import load_catalog
 from mcpgw.catalog.problems import CatalogError
@@ -17,12 +17,12 @@ from mcpgw.catalog.publish import Quarantine
 from mcpgw.catalog.telling import tell
 from mcpgw.console import ConsoleConfig, Doors, NotForYou, Routes, Search, ServerView, Unclear, make_routes
 from mcpgw.console.doors import CatalogView, Refused
-from mcpgw.core.model import Identity, TargetKind, Verdict
+from mcpgw.core.model import Happened, Identity, TargetKind, Verdict
 from mcpgw.identity import ApiKeys
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.head import Turned, check_host
 from mcpgw.ledger import Ledger, Query, StoredRecord
-from mcpgw.ports import Approval, ApprovalState, Definitions, ServerState, ServerStatus
+from mcpgw.ports import Approval, ApprovalState, Deed, Definitions, ServerState, ServerStatus
 
 _HELD_BACK: Mapping[Quarantine, str] = {
     Quarantine.NEW: "new, not accepted",
@@ -76,27 +76,47 @@ class _PeoplesDesk:
         except SealBroken as error:
             raise Unclear(str(error), hint=error.hint) from None
 
-    async def vote(self, approval_id: str, voter: Identity, verdict: Verdict, comment: str, *, shown: str) -> Approval:
-        try:
-            return await self.desk.vote(approval_id, voter, verdict, comment, shown=shown)
-        except NotEntitled as error:
-            raise NotForYou(str(error), hint=error.hint) from None
+    async def vote(
+        self, approval_id: str, voter: Identity, verdict: Verdict, comment: str, *, shown: str, break_glass: bool
+    ) -> Approval:
+        with _in_their_words():
+            return await self.desk.vote(approval_id, voter, verdict, comment, shown=shown, break_glass=break_glass)
+
+    async def act(self, deed: Deed, approval_id: str, person: Identity, comment: str, happened: str) -> Approval:
+        with _in_their_words():
+            match deed:
+                case Deed.WITHDRAW_VOTE:
+                    return await self.desk.withdraw_vote(approval_id, person, comment)
+                case Deed.WITHDRAW:
+                    return await self.desk.withdraw(approval_id, person, comment)
+                case Deed.REVOKE:
+                    return await self.desk.revoke(approval_id, person, comment)
+                case Deed.REVIEW:
+                    return await self.desk.review(approval_id, person, comment)
+            return await self.desk.resolve(approval_id, person, Happened(happened), comment)
+
+    async def open_items(self, viewer: Identity) -> tuple[Approval, ...]:
+        return await self.desk.open_items(viewer)
+
+    def standing(self, approval: Approval) -> Standing:
+        return self.desk.standing(approval)
 
     def objection(self, viewer: Identity, approval: Approval) -> str:
-        try:
-            must_be_person(viewer)
-            must_be_entitled(viewer, approval)
-        except NotEntitled as error:
-            return f"{error} {error.hint}"
-        if any(same_person(viewer.principal, vote.voter) for vote in approval.votes):
-            return "You have voted already. Another approver has to decide."
-        return ""
+        return self.desk.objection(viewer, approval)
 
-    def tally(self, approval: Approval) -> str:
-        return tally(approval)
+    def deeds(self, viewer: Identity, approval: Approval) -> frozenset[Deed]:
+        return self.desk.deeds(viewer, approval)
 
     async def changed(self, timeout_s: float) -> None:
         await self.ledger.changed(timeout_s)
+
+
+@contextmanager
+def _in_their_words() -> Iterator[None]:
+    try:
+        yield
+    except NotEntitled as error:
+        raise NotForYou(str(error), hint=error.hint) from None
 
 
 _NOT_YOURS = "Check the link, and that you are among the approvers that the rule names."

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -16,12 +17,15 @@ from rich.text import Text
 from mcpgw.approval import Desk, Sheet
 from mcpgw.approval.answers import clock_time
 from mcpgw.approval.desk import MAX_COMMENT
-from mcpgw.approval.standing import tally
+from mcpgw.approval.people import is_requester
+from mcpgw.approval.standing import Standing
+from mcpgw.approval.stats import Stats, stats_of
 from mcpgw.cli.common import acting_identity, open_folder, open_gateway_store
-from mcpgw.core.model import Identity, Verdict
+from mcpgw.core.model import Happened, Identity, Verdict
+from mcpgw.core.terms import as_data
 from mcpgw.core.visible import visible
 from mcpgw.identity.local import FILE_VARIABLE, KEY_VARIABLE
-from mcpgw.ports import Approval, ApprovalState
+from mcpgw.ports import Approval, ApprovalState, CastVote, Remark
 
 approvals = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -30,8 +34,12 @@ KeyFile = Annotated[Path | None, typer.Option(help=f"File with your own API key;
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ApprovalId = Annotated[str, typer.Argument(metavar="APR_ID", help="The approval's id, as `list` shows it.")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Why; kept with your vote. The caller does not see it.")]
+Why = Annotated[str, typer.Option("--comment", "-m", help="What you found out; required, and recorded.")]
 
 OPEN = (ApprovalState.PENDING, ApprovalState.APPROVED)
+_EVER = 1_000_000
+"""Approvals that `stats` looks at: in effect all."""
+_DAY_NS = 86_400_000_000_000
 
 T = TypeVar("T")
 
@@ -47,24 +55,32 @@ def list_(
     folder: Folder = Path(),
 ) -> None:
     """List the held calls that you may decide on, or asked for yourself."""
-    found = _as_person(folder, key_file, lambda desk, person: desk.docket(person, () if everything else OPEN))
+
+    async def look(desk: Desk, person: Identity) -> tuple[list[Standing], list[Approval]]:
+        docket = await desk.docket(person, () if everything else OPEN)
+        return [desk.standing(approval) for approval in docket], list(await desk.open_items(person))
+
+    found, items = _as_person(folder, key_file, look)
     now_ns = time.time_ns()
     if as_json:
-        for approval in found:
+        listed = {standing.approval.id: standing.approval for standing in found} | {item.id: item for item in items}
+        for approval in listed.values():
             print(json.dumps(as_facts(approval, now_ns)))
-    else:
-        _console().print(as_table(found, now_ns))
+        return
+    _console().print(as_table(found, now_ns))
+    for item in items:
+        _console().print(Text(to_do(item), style="bold red"))
 
 
 @approvals.command()
 def show(approval_id: ApprovalId, as_json: AsJson = False, key_file: KeyFile = None, folder: Folder = Path()) -> None:
     """Show one held call with its exact arguments. Reading them is recorded."""
-    sheet = _as_person(folder, key_file, lambda desk, person: desk.show(approval_id, person))
+    sheet, standing = _as_person(folder, key_file, lambda desk, person: _looked_at(desk, approval_id, person))
     if as_json:
         facts = as_facts(sheet.approval, time.time_ns())
         print(json.dumps({**facts, "exact": sheet.exact, "arguments": json.loads(sheet.arguments), "shown": sheet.commitment}))
     else:
-        print_sheet(sheet, _console())
+        print_sheet(sheet, standing, _console())
 
 
 @approvals.command()
@@ -72,24 +88,99 @@ def approve(
     approval_id: ApprovalId,
     comment: Comment = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; the arguments are printed all the same.")] = False,
+    break_glass: Annotated[
+        bool, typer.Option("--break-glass", help="An emergency: two openers stand in for the approvers. It will be reviewed.")
+    ] = False,
     key_file: KeyFile = None,
     folder: Folder = Path(),
 ) -> None:
     """Look at what will run, then approve it."""
     _check_length(comment)
-    sheet = _as_person(folder, key_file, lambda desk, person: desk.show(approval_id, person))
-    print_sheet(sheet, _console())
+    sheet, standing = _as_person(folder, key_file, lambda desk, person: _looked_at(desk, approval_id, person))
+    print_sheet(sheet, standing, _console())
     if not yes:
-        typer.confirm("Approve exactly this call?", abort=True)
+        typer.confirm("Break the glass for exactly this call?" if break_glass else "Approve exactly this call?", abort=True)
+
     # The store is closed while the person thinks; the commitment ties the vote to what was on the screen.
-    _decide(folder, key_file, approval_id, Verdict.APPROVE, comment, sheet.commitment)
+    def vote(desk: Desk, person: Identity) -> Awaitable[Approval]:
+        verdict = Verdict.APPROVE
+        return desk.vote(approval_id, person, verdict, comment, shown=sheet.commitment, break_glass=break_glass)
+
+    _do(folder, key_file, vote, "your verdict is recorded")
 
 
 @approvals.command()
 def deny(approval_id: ApprovalId, comment: Comment = "", key_file: KeyFile = None, folder: Folder = Path()) -> None:
     """Deny a held call: it will not run."""
     _check_length(comment)
-    _decide(folder, key_file, approval_id, Verdict.DENY, comment, "")
+    _do(
+        folder,
+        key_file,
+        lambda desk, person: desk.vote(approval_id, person, Verdict.DENY, comment),
+        "your verdict is recorded",
+    )
+
+
+@approvals.command()
+def withdraw(approval_id: ApprovalId, comment: Comment = "", key_file: KeyFile = None, folder: Folder = Path()) -> None:
+    """Take back your vote while it is undecided; or your call, if you asked for it and it has not run."""
+    _check_length(comment)
+
+    async def take_back(desk: Desk, person: Identity) -> Approval:
+        approval = (await desk.show(approval_id, person)).approval
+        if is_requester(person, approval):
+            return await desk.withdraw(approval_id, person, comment)
+        return await desk.withdraw_vote(approval_id, person, comment)
+
+    _do(folder, key_file, take_back, "taken back")
+
+
+@approvals.command()
+def revoke(approval_id: ApprovalId, comment: Comment = "", key_file: KeyFile = None, folder: Folder = Path()) -> None:
+    """Stop an approved call before it runs."""
+    _check_length(comment)
+    _do(folder, key_file, lambda desk, person: desk.revoke(approval_id, person, comment), "it will not run")
+
+
+@approvals.command()
+def resolve(
+    approval_id: ApprovalId,
+    happened: Annotated[Happened, typer.Option(help="Whether the call took effect, as far as you found out.")],
+    comment: Why,
+    key_file: KeyFile = None,
+    folder: Folder = Path(),
+) -> None:
+    """Say what became of a call whose outcome is unknown. It is not sent again by that."""
+    _check_length(comment)
+    _do(folder, key_file, lambda desk, person: desk.resolve(approval_id, person, happened, comment), "resolved")
+
+
+@approvals.command()
+def review(approval_id: ApprovalId, comment: Why, key_file: KeyFile = None, folder: Folder = Path()) -> None:
+    """Review a call that ran, or could have run, by break-glass."""
+    _check_length(comment)
+    _do(folder, key_file, lambda desk, person: desk.review(approval_id, person, comment), "reviewed")
+
+
+@approvals.command()
+def stats(
+    days: Annotated[int, typer.Option(min=1, help="Look so many days back.")] = 30,
+    as_json: AsJson = False,
+    key_file: KeyFile = None,
+    folder: Folder = Path(),
+) -> None:
+    """Tell how long people take, who decides, what expires, and which rules hold what is always approved.
+
+    It counts what is yours to see: an admin of the desk sees everything.
+    """
+    seen = _as_person(folder, key_file, lambda desk, person: desk.docket(person, (), _EVER))
+    since_ns = time.time_ns() - days * _DAY_NS
+    counted = stats_of([approval for approval in seen if approval.opened_ns >= since_ns])
+    if as_json:
+        rules = [{**asdict(rule), "could_be_relaxed": rule.could_be_relaxed} for rule in counted.rules]
+        print(json.dumps({**asdict(counted), "rules": rules}))
+    else:
+        print_stats(counted, days, _console())
 
 
 # --- how they are shown --------------------------------------------------------------------------------------------------
@@ -105,9 +196,13 @@ def as_facts(approval: Approval, now_ns: int) -> dict[str, Any]:
         "actors": list(approval.actors),
         "rule_ids": list(approval.rule_ids),
         "reason": approval.reason,
-        "approvers": list(approval.approvers),
-        "quorum": approval.quorum,
-        "votes": [{"voter": vote.voter, "verdict": vote.verdict, "comment": vote.comment} for vote in approval.votes],
+        "terms": as_data(approval.terms),
+        "level": approval.level,
+        "break_glass": approval.break_glass,
+        "needs_review": approval.needs_review,
+        "needs_resolution": approval.needs_resolution,
+        "votes": [_vote_facts(vote) for vote in approval.votes],
+        "remarks": [_remark_facts(remark) for remark in approval.remarks],
         "opened": clock_time(approval.opened_ns),
         "deadline": clock_time(approval.deadline_ns),
         "waiting_s": max(0, (now_ns - approval.opened_ns) // 1_000_000_000),
@@ -116,32 +211,60 @@ def as_facts(approval: Approval, now_ns: int) -> dict[str, Any]:
     }
 
 
-def as_table(found: Sequence[Approval], now_ns: int) -> Table:
+def _vote_facts(vote: CastVote) -> dict[str, Any]:
+    return {
+        "voter": vote.voter,
+        "verdict": vote.verdict,
+        "comment": vote.comment,
+        "break_glass": vote.break_glass,
+        "withdrawn": bool(vote.withdrawn_ns),
+        "at": clock_time(vote.time_ns),
+    }
+
+
+def _remark_facts(remark: Remark) -> dict[str, Any]:
+    return {**asdict(remark), "kind": remark.kind.value, "time_ns": str(remark.time_ns)}
+
+
+def to_do(approval: Approval) -> str:
+    """Return what somebody has to look at, in a sentence."""
+    if approval.needs_review:
+        return f"{approval.id}: break-glass on {visible(approval.target)}; somebody else must review it: mcpgw approvals review"
+    return f"{approval.id}: the outcome of {visible(approval.target)} is unknown; find out, then: mcpgw approvals resolve"
+
+
+def as_table(found: Sequence[Standing], now_ns: int) -> Table:
     """Lay approvals out, one per row."""
     table = Table(
         Column("id", no_wrap=True), "state", "waiting", "deadline", "tool", "requester", "rule", box=None, header_style="bold"
     )
-    for approval in found:
-        state = tally(approval) if approval.state is ApprovalState.PENDING else approval.state.value
+    for standing in found:
+        approval = standing.approval
+        state = standing.tally if approval.state is ApprovalState.PENDING else approval.state.value
+        level = f", escalated {approval.level} x" if approval.level else ""
         waiting, left = span(now_ns - approval.opened_ns), span(approval.deadline_ns - now_ns)
         deadline = f"in {left}" if approval.deadline_ns > now_ns else "passed"
-        row = (approval.id, state, waiting, deadline, approval.target, approval.requester, ", ".join(approval.rule_ids))
+        row = (approval.id, state + level, waiting, deadline, approval.target, approval.requester, ", ".join(approval.rule_ids))
         table.add_row(*(Text(visible(cell), overflow="fold") for cell in row))  # Text: names are no markup
     return table
 
 
-def print_sheet(sheet: Sheet, console: Console) -> None:
+def print_sheet(sheet: Sheet, standing: Standing, console: Console) -> None:
     """Print an approval for a person who is about to decide: who, what, why, and then the arguments to the letter."""
     approval = sheet.approval
     via = f" through {', '.join(approval.actors)}" if approval.actors else ""
-    votes = [f"{vote.voter}: {vote.verdict}" + (f" ({vote.comment})" if vote.comment else "") for vote in approval.votes]
+    more = len(approval.terms.levels) - approval.level - 1
     lines = (
         ("approval", f"{approval.id}, {approval.state.value}"),
         ("tool", approval.target),
         ("requester", approval.requester + via),
         ("reason", f"{approval.reason} [{', '.join(approval.rule_ids)}]"),
-        ("approvers", f"{', '.join(approval.approvers)}; {tally(approval)}"),
-        *(("vote", vote) for vote in votes),
+        *(("seats", str(seats)) for seats in standing.taken),
+        *([("level", f"escalated {approval.level} times, {more} left")] if approval.level or more else []),
+        *(("vote", _vote_line(vote)) for vote in approval.votes),
+        *(("void", f"{voter}: no approver any more, or signed in too long ago") for voter in standing.void),
+        *((remark.kind.value, _remark_line(remark)) for remark in approval.remarks),
+        *([("to do", to_do(approval))] if approval.needs_review or approval.needs_resolution else []),
         ("deadline", clock_time(approval.deadline_ns)),
         ("digest", approval.digest),
     )
@@ -156,6 +279,37 @@ def print_sheet(sheet: Sheet, console: Console) -> None:
         console.print(Text("\nEscaped above, because they hide, turn the line around, or look like others:", style="bold red"))
         for oddity in sheet.oddities:
             console.print(Text(f"  {oddity}"))
+
+
+def print_stats(counted: Stats, days: int, console: Console) -> None:
+    """Print how the desk works."""
+    total = sum(counted.states.values())
+    states = ", ".join(f"{count} {state}" for state, count in counted.states.items())
+    console.print(Text(f"{total} held calls in {days} days: {states or 'none'}; {counted.break_glass} by break-glass"))
+    waits = ", ".join(f"{percent} % within {span(waited)}" for percent, waited in counted.waited_ns.items())
+    console.print(Text(f"decided by people: {waits or 'none'}\n"))
+    rules = Table("rule", "held", "approved", "denied", "expired", "escalated", "", box=None, header_style="bold")
+    for rule in counted.rules:
+        hint = "always approved: could it be relaxed?" if rule.could_be_relaxed else ""
+        counts = (rule.held, rule.approved, rule.denied, rule.expired, rule.escalated)
+        rules.add_row(Text(visible(rule.rule)), *map(str, counts), hint)
+    console.print(rules)
+    voters = Table("who decides", "approved", "denied", "withdrawn", "median", box=None, header_style="bold")
+    for voter in counted.voters:
+        cells = (str(voter.approved), str(voter.denied), str(voter.withdrawn), span(voter.median_ns))
+        voters.add_row(Text(visible(voter.voter)), *cells)
+    console.print(Text())
+    console.print(voters)
+
+
+def _vote_line(vote: CastVote) -> str:
+    comment = f" ({vote.comment})" if vote.comment else ""
+    return f"{vote.voter}: {'break-glass, ' * vote.break_glass}{vote.verdict}{comment}{', withdrawn' * bool(vote.withdrawn_ns)}"
+
+
+def _remark_line(remark: Remark) -> str:
+    happened = f" it happened: {remark.happened};" if remark.happened else ""
+    return f"{remark.person}:{happened} {remark.comment}"
 
 
 def span(nanoseconds: int) -> str:
@@ -173,12 +327,18 @@ def span(nanoseconds: int) -> str:
 # --- inside --------------------------------------------------------------------------------------------------------------
 
 
-def _decide(folder: Path, key_file: Path | None, approval_id: str, verdict: Verdict, comment: str, shown: str) -> None:
-    def vote(desk: Desk, person: Identity) -> Awaitable[Approval]:
-        return desk.vote(approval_id, person, verdict, comment, shown=shown)
+async def _looked_at(desk: Desk, approval_id: str, person: Identity) -> tuple[Sheet, Standing]:
+    sheet = await desk.show(approval_id, person)
+    return sheet, desk.standing(sheet.approval)
 
-    approval = _as_person(folder, key_file, vote)
-    _console().print(Text(f"{approval.id}: your verdict is recorded; it is {approval.state.value}, {tally(approval)}."))
+
+def _do(folder: Path, key_file: Path | None, deed: Callable[[Desk, Identity], Awaitable[Approval]], said: str) -> None:
+    async def act(desk: Desk, person: Identity) -> Standing:
+        return desk.standing(await deed(desk, person))
+
+    standing = _as_person(folder, key_file, act)
+    approval = standing.approval
+    _console().print(Text(f"{approval.id}: {said}; it is {approval.state.value}, {standing.tally}."))
 
 
 def _as_person(folder: Path, key_file: Path | None, work: Callable[[Desk, Identity], Awaitable[T]]) -> T:

@@ -3,7 +3,8 @@
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
@@ -16,13 +17,21 @@ from mcpgw.console.turned import Turned
 from mcpgw.console.view import HEADERS
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
 from mcpgw.core.model import RefusalCode, Verdict
-from mcpgw.ports import Approval, ApprovalState
+from mcpgw.ports import Approval, ApprovalState, Deed, ballots
 
 _ID = re.compile(r"[a-z0-9_]{1,64}")
 _ALL: Final = 1_000_000
 """In effect every approval that waits: none of them may be hidden by newer ones that are over."""
 _RECENT: Final = 50
 """Approvals that are listed below the waiting ones."""
+_DONE: Final[Mapping[str, str]] = {
+    Deed.WITHDRAW_VOTE: "Your vote is taken back.",
+    Deed.WITHDRAW: "Your call is withdrawn.",
+    Deed.REVOKE: "The approval is revoked: the call will not run.",
+    Deed.RESOLVE: "What you found out is kept with the call.",
+    Deed.REVIEW: "Your review is kept with the call.",
+}
+"""What can be done beside voting, and what is said of it then."""
 _LOOKED_AT: Final = 500
 _BEAT_S: Final = 2.0
 """How soon a live page notices that its session ended, or that the gateway shuts down."""
@@ -42,6 +51,7 @@ async def docket(room: Room, visit: Visit) -> Response:
         "approvals.html",
         visit=visit,
         waiting=waiting,
+        to_do=await room.doors.desk.open_items(visit.identity),
         others=others,
         mark=_mark(waiting),
         notice=notice,
@@ -58,37 +68,69 @@ async def sheet(room: Room, visit: Visit) -> Response:
         raise Turned(404, str(error), hint=error.hint, code=RefusalCode.DENIED) from None
     except Unclear as error:
         raise Turned(500, str(error), hint=error.hint, code=RefusalCode.UNAVAILABLE) from None
-    approval = shown.approval
-    objection = room.doors.desk.objection(visit.identity, approval) if approval.state is ApprovalState.PENDING else ""
-    may_decide = approval.state is ApprovalState.PENDING and not objection
+    approval, desk = shown.approval, room.doors.desk
+    deeds = desk.deeds(visit.identity, approval)
+    undecided = approval.state is ApprovalState.PENDING and Deed.VOTE not in deeds
     return room.view.page(
-        "approval.html", visit=visit, sheet=shown, approval=approval, objection=objection, may_decide=may_decide,
-        target=approval.facts.get("target", {}), tally=room.doors.desk.tally(approval),
-    )  # fmt: skip
+        "approval.html",
+        visit=visit,
+        sheet=shown,
+        approval=approval,
+        objection=desk.objection(visit.identity, approval) if undecided else "",
+        deeds={deed.value for deed in deeds},
+        target=approval.facts.get("target", {}),
+        standing=desk.standing(approval),
+    )
 
 
 async def decide(room: Room, visit: Visit) -> Response:
     """Pass the verdict to the desk, tied to what was on the page."""
     approval_id = _approval_id(visit)
-    form = visit.arrival.form
-    shown, comment = form.get("shown", ""), form.get("comment", "").replace("\r\n", "\n").strip()
+    form, comment = visit.arrival.form, _comment(visit)
+    shown, break_glass = form.get("shown", ""), form.get("break_glass") == "yes"
     if form.get("verdict") not in {verdict.value for verdict in Verdict} or not shown:
         raise Turned(400, "The form does not say what you saw and decided, so nothing was done.", hint="Open the page again.")
     verdict = Verdict(form["verdict"])
+    with _turning_away():
+        approval = await room.doors.desk.vote(
+            approval_id, visit.identity, verdict, comment, shown=shown, break_glass=break_glass
+        )
+    said = "approval" if verdict is Verdict.APPROVE else "denial"
+    visit.session.notice = f"Your {said} of {approval.id} is recorded. It is {_standing(room, approval)}."
+    return RedirectResponse("/approvals", status_code=303, headers=HEADERS)
+
+
+async def act(room: Room, visit: Visit) -> Response:
+    """Do what is not a vote: take one back, withdraw, revoke, resolve, review."""
+    approval_id = _approval_id(visit)
+    form = visit.arrival.form
+    if form.get("deed") not in _DONE:
+        raise Turned(400, "The form does not say what is to be done, so nothing was done.", hint="Open the page again.")
+    deed = Deed(form["deed"])
+    with _turning_away():
+        approval = await room.doors.desk.act(deed, approval_id, visit.identity, _comment(visit), form.get("happened", ""))
+    visit.session.notice = f"{_DONE[deed]} It is recorded; {approval.id} is {_standing(room, approval)}."
+    return RedirectResponse("/approvals", status_code=303, headers=HEADERS)
+
+
+@contextmanager
+def _turning_away() -> Iterator[None]:
+    """Turn what the desk refuses into a page."""
     try:
-        approval = await room.doors.desk.vote(approval_id, visit.identity, verdict, comment, shown=shown)
+        yield
     except NotForYou as error:
         raise Turned(403, str(error), hint=error.hint, code=RefusalCode.DENIED) from None
     except ApprovalConflict as error:
         raise Turned(409, str(error), hint=error.hint, code=RefusalCode.DENIED) from None
     except LedgerUnavailable:
-        hint = "Open the approval again in a moment: it shows the votes that count."
+        hint = "Open the approval again in a moment: it shows what counts."
         raise Turned(503, "It is not known whether your verdict was recorded.", hint=hint, recorded=False) from None
     except ValueError as error:
-        raise Turned(400, f"Your verdict was not recorded: {error}.", hint="Go back and shorten the comment.") from None
-    said = "approval" if verdict is Verdict.APPROVE else "denial"
-    visit.session.notice = f"Your {said} of {approval.id} is recorded. It is {_standing(room, approval)}."
-    return RedirectResponse("/approvals", status_code=303, headers=HEADERS)
+        raise Turned(400, f"Nothing was recorded: {error}.", hint="Go back and change the form.") from None
+
+
+def _comment(visit: Visit) -> str:
+    return visit.arrival.form.get("comment", "").replace("\r\n", "\n").strip()
 
 
 async def live(room: Room, visit: Visit) -> Response:
@@ -125,13 +167,13 @@ async def _waiting(room: Room, visit: Visit) -> Sequence[Approval]:
 
 def _mark(waiting: Sequence[Approval]) -> str:
     """A short name for the state of the list: equal exactly if a reload would show the same rows."""
-    rows = "\n".join(f"{approval.id} {len(approval.votes)}" for approval in waiting)
+    rows = "\n".join(f"{approval.id} {approval.level} {ballots(approval.votes)}" for approval in waiting)
     return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
 
 def _standing(room: Room, approval: Approval) -> str:
     if approval.state is ApprovalState.PENDING:
-        return f"still waiting, {room.doors.desk.tally(approval)}"
+        return f"still waiting, {room.doors.desk.standing(approval).tally}"
     return approval.state.value
 
 

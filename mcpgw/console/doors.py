@@ -6,8 +6,9 @@ from typing import Protocol
 
 from mcpgw.core.errors import GatewayError
 from mcpgw.core.model import Identity, Verdict
+from mcpgw.core.terms import Seats
 from mcpgw.pipeline import Corridor
-from mcpgw.ports import Approval, ApprovalState, Authenticator, Journal, ServerState
+from mcpgw.ports import Approval, ApprovalState, Authenticator, Deed, Journal, ServerState
 
 
 class NotForYou(GatewayError):
@@ -37,6 +38,44 @@ class Sheet(Protocol):
     def commitment(self) -> str: ...
 
 
+class SeatsTaken(Protocol):
+    """Some seats of the present level, and who sits there. `str` of it is for people."""
+
+    @property
+    def people(self) -> tuple[str, ...]: ...
+
+    @property
+    def needed(self) -> int: ...
+
+    @property
+    def seats(self) -> Seats: ...
+
+
+class Standing(Protocol):
+    @property
+    def taken(self) -> Sequence[SeatsTaken]: ...
+
+    @property
+    def breakers(self) -> tuple[str, ...]:
+        """Who broke the glass."""
+        ...
+
+    @property
+    def void(self) -> tuple[str, ...]:
+        """Whose approval does not count any more."""
+        ...
+
+    @property
+    def tally(self) -> str:
+        """The count in words: `1 of 2 approved`."""
+        ...
+
+    @property
+    def silence_ns(self) -> int:
+        """When the present level ends."""
+        ...
+
+
 class PeoplesDesk(Protocol):
     """The people's side of the desk. It alone decides who sees what and whose vote counts."""
 
@@ -52,13 +91,15 @@ class PeoplesDesk(Protocol):
         """
         ...
 
-    async def vote(self, approval_id: str, voter: Identity, verdict: Verdict, comment: str, *, shown: str) -> Approval:
+    async def vote(
+        self, approval_id: str, voter: Identity, verdict: Verdict, comment: str, *, shown: str, break_glass: bool
+    ) -> Approval:
         """Record the verdict of somebody who saw the sheet whose commitment is `shown`.
 
         Raises:
             NotForYou: the voter may not decide on it.
             ApprovalConflict: nothing is left to decide, or `shown` is not what is bound.
-            ValueError: the comment is too long.
+            ValueError: the comment is too long, or missing where one is required.
             LedgerUnavailable: the vote is not known to be durable.
         """
         ...
@@ -67,8 +108,27 @@ class PeoplesDesk(Protocol):
         """Return why the viewer's vote would be refused, in a sentence for them; empty if it would count."""
         ...
 
-    def tally(self, approval: Approval) -> str:
-        """Return the count in words: `1 of 2 approved`."""
+    async def act(self, deed: Deed, approval_id: str, person: Identity, comment: str, happened: str) -> Approval:
+        """Do anything but vote; `happened` is for `Deed.RESOLVE`.
+
+        Raises:
+            NotForYou: the person may not.
+            ApprovalConflict: it is too late, or was done already.
+            ValueError: the comment is too long, or missing where one is required; or `happened` says nothing.
+            LedgerUnavailable: it is not known to be durable.
+        """
+        ...
+
+    def deeds(self, viewer: Identity, approval: Approval) -> frozenset[Deed]:
+        """Return what the viewer could do about it now."""
+        ...
+
+    async def open_items(self, viewer: Identity) -> tuple[Approval, ...]:
+        """Return what is the viewer's to see, and has to be reviewed or resolved."""
+        ...
+
+    def standing(self, approval: Approval) -> Standing:
+        """Return what the votes amount to now."""
         ...
 
     async def changed(self, timeout_s: float) -> None:

@@ -21,6 +21,7 @@ async def show(room: Room, visit: Visit) -> Response:
         visit=visit,
         problems=room.doors.problems(),
         waiting=len(waiting),
+        to_do=await room.doors.desk.open_items(visit.identity),
         mine=mine,
         servers=len(servers),
         ready=sum(1 for server in servers if server.state is ServerState.READY),
