@@ -1,5 +1,6 @@
 """The tree in tiles: cut and named as C2SP tlog-tiles says, kept by both stores, and no root of trust."""
 
+import re
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from stores import Kept, KeptInSqlite, verified
 
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.ledger.checks import ProblemKind
+from mcpgw.ledger.schema import MIGRATIONS, TILES_SINCE
 from mcpgw.ledger.stored_tree import StoredTile, TileCheck, fill, subtrees_of
 from mcpgw.ledger.tiles import Tile, TileBuilder, TileName, entry_bundle, split, tiles_between
 from mcpgw.ledger.tree import (
@@ -272,7 +274,8 @@ async def test_a_log_of_before_the_tiles_can_be_read_and_proved_from(
 ) -> None:
     await appended(open_ledger, 300)
     with kept.tampering() as admin:
-        admin.execute("DROP TABLE tiles")
+        for table in re.findall(r"CREATE TABLE (\w+)", "".join(MIGRATIONS[TILES_SINCE - 1 :])):
+            admin.execute(f"DROP TABLE {table}")
         admin.execute("PRAGMA user_version = 1")
     with closing(kept.database().connect_read_only()) as store:
         leaves = [record.hash for record in store.records(0, store.size())]
