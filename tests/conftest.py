@@ -1,6 +1,10 @@
 """What every test shares."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("mutants", max_examples=25, derandomize=True, deadline=None)
+"""For scripts/mutants, which runs the same tests hundreds of times."""
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, Verifier, open_checkpoint, open_note
+from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, Verifier, open_checkpoint, open_note, signatures_of
 from mcpgw.ledger.tree import EMPTY_ROOT
 
 # The example of Go's sumdb/note, which the C2SP document grew out of: made by an implementation that is not ours.
@@ -137,3 +137,95 @@ def test_other_key_types_and_unusable_names_are_refused() -> None:
             Verifier(name, b"k" * 32)
     with pytest.raises(InvalidNote, match="32 bytes"):
         Verifier("name", b"k")
+
+
+# --- what is said of what is wrong, and where exactly the bounds are -------------------------------------------------------
+
+ONE = "example.com/one"
+LINES = "a checkpoint is three or more lines, none of them empty"
+SIZE = "a checkpoint's second line is the tree's size in decimal, without leading zeroes"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a\n1\n", LINES),
+        (EXAMPLE.removesuffix("\n"), LINES),
+        (EXAMPLE + "\n", LINES),
+        (EXAMPLE.replace("20852163", "020852163"), SIZE),
+        (EXAMPLE.replace("20852163", "1" * 20), SIZE),
+        (EXAMPLE.replace("q2I=", "q2J="), "a checkpoint's root hash is not standard base64"),
+        (EXAMPLE.replace("CsUYapGG", "CsUY"), "a checkpoint's root hash has 32 bytes, not 29"),
+    ],
+)
+def test_a_checkpoint_is_refused_with_the_reason(text: str, says: str) -> None:
+    with pytest.raises(InvalidNote) as caught:
+        Checkpoint.parse(text)
+    assert str(caught.value) == says
+
+
+def test_sizes_have_up_to_nineteen_digits() -> None:
+    for size in (0, 10**19 - 1):
+        assert Checkpoint.parse(EXAMPLE.replace("20852163", str(size))).size == size
+
+
+NOTE = "a note is a text, an empty line and signature lines"
+LINE = "a signature line is an em dash, a key name and a signature"
+
+
+@pytest.mark.parametrize(
+    ("note", "says"),
+    [
+        ("x" * 1_000_001, "the note is longer than 1000000 characters"),
+        ("te\txt\n\n— name AAAAAAA=\n", "the note holds a control character"),
+        ("te\x1fxt\n\n— name AAAAAAA=\n", "the note holds a control character"),
+        ("no signature\n", NOTE),
+        ("text\n\n— name AAAAAAA=", NOTE),
+        ("text\n\n" + "— name AAAAAAA=\n" * 101, "the note has more than 100 signatures"),
+        ("text\n\n- name AAAAAAA=\n", LINE),
+        ("text\n\n— name\n", LINE),
+        ("text\n\n— na+me AAAAAAA=\n", "a key's name is not empty and has no space, plus or control character: 'na+me'"),
+        ("text\n\n— name x AAAAAAA=\n", "the signature of name is not standard base64"),
+        ("text\n\n— name AAAA!AAA=\n", "the signature of name is not standard base64"),
+        ("text\n\n— name AAAAAA==\n", "the signature of name is too short"),
+    ],
+)
+def test_a_note_is_refused_with_the_reason(note: str, says: str, signer: Signer) -> None:
+    with pytest.raises(InvalidNote) as caught:
+        open_note(note, [signer.verifier])
+    assert str(caught.value) == says
+
+
+def test_a_note_may_be_as_long_and_have_as_many_signatures_as_the_bounds_say(signer: Signer) -> None:
+    signed = signer.sign("text\n")
+    assert open_note(signed + "— name AAAAAAA=\n" * 99, [signer.verifier]) == "text\n"
+    text = "x" * (1_000_000 - len(signer.sign("\n"))) + "\n"
+    assert len(signer.sign(text)) == 1_000_000
+    assert open_note(signer.sign(text), [signer.verifier]) == text
+
+
+def test_signatures_are_taken_apart_as_they_stand() -> None:
+    text, (one, two) = signatures_of("text\n\n— a AAECAwQ=\n— b BAUGBwgJ\n")
+    assert text == "text\n"
+    assert (one.line, one.name, one.key_id, one.value) == ("— a AAECAwQ=\n", "a", bytes([0, 1, 2, 3]), bytes([4]))
+    assert (two.line, two.name, two.key_id, two.value) == ("— b BAUGBwgJ\n", "b", bytes([4, 5, 6, 7]), bytes([8, 9]))
+
+
+def test_who_is_trusted_is_named_where_nobody_of_them_signed(signer: Signer) -> None:
+    trusted = [Signer.generate(name).verifier for name in ("b", "a", "b")]
+    with pytest.raises(InvalidNote, match=r"^the note is signed by none of the keys that are trusted here \(a, b\)$"):
+        open_note(signer.sign("text\n"), trusted)
+
+
+def test_a_key_that_is_not_what_it_says_is_named() -> None:
+    one, other = Signer(ONE, b"1" * 32), Signer(ONE, b"2" * 32)
+    swapped = one.verifier.vkey().replace(one.verifier.key_id.hex(), other.verifier.key_id.hex())
+    with pytest.raises(InvalidNote, match=rf"^the verifier key of {ONE} does not have the hash {other.verifier.key_id.hex()}$"):
+        Verifier.parse(swapped)
+    private = one.skey().replace(one.verifier.key_id.hex(), other.verifier.key_id.hex())
+    with pytest.raises(InvalidNote, match=rf"^the signing key of {ONE} does not have the hash {other.verifier.key_id.hex()}$"):
+        Signer.parse(private)
+    with pytest.raises(InvalidNote, match=r"^a signing key starts with PRIVATE\+KEY\+$"):
+        Signer.parse(one.verifier.vkey())
+    with pytest.raises(InvalidNote, match=r"^the key of 'name' is not standard base64$"):
+        Verifier.parse("name+00000000+!")

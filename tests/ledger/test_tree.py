@@ -122,3 +122,46 @@ def test_proofs_of_what_is_not_there_are_refused() -> None:
 def test_two_unequal_trees_are_not_consistent_without_a_proof() -> None:
     hashes = hashes_of(5)
     assert not check_consistency(3, 5, [], root_of(hashes[:3]), root_of(hashes))
+
+
+# --- every small tree, without leaving anything to chance ------------------------------------------------------------------
+
+SMALL = 18
+
+
+def test_every_leaf_of_every_small_tree_is_proved_and_no_other() -> None:
+    for size in range(1, SMALL):
+        hashes = hashes_of(size)
+        root = naive_root(hashes)
+        for index in range(size):
+            proof = inclusion_proof(lambda a, b, hashes=hashes: naive_root(hashes[a:b]), index, size)
+            for other in range(-1, size + 1):
+                assert check_inclusion(hashes[index], other, size, proof, root) is (other == index)
+
+
+def test_every_prefix_of_every_small_tree_is_proved_and_no_other() -> None:
+    for second in range(SMALL):
+        hashes = hashes_of(second)
+        for first in range(second + 1):
+            proof = consistency_proof(lambda a, b, hashes=hashes: naive_root(hashes[a:b]), first, second)
+            old, new = naive_root(hashes[:first]), naive_root(hashes)
+            assert check_consistency(first, second, proof, old, new)
+            for other in range(-1, second + 2):
+                assert other == first or not check_consistency(other, second, proof, old, new)
+            assert not check_consistency(first, second, [*proof, old], old, new)
+            assert first in (0, second) or not check_consistency(first, second, proof, old, old)
+
+
+def test_what_has_not_the_length_of_a_hash_is_no_leaf() -> None:
+    for length in (0, 31, 33):
+        with pytest.raises(ValueError, match=rf"^a leaf hash has 32 bytes, not {length}$"):
+            Frontier().appended(b"x" * length)
+
+
+def test_what_does_not_exist_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^a tree of 3 leaves has no leaf -1$"):
+        inclusion_proof(lambda a, b: b"", -1, 3)
+    with pytest.raises(ValueError, match=r"^a tree of -1 leaves is no prefix of one of 2$"):
+        consistency_proof(lambda a, b: b"", -1, 2)
+    with pytest.raises(ValueError, match=r"^0 hashes are no frontier of a tree of 1 leaves$"):
+        Frontier(1)
