@@ -18,16 +18,17 @@ CORE = {
     "tree": ("mcpgw/ledger/tree.py", ["tests/ledger/test_tree.py"]),
     "record": ("mcpgw/ledger/record.py", ["tests/ledger/test_record.py"]),
     "checkpoint": ("mcpgw/ledger/checkpoint.py", ["tests/ledger/test_checkpoint.py", "tests/ledger/test_keys_and_nodes.py"]),
-    "writer": ("mcpgw/ledger/writer.py", ["tests/ledger/test_journal.py", "tests/ledger/test_faults.py"]),
+    "writer": ("mcpgw/ledger/writer.py", [f"tests/ledger/test_{name}.py" for name in ("writer", "journal", "faults")]),
 }
 """Each file, and the fast tests that are to kill its mutants."""
+QUICK = "not postgres and not power and not while_the_disk and not real_file and not medium"
 CONFIG = """
 
 [tool.mutmut]
 source_paths = ["mcpgw"]
 only_mutate = {files}
 also_copy = ["tests", "docs", "pyproject.toml"]
-pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-profile=mutants", "-k", "not postgres"]
+pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-profile=mutants", "-k", "{quick}"]
 pytest_add_cli_args_test_selection = {tests}
 """
 SURVIVED, UNCHECKED = 0, None
@@ -59,7 +60,7 @@ def mutated(file: str, tests: list[str]) -> dict[str, int | None]:
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes((ROOT / name).read_bytes())
         with (Path(temporary) / "pyproject.toml").open("a") as config:
-            config.write(CONFIG.format(files=json.dumps([file]), tests=json.dumps(tests)))
+            config.write(CONFIG.format(files=json.dumps([file]), tests=json.dumps(tests), quick=QUICK))
         done = subprocess.run([sys.executable, "-m", "mutmut", "run"], cwd=temporary, capture_output=True, text=True)
         results = Path(temporary) / "mutants" / f"{file}.meta"
         if not results.exists():
