@@ -47,6 +47,27 @@ def test_a_command_in_the_docs_exists_with_all_its_options(page: str, command: s
         assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text), f"{page}: `{command}`: no {option} in {verbs}"
 
 
+SCRIPT = re.compile(r"^    (scripts/(?:soak|power_cuts|store_faults|tamper|mutants)\b[^\n#]*)", re.MULTILINE)
+PROGRAMS = {
+    "scripts/soak": ["-m", "tests.faults.soak"],
+    "scripts/store_faults": ["-m", "tests.faults.store_faults"],
+    "scripts/power_cuts": ["tests/ledger/power_cuts.py"],
+    "scripts/tamper": ["tests/ledger/tamper.py"],
+    "scripts/mutants": ["scripts/mutants.py"],
+}
+"""What the scripts run, once everything is set up."""
+
+
+@pytest.mark.parametrize("script", PROGRAMS)
+def test_a_long_run_in_the_docs_has_the_options_that_it_is_shown_with(script: str) -> None:
+    shown = {line for page in PAGES for line in SCRIPT.findall(page.read_text()) if line.split()[0] == script}
+    assert shown
+    done = subprocess.run([sys.executable, *PROGRAMS[script], "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for option in re.findall(r"--[a-z]+", " ".join(shown)):
+        assert option in done.stdout, (shown, done.stdout)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text()):

@@ -51,6 +51,16 @@ def test_every_double_is_written_as_an_independent_implementation_writes_it(bits
         (9.999999999999997e-7, "9.999999999999997e-7"),
         (333333333.3333332, "333333333.3333332"),
         (-1e-7, "-1e-7"),
+        # each shape of a number, on both sides of its bounds
+        (1.5, "1.5"),
+        (-0.5, "-0.5"),
+        (0.001, "0.001"),
+        (0.00012, "0.00012"),
+        (10.5, "10.5"),
+        (120.0, "120"),
+        (1e20, "100000000000000000000"),
+        (1.2e-7, "1.2e-7"),
+        (1.5e300, "1.5e+300"),
         ({}, "{}"),
         ([], "[]"),
         ((1, [2]), "[1,[2]]"),
@@ -70,12 +80,12 @@ def test_integers_that_a_double_would_merge_stay_apart() -> None:
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
-        (math.nan, "not JSON numbers"),
+        (math.nan, "^NaN and infinities are not JSON numbers$"),
         (math.inf, "not JSON numbers"),
-        ({1: 2}, "not a string"),
+        ({1: 2}, "^an object's key is int, not a string$"),
         ("\ud800", "surrogates not allowed"),
         ({"\ud800": 1}, "surrogates not allowed"),
-        (b"bytes", "not a JSON type"),
+        (b"bytes", "^bytes is not a JSON type$"),
         ({"a": {1}}, "not a JSON type"),
     ],
 )
