@@ -248,7 +248,7 @@ class Ledger:
         return await self._approvals(lambda store: store.approvals([approval_id], (), 1))
 
     async def live(self, request_key: str) -> tuple[Approval, ...]:
-        now_ns = time.time_ns()
+        now_ns = self._clock()
         return await self._approvals(lambda store: [row for row in store.approvals_for(request_key) if row.matters(now_ns)][:1])
 
     async def approvals(self, states: Sequence[ApprovalState] = (), limit: int = 200) -> tuple[Approval, ...]:

@@ -13,7 +13,8 @@ from mcpgw.core.errors import ApprovalConflict
 from mcpgw.core.model import Allow, AlreadyDone, Deny, Intent, Outcome, Patience, Verdict, Waiting
 from mcpgw.ledger import Ledger, RecordContext, create_keys
 from mcpgw.ports import ApprovalState
-from tests.approval.world import BOB, CAROL, FAILED, HOLD, IBAN, KEY, MALLORY, REPLY, Everybody, Witness, World, asking, person
+from tests.approval.race import race
+from tests.approval.world import BOB, CAROL, FAILED, HOLD, IBAN, KEY, MALLORY, REPLY, Everybody, Witness, World, asking
 
 ORIGIN = "bank.example/mcpgw"
 CONTEXT = RecordContext(version="0", config_hash="c0" * 32, catalog_hash="ca" * 32)
@@ -100,29 +101,8 @@ async def test_identical_calls_at_two_processes_open_one_approval(ledger: Ledger
     assert len(await ledger.approvals()) == 1
 
 
-async def test_approvers_race_at_two_processes_and_each_hold_is_settled_once(
-    ledger: Ledger, other: Ledger, world: World
-) -> None:
-    desks = [desk_on(ledger), desk_on(other)]
-    hold = asking(2)
-    ids = []
-    for number in range(10):
-        answer = await desks[0].settle(world.call(arguments={"to": str(number)}), hold, NOW, Witness())
-        assert isinstance(answer, Waiting)
-        ids.append(answer.approval_id)
-
-    async def approve_all(number: int) -> None:
-        for approval_id in ids:
-            try:
-                await desks[number % 2].vote(approval_id, person(f"lead-{number}", "payments-leads"), Verdict.APPROVE)
-            except ApprovalConflict:
-                continue
-
-    async with anyio.create_task_group() as group:
-        for number in range(6):
-            group.start_soon(approve_all, number)
-    approved = await ledger.approvals((ApprovalState.APPROVED,))
-    assert {approval.id for approval in approved} == set(ids)
+async def test_approvers_race_at_two_gateways_and_each_hold_is_settled_and_run_once(ledger: Ledger, other: Ledger) -> None:
+    await race(ledger, other, holds=8, approvers=20)
 
 
 async def test_silence_ends_in_a_denial_and_the_sweeper_ends_the_unclaimed(ledger: Ledger, world: World) -> None:

@@ -1,0 +1,288 @@
+"""Any interleaving of what people, clients, time and crashes do, on the real desk and the real ledger in SQLite.
+
+What may run is judged by an oracle of its own: it keeps its own list of votes and of who belongs where, and tries every way to
+fill the seats. `scripts/approvals_soak` runs ten thousand of these; the suite runs a few (`test_interleavings`).
+"""
+
+import asyncio
+import itertools
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hypothesis.strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from mcpgw.approval import Desk, NotEntitled
+from mcpgw.core.errors import ApprovalConflict
+from mcpgw.core.model import (
+    Allow,
+    Happened,
+    Hold,
+    Identity,
+    IdentityKind,
+    Intent,
+    Outcome,
+    Patience,
+    Sealed,
+    ShownCall,
+    Verdict,
+)  # fmt: skip
+from mcpgw.core.terms import BreakGlass, Level, Seats, Terms
+from mcpgw.ledger import Ledger, RecordContext, create_keys
+from mcpgw.ports import Approval, ApprovalState
+from tests.approval.world import ALICE, FAILED, KEY, REPLY, START_NS, Everybody, Witness, World, needing, person
+
+NOW = Patience(budget_s=0.0)
+ORIGIN = "bank.example/mcpgw"
+CONTEXT = RecordContext(version="0", config_hash="c0" * 32, catalog_hash="ca" * 32)
+L, R, H, D = "group:leads", "group:risk", "group:heads", "group:duty"
+GROUPS = {
+    "bob": (L,), "carol": (L, R), "dave": (L,), "rita": (R,), "hana": (H, D), "duke": (D,),
+    "alice": (L, R, H, D), "agent-7": (L,),
+}  # fmt: skip
+PEOPLE = [person(name, *(group.partition(":")[2] for group in groups)) for name, groups in GROUPS.items()]
+VOTERS = [*PEOPLE, person("bob", "leads", issuer="mcpgw:keys"), replace(person("agent-7", "leads"), kind=IdentityKind.AGENT),
+          replace(PEOPLE[0], actors=("agent-9",)), person("mallory", "marketing")]  # fmt: skip
+HOUR_NS = 3_600 * 10**9
+GLASS = BreakGlass(openers=(D,), lasts_ns=600 * 10**9)
+THEN = (Level(seats=(Seats(1, (H,)),), lasts_ns=HOUR_NS),)
+HOLDS = [
+    needing(Seats(1, (L,))),
+    needing(Seats(2, (L,)), Seats(1, (R,)), then=THEN, break_glass=GLASS),
+    needing(Seats(1, (L, R)), then=THEN, denial_settles=False),
+]
+HOLDS.append(replace(HOLDS[0], ruling=replace(HOLDS[0].ruling, policy_hash="q" * 64)))
+CALLERS = [ALICE, replace(ALICE, actors=("agent-7",)), PEOPLE[0]]
+
+T = TypeVar("T")
+
+
+@dataclass
+class Cast:
+    """A vote as the oracle remembers it."""
+
+    approval_id: str
+    name: str
+    verdict: Verdict
+    break_glass: bool
+    withdrawn: bool = False
+
+
+class Interleavings(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="mcpgw-interleavings-"))
+        create_keys(self.folder / "keys", ORIGIN)
+        (self.folder / "data").mkdir()
+        self.runner = asyncio.Runner()
+        self.now_ns = START_NS
+        self.world = World()  # for its calls
+        self.roster = Everybody()
+        self.votes: list[Cast] = []
+        self.asked: dict[str, tuple[ShownCall, Hold]] = {}
+        self.under_way: list[Sealed[Intent]] = []
+        self.executed: Counter[str] = Counter()
+        self.stack = AsyncExitStack()
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    @initialize()
+    def open(self) -> None:
+        self.do(self._open())
+
+    async def _open(self) -> None:
+        """Two gateways on one store."""
+        self.stack = AsyncExitStack()
+        opened = [
+            await self.stack.enter_async_context(
+                Ledger.open(
+                    self.folder / "data", self.folder / "keys", origin=ORIGIN, context=lambda: CONTEXT,
+                    clock=lambda: self.now_ns, announce=False,
+                )
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        self.ledgers: list[Ledger] = opened
+        self.desks = [Desk(ledger, ledger, KEY, self.roster, now_ns=lambda: self.now_ns) for ledger in opened]
+
+    def teardown(self) -> None:
+        self.do(self.stack.aclose())
+        self.runner.close()
+        shutil.rmtree(self.folder)
+
+    def approvals(self) -> tuple[Approval, ...]:
+        return self.do(self.ledgers[0].approvals((), 1_000))
+
+    def some(self, data: st.DataObject) -> Approval:
+        return data.draw(st.sampled_from(self.approvals()))
+
+    # --- what happens ----------------------------------------------------------------------------------------------------
+
+    @rule(identity=st.sampled_from(CALLERS), amount=st.integers(1, 2), hold=st.sampled_from(HOLDS), at=st.integers(0, 1))
+    def call(self, identity: Identity, amount: int, hold: Hold, at: int) -> None:
+        shown = self.world.call(identity, arguments={"to": "x", "amount": amount})
+        self.asked[shown.call.id] = (shown, hold)
+        self.ask(shown, hold, at)
+
+    def ask(self, shown: ShownCall, hold: Hold, at: int, between: Coroutine[Any, Any, Any] | None = None) -> None:
+        """Call; if it is released, run it, once something else had its chance in between."""
+        answer = self.do(self.desks[at].settle(shown, hold, NOW, Witness()))
+        if isinstance(answer, Allow) and answer.approval is not None:
+            (released,) = self.do(self.ledgers[at].approval(answer.approval.id))
+            self.must_be_agreed(released, hold.terms)
+            self.must_be_what_was_approved(released, shown)
+            if between is not None:
+                self.do(_quietly(between))
+            with suppress(ApprovalConflict):
+                self.under_way.append(self.do(self.ledgers[at].append(Intent(shown=shown, allow=answer))))
+                self.executed[released.id] += 1
+            with suppress(ApprovalConflict):  # and never a second time
+                self.do(self.ledgers[1 - at].append(Intent(shown=self.world.call(), allow=answer)))
+                self.executed[released.id] += 1
+        elif between is not None:
+            between.close()
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data(), at=st.integers(0, 1), voter=st.sampled_from(VOTERS), other_policy=st.booleans(), stop=st.booleans())
+    def call_again(self, data: st.DataObject, at: int, voter: Identity, other_policy: bool, stop: bool) -> None:
+        shown, hold = self.asked[data.draw(st.sampled_from(sorted(self.asked)))]
+        if other_policy:
+            hold = replace(hold, ruling=replace(hold.ruling, policy_hash="z" * 64))
+        newest = self.some(data)
+        work = self.desks[1 - at].revoke(newest.id, voter) if stop else self.desks[1 - at].withdraw_vote(newest.id, voter)
+        self.ask(shown, hold, at, work)
+
+    @precondition(lambda self: self.approvals())
+    @rule(
+        data=st.data(), people=st.lists(st.sampled_from(VOTERS), min_size=1, max_size=4), at=st.integers(0, 1),
+        last=st.sampled_from([Verdict.APPROVE, Verdict.APPROVE, Verdict.DENY]), glass=st.booleans(),
+    )  # fmt: skip
+    def vote(self, data: st.DataObject, people: list[Identity], at: int, last: Verdict, glass: bool) -> None:
+        """One after the other or all at once, at both gateways."""
+        approval_id = self.some(data).id
+        verdicts = [*[Verdict.APPROVE] * (len(people) - 1), last]
+
+        async def one(number: int, voter: Identity, verdict: Verdict) -> None:
+            broken = glass and verdict is Verdict.APPROVE
+            desk = self.desks[(at + number) % 2]
+            with suppress(NotEntitled, ApprovalConflict):
+                await desk.vote(approval_id, voter, verdict, "why", break_glass=broken)
+                self.votes.append(Cast(approval_id, voter.subject, verdict, broken))
+
+        async def everybody() -> None:
+            await asyncio.gather(*(one(*each) for each in zip(range(len(people)), people, verdicts, strict=True)))
+
+        self.do(everybody())
+
+    @precondition(lambda self: self.approvals())
+    @rule(
+        data=st.data(), people=st.lists(st.sampled_from(PEOPLE), min_size=1, max_size=4, unique_by=lambda one: one.subject),
+        at=st.integers(0, 1), glass=st.booleans(), leaves=st.booleans(),
+    )  # fmt: skip
+    def agree_and_call(self, data: st.DataObject, people: list[Identity], at: int, glass: bool, leaves: bool) -> None:
+        """What mostly happens in life: some of them approve, perhaps one leaves, and the client calls again."""
+        approval = self.some(data)
+        for voter in people:
+            with suppress(NotEntitled, ApprovalConflict):
+                self.do(self.desks[at].vote(approval.id, voter, Verdict.APPROVE, "why", break_glass=glass))
+                self.votes.append(Cast(approval.id, voter.subject, Verdict.APPROVE, glass))
+        if leaves:
+            self.membership_changes(people[0].subject, False)
+        self.ask(*self.asked[approval.call_id], 1 - at)
+
+    @precondition(lambda self: self.votes)
+    @rule(data=st.data())
+    def take_back(self, data: st.DataObject) -> None:
+        cast = data.draw(st.sampled_from(self.votes))
+        voters = [voter for voter in VOTERS if voter.subject == cast.name]
+        for voter in voters:
+            with suppress(NotEntitled, ApprovalConflict):
+                self.do(self.desks[0].withdraw_vote(cast.approval_id, voter))
+                cast.withdrawn = True
+
+    @precondition(lambda self: self.approvals())
+    @rule(data=st.data(), who=st.sampled_from([*VOTERS, ALICE]), withdraw=st.booleans())
+    def stop(self, data: st.DataObject, who: Identity, withdraw: bool) -> None:
+        approval = self.some(data)
+        desk = self.desks[0]
+        with suppress(NotEntitled, ApprovalConflict):
+            self.do(desk.withdraw(approval.id, who) if withdraw else desk.revoke(approval.id, who))
+
+    @rule(name=st.sampled_from(sorted(GROUPS)), back=st.booleans())
+    def membership_changes(self, name: str, back: bool) -> None:
+        for issuer in ("https://idp.bank.example", "mcpgw:keys"):
+            entries = {(f"{issuer}#{name}", entry) for entry in GROUPS[name]}
+            self.roster.gone = self.roster.gone - entries if back else self.roster.gone | entries
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data(), ok=st.booleans())
+    def finish(self, data: st.DataObject, ok: bool) -> None:
+        intent = data.draw(st.sampled_from(self.under_way))
+        self.under_way.remove(intent)
+        self.do(self.ledgers[0].append(Outcome(intent=intent, result=REPLY if ok else FAILED)))
+
+    @rule()
+    def restart(self) -> None:
+        """Both gateways go; what was under way has no outcome, and the next one says so."""
+        self.do(self.stack.aclose())
+        self.do(self._open())
+        self.under_way.clear()
+        assert not [one for one in self.approvals() if one.state is ApprovalState.SPENT]
+
+    @precondition(lambda self: self.approvals())
+    @rule(data=st.data(), who=st.sampled_from(PEOPLE))
+    def resolve(self, data: st.DataObject, who: Identity) -> None:
+        with suppress(NotEntitled, ApprovalConflict):
+            self.do(self.desks[0].resolve(self.some(data).id, who, Happened.NO, "looked"))
+
+    @rule(seconds=st.sampled_from([1, 601, 3_000, 3_601]), sweep=st.booleans())
+    def time_passes(self, seconds: int, sweep: bool) -> None:
+        self.now_ns += seconds * 10**9
+        if sweep:
+            self.do(_both(self.desks))
+
+    # --- what must be true -----------------------------------------------------------------------------------------------
+
+    def must_be_agreed(self, approval: Approval, terms: Terms) -> None:
+        """By the oracle's own books: enough different people of today, none of them the requester's, and nobody objects."""
+        mine = [cast for cast in self.votes if cast.approval_id == approval.id and not cast.withdrawn]
+        side = {approval.requester.rpartition("#")[2], *approval.actors}
+        assert not [cast for cast in mine if cast.verdict is Verdict.DENY], "somebody denied it"
+        assert not [cast for cast in mine if cast.name in side or cast.name == "mallory"], "self-approval"
+        assert self.now_ns < approval.usable_until_ns <= approval.deadline_ns, "too late"
+        gone = {(principal.rpartition("#")[2], entry) for principal, entry in self.roster.gone}
+        entries = {cast.name: {one for one in GROUPS[cast.name] if (cast.name, one) not in gone} for cast in mine}
+        if approval.break_glass:
+            assert len({cast.name for cast in mine if cast.break_glass and D in entries[cast.name]}) >= 2, "one opener"
+            return
+        people = sorted({cast.name for cast in mine if not cast.break_glass})
+        slots = [seats.of for seats in terms.levels[approval.level].seats for _ in range(seats.count)]
+        ways = itertools.permutations(people, len(slots))
+        filled = any(all(entries[name] & set(of) for name, of in zip(way, slots, strict=True)) for way in ways)
+        assert filled, "no quorum"
+
+    def must_be_what_was_approved(self, approval: Approval, shown: ShownCall) -> None:
+        assert approval.facts["principal"] == shown.call.identity.principal
+        assert approval.facts["actors"] == list(shown.call.identity.actors)
+        assert json.dumps(approval.facts["arguments"]) == json.dumps({**shown.call.arguments, "to": "<IBAN>"})
+
+    @invariant()
+    def nothing_ran_twice(self) -> None:
+        assert all(count == 1 for count in self.executed.values()), self.executed
+
+
+async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
+    with suppress(NotEntitled, ApprovalConflict):
+        await work
+
+
+async def _both(desks: list[Desk]) -> None:
+    await asyncio.gather(*(desk.sweep() for desk in desks))
