@@ -465,10 +465,32 @@ class AnchorPlace(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     """Names the anchor in records, alerts and `/readyz`."""
-    kind: Literal["directory"]
-    """An append-only directory."""
-    path: str
-    """For `directory`: where checkpoints are kept, relative to the folder. It must exist."""
+    kind: Literal["directory", "s3", "timestamp", "witness"]
+    """An append-only directory, a bucket with Object Lock, an RFC 3161 authority, or C2SP witnesses."""
+    path: str = ""
+    """For `directory` and `timestamp`: where checkpoints and tokens are kept, relative to the folder. It must exist."""
+    url: str = ""
+    """For `witness` its submission prefix, for `timestamp` the authority, for `s3` an endpoint other than Amazon's."""
+    key: str = ""
+    """For `witness`: its verifier key, as `mcpgw witness key` prints it."""
+    policy: str = ""
+    """For `witness`, instead of `url` and `key`: a tlog-policy file, relative to the folder; its quorum must cosign."""
+    trust: str = ""
+    """For `timestamp`: PEM file, relative to the folder, with the authority's root and intermediate certificates."""
+    bucket: str = ""
+    """For `s3`: its name. It must have Object Lock."""
+    prefix: str = ""
+    """For `s3`: what the names of objects begin with."""
+    region: str = ""
+    """For `s3`: where the bucket is, unless the environment says so."""
+    access_key: str = ""
+    """For `s3`: a `${env:NAME}` or `${file:path}` reference. Empty: what boto3 finds, such as the machine's role."""
+    secret_key: str = ""
+    """For `s3`: a reference likewise."""
+    retention: Seconds = 220_752_000.0
+    """For `s3`: how long nobody can delete a checkpoint (compliance mode); seven years."""
+    ca: str = ""
+    """PEM file, relative to the folder, with the authorities that are trusted instead of the system's for TLS."""
 
 
 class AnchorSettings(Section):

@@ -38,6 +38,7 @@ VERBS = (
     Verb("checkpoint", "verify", "checkpoint", "Print the current signed checkpoint."),
     Verb("prove", "prove", "prove", "Prove that one record is in the log; check a proof or a receipt."),
     Verb("publish", "publish", "publish", "Write the log as static files: hashes, records, checkpoint."),
+    Verb("witness", "witness", "witness", "Run a witness for the audit department: it cosigns what only grows."),
     Verb("siem", "siem", "siem", "See, try and repeat what is sent to the SIEM."),
     Verb("ledger", "ledger", "ledger", "Migrate, back up, restore and rebuild the log's database."),
     Verb("notify", "notify", "notify", "See and try what tells people about held calls."),

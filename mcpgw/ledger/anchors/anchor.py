@@ -16,6 +16,15 @@ class AnchorFailed(GatewayError):
     """The checkpoint is not known to be kept. Worth another try, unless the message says that the log itself is wrong."""
 
 
+class Overtaken(AnchorFailed):
+    """The anchor has seen a longer log: from another gateway just now, or from before the database was rolled back."""
+
+    def __init__(self, seen: int, size: int) -> None:
+        hint = "The database was replaced by an older one. Run `mcpgw verify --against` this anchor."
+        super().__init__(f"the log has {size} records, but the anchor has seen {seen}", hint=hint)
+        self.seen = seen
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """The newest checkpoint: as it was signed, and what it says."""

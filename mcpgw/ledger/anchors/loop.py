@@ -18,7 +18,7 @@ import anyio
 
 from mcpgw.core.errors import GatewayError, LedgerUnavailable
 from mcpgw.core.model import Event, Intent, JsonObject, Refusal, RefusalCode, Refused, Sealed
-from mcpgw.ledger.anchors.anchor import Anchor, AnchorFailed, Head
+from mcpgw.ledger.anchors.anchor import Anchor, AnchorFailed, Head, Overtaken
 from mcpgw.ledger.checkpoint import InvalidNote, Verifier, open_checkpoint
 from mcpgw.ledger.store import StoredRecord
 from mcpgw.ports import EntryT, Journal
@@ -157,6 +157,10 @@ class Anchoring:
             facts = await anchor.accept(head, self._log.consistency)
         except LedgerUnavailable:
             raise
+        except Overtaken as error:
+            if (await self._head()).checkpoint.size < error.seen:
+                await self._failed(anchor, standing, error)
+            return  # else another gateway was faster: look again
         except Exception as error:
             # Broad, because whatever an anchor does, the others and the calls go on: it becomes a record and a next try.
             await self._failed(anchor, standing, error)
