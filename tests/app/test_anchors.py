@@ -102,7 +102,7 @@ def test_every_anchor_on_the_page_can_be_configured_as_shown(tmp_path: Path, mon
     for name, vkey in keys.items():
         policy = policy.replace(name, vkey)
     create_keys(tmp_path / "keys", "mcpgw.local/ledger")
-    policy = policy.replace("<keys/ledger.pub>", (tmp_path / "keys" / "ledger.pub").read_text().strip())
+    policy = policy.replace("<first line of keys/ledger.pub>", (tmp_path / "keys" / "ledger.pub").read_text().splitlines()[0])
     (tmp_path / "witnesses.policy").write_text(policy)
     (tmp_path / "tsa.pem").write_bytes(root_certificate())
     made(tmp_path, text)

@@ -72,7 +72,7 @@ class WitnessProcess:
 
 
 def vkey_of(folder: Folder) -> str:
-    return (folder.path / "keys" / "ledger.pub").read_text().strip()
+    return (folder.path / "keys" / "ledger.pub").read_text().splitlines()[0]
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ _PAGE = 64
 
 
 class AnchorLog(Protocol):
-    """What anchoring needs of the ledger. Everything raises `LedgerUnavailable`."""
+    """What anchoring needs of the ledger. Everything raises `LedgerUnavailable`; `export_checkpoint` any error of ours."""
 
     async def append(self, entry: Event) -> Sealed[Event]: ...
 
@@ -146,7 +146,7 @@ class Anchoring:
             try:
                 if time.monotonic() >= standing.due and await self._news(standing.covered):
                     await self._visit(anchor, standing)
-            except LedgerUnavailable as error:  # the checkpoint cannot be read, or what came of it not be recorded: go again
+            except GatewayError as error:  # the checkpoint cannot be read, or what came of it not be recorded: go again
                 logger.warning("anchor %s: waiting for the ledger: %s", anchor.name, error)
             await anyio.sleep(self._rules.poll_s)
 

@@ -32,7 +32,7 @@ port = 8787
 tls_certificate = ""     # PEM files, relative to this folder, where the witness itself terminates TLS
 tls_key = ""
 
-# Verifier keys, as `keys/ledger.pub` of a gateway has them: NAME+HASH+KEY.
+# Ed25519 verifier keys: the first line of `keys/ledger.pub` of a gateway, NAME+HASH+KEY.
 logs = [
 {logs}]
 """

@@ -96,6 +96,7 @@ class Memory:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
+                # Whatever it is, nothing of the block stays, and it goes on its way.
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
