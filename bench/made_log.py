@@ -6,7 +6,7 @@ hundredth held, approved and spent.
 
 import itertools
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,10 @@ from mcpgw.core.model import (
     Vote,
 )
 from mcpgw.ledger import RecordContext, new_id
-from mcpgw.ledger.describe import draft
+from mcpgw.ledger.describe import Recordable, draft
 from mcpgw.ledger.keys import load_signer
-from mcpgw.ledger.record import Record
+from mcpgw.ledger.record import Draft, Record
+from mcpgw.ledger.sessions import SessionRow, Sessions
 from mcpgw.ledger.store import Database
 from mcpgw.ledger.writer import Batch
 
@@ -77,19 +78,28 @@ def make_log(database: Database, keys: Path, count: int, *, commit: int) -> None
     node = new_id()
     calls = _calls()
     entry = next(calls)
+    standing: Sequence[SessionRow] = ()
+
+    def described(what: Recordable) -> Draft:
+        return draft(what, node=node, context=CONTEXT)
+
     with closing(database.connect()) as store:
         end = store.size() + count
         written = 0
         while written < end:
             tx = store.begin()
             head = tx.head()
+            sessions = Sessions(tx, standing)
             stop = min(head.frontier.size + _TRANSACTION, end)
             while (written := head.frontier.size) < stop:
-                batch = Batch(tx, head, log=ORIGIN, node=node)
+                batch = Batch(
+                    tx, head, log=ORIGIN, node=node, sessions=sessions, describe=described, clock=time.time_ns
+                )  # fmt: skip
                 for _ in range(commit):
-                    entry = calls.send(_sealed(entry, batch.append(entry, draft(entry, node=node, context=CONTEXT))))
+                    entry = calls.send(_sealed(entry, batch.append(entry, described(entry))))
                 head = batch.finish(signer)
             tx.commit()
+            standing = sessions.standing()
 
 
 def _calls() -> Generator[Entry, Sealed[Any], None]:

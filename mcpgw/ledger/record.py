@@ -21,7 +21,7 @@ VERSION = 1
 MAX_LEAF_BYTES = 65_535
 """C2SP tlog-tiles: an entry's length is a uint16."""
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"), check_circular=False)
 """Made once: `json.dumps` makes one for each leaf, which a verifier of a million of them notices."""
 
 Members: TypeAlias = dict[str, Any]

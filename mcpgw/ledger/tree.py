@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 HASH_BYTES = 32
 EMPTY_ROOT = hashlib.sha256(b"").digest()
+_LENGTHS = frozenset({HASH_BYTES})
 
 Subtrees = Callable[[int, int], bytes]
 """`(start, end)` to the Merkle tree hash of those leaves: `MTH(D[start:end])` of RFC 9162."""
@@ -36,7 +37,7 @@ class Frontier:
     hashes: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.size < 0 or len(self.hashes) != self.size.bit_count() or any(len(h) != HASH_BYTES for h in self.hashes):
+        if self.size < 0 or len(self.hashes) != self.size.bit_count() or not _LENGTHS.issuperset(map(len, self.hashes)):
             raise ValueError(f"{len(self.hashes)} hashes are no frontier of a tree of {self.size} leaves")
 
     def appended(self, leaf: bytes) -> "Frontier":
