@@ -42,6 +42,7 @@ from mcpgw.core.model import (
     Verdict,
     Vote,
 )
+from mcpgw.core.terms import Terms
 from mcpgw.ledger import RecordContext, new_id
 from mcpgw.ledger.describe import Recordable, draft
 from mcpgw.ledger.keys import load_signer
@@ -119,7 +120,7 @@ def _held(approval: str) -> Generator[Entry, Sealed[Any], None]:
     facts = CleanJson({"tool": _TARGET.name, "arguments": {"text": TEXT}})
     yield Opened(
         shown=shown(0),
-        hold=Hold(ruling=RULING, approvers=("group:heads",), quorum=1),
+        hold=Hold(ruling=RULING, terms=Terms.simple(("group:heads",))),
         approval_id=approval,
         digest="d1" * 32,
         request_key=approval,
@@ -128,7 +129,7 @@ def _held(approval: str) -> Generator[Entry, Sealed[Any], None]:
         deadline_ns=time.time_ns() + _HOUR_NS,
     )
     yield Vote(approval_id=approval, voter=_PERSON, verdict=Verdict.APPROVE, comment="fine by me")
-    yield Settled(approval_id=approval, state=SettledAs.APPROVED, reason="one of one approved")
+    yield Settled(approval_id=approval, state=SettledAs.APPROVED, reason="one of one approved", ballots=1)
     ref = ApprovalRef(id=approval, digest="d1" * 32)
     intent = yield Intent(shown=shown(0), allow=Allow(ruling=RULING, approval=ref))
     yield Outcome(intent=intent, result=reply(0), latency_ns={"upstream": 1_000_000})
