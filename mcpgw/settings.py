@@ -514,8 +514,14 @@ class Notifier(Section):
     """Names the cursor, `data/sinks/notify.NAME.json`; another name starts with what comes next."""
     kind: Literal["webhook", "apprise"]
     """A signed HTTPS POST, or what Apprise reaches: mail, Slack, Teams and others (`mcpgw[notify]`)."""
-    on: list[Literal["held", "escalated", "settled", "indeterminate"]] = ["held", "escalated", "indeterminate"]
-    """What is told: a call waits, others are asked because nobody decided, it was settled, an outcome is unknown."""
+    on: list[Literal["held", "escalated", "settled", "break_glass", "indeterminate"]] = [
+        "held",
+        "escalated",
+        "break_glass",
+        "indeterminate",
+    ]
+    """What is told: a call waits, others are asked because nobody decided, it was settled, it was approved in an emergency, an
+    outcome is unknown."""
     rules: list[str] = []
     """Globs over rule names, to tell of some rules alone."""
     url: str = ""

@@ -23,13 +23,14 @@ _NEWS_S = 3600.0
 """How long a record that asks nobody for anything is still worth a message after an outage."""
 _MAX_ARGUMENTS = 2000
 """Characters of arguments in a notice; the page shows all of them."""
-_SEVERITIES = {"held": 3, "escalated": 4, "settled": 1, "indeterminate": 4}
+_SEVERITIES = {"held": 3, "escalated": 4, "settled": 1, "break_glass": 4, "indeterminate": 4}
 """OCSF's scale, as `OutgoingEvent` has it."""
 
 OCCASIONS: Mapping[str, str] = {
     "held": "a call waits for a verdict",
     "escalated": "nobody decided in time, so others are asked",
     "settled": "it was approved, denied, withdrawn or revoked, or its deadline passed",
+    "break_glass": "it was approved in an emergency, and has to be reviewed",
     "indeterminate": "an approved call ran and its outcome is not known",
 }
 """What a notifier can be told to speak of."""
@@ -164,6 +165,8 @@ def _title(occasion: str, said: Mapping[str, Any]) -> str:
             return f"Approval needed: {said['tool']}"
         case "escalated":
             return f"Approval needed, nobody has decided yet: {said['tool']}"
+        case "break_glass":
+            return f"Break-glass, to be reviewed: {said['tool']}"
         case "indeterminate":
             return f"Outcome unknown: {said['tool']}"
     return f"{said['state'].capitalize()}: {said['tool']}"
