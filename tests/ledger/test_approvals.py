@@ -33,6 +33,8 @@ from mcpgw.core.model import (
 from mcpgw.core.terms import BreakGlass, Level, Seats, Terms
 from mcpgw.ledger import Ledger, Query
 from mcpgw.ledger.describe import Indeterminate
+from mcpgw.ledger.schema import _TERMS, MIGRATIONS
+from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ports import ApprovalState
 
 S = ApprovalState
@@ -430,3 +432,22 @@ async def test_an_unknown_outcome_is_listed_until_a_person_says_what_became_of_i
         await ledger.append(resolved)
     (approval,) = await ledger.approval("a")
     assert (approval.state, approval.remarks[0].happened) == (S.INDETERMINATE, "no")
+
+
+def test_an_approval_of_before_there_were_terms_is_read_as_it_was(folder: Path) -> None:
+    data = folder / "data"
+    data.mkdir(exist_ok=True)
+    with closing(apsw.Connection(str(data / "ledger.db"))) as db:
+        older = MIGRATIONS.index(_TERMS)
+        for migration in MIGRATIONS[:older]:
+            db.execute(migration).fetchall()
+        db.execute(
+            "INSERT INTO approvals VALUES ('a','pending','d','k',0,'c','i#alice','[]','bank__transfer','[\"group:leads\"]',2,"
+            '\'["r1"]\',\'because\',\'p\',1000,5000,\'[{"voter":"i#bob","verdict":"approve","comment":"","time_ns":7}]\',x\'\',\'\',\'\')'
+        ).fetchall()
+        db.pragma("user_version", older)
+    with closing(SqliteDatabase(data).connect()) as store:
+        (row,) = store.approvals((), (), 10)
+    level = Level(seats=(Seats(2, ("group:leads",)),), lasts_ns=4_000)
+    assert (row.terms, row.usable_until_ns, row.level, row.remarks) == (Terms(levels=(level,)), 5_000, 0, ())
+    assert (row.votes[0].voter, row.votes[0].fits) == ("i#bob", ())
