@@ -215,3 +215,23 @@ def test_a_row_of_an_overdue_approval_says_so(folder: Folder) -> None:
 )
 def test_lengths_of_time_are_for_people(seconds: int, text: str) -> None:
     assert span(seconds * 1_000_000_000) == text
+
+
+def test_what_was_approved_is_revoked_and_counted(folder: Folder) -> None:
+    assert folder.run("approve", folder.approval_id, "--yes").exit_code == 0
+    revoked = folder.run("revoke", folder.approval_id, "-m", "wrong account")
+    assert "it will not run; it is revoked" in revoked.stdout
+    shown = folder.run("show", folder.approval_id).stdout
+    assert "stopped  mcpgw:keys#bob: wrong account" in shown
+    counted = json.loads(folder.run("stats", "--json").stdout)
+    assert counted["states"] == {"revoked": 1}
+    assert counted["voters"][0]["voter"] == "mcpgw:keys#bob"
+    assert "1 held calls in 30 days: 1 revoked; 0 by break-glass" in folder.run("stats").stdout
+
+
+def test_nobody_takes_back_reviews_or_resolves_what_is_not_there(folder: Folder) -> None:
+    for verb in (("review",), ("resolve", "--happened", "no")):
+        refused = folder.run(verb[0], folder.approval_id, *verb[1:], "-m", "looked")
+        assert refused.exit_code != 0
+    assert isinstance(folder.run("withdraw", folder.approval_id).exception, ApprovalConflict), "bob has no vote to take back"
+    assert folder.approval().state is ApprovalState.PENDING
