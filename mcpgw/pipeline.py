@@ -87,6 +87,7 @@ class Corridor:
             origin=request.origin,
             meta=request.meta,
             received_ns=time.time_ns(),
+            resumes=request.resumes,
         )
         visible = False
         try:
@@ -130,6 +131,9 @@ class Corridor:
         for _ in range(_SPEND_ATTEMPTS):
             # (2) policy: pure and total
             decision = self._policy.decide(call)
+            if call.resumes and isinstance(decision, Allow):
+                # Not held any more. Run without spending its approval, it could be run again.
+                decision = Deny(ruling=_void(decision.ruling, "the policy changed"))
             watch.lap("policy")
 
             # (3) approval: people decide on a hold; silence ends in a denial

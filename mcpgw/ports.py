@@ -127,12 +127,57 @@ class Desk(Protocol):
         """Park the call until people decide, its deadline passes, or the client's patience ends.
 
         The identical call (same identity, delegation, target definition, arguments and policy) attaches to the approval
-        that stands. Whatever is returned, the ledger holds it already. `Allow` carries the approval that the Intent is to
-        spend. Cancelling the wait leaves the approval standing.
+        that stands. A call that resumes an approval attaches to that one alone, whatever became of it, and is denied where it
+        is not the identical call. Whatever is returned, the ledger holds it already. `Allow` carries the approval that the
+        Intent is to spend. Cancelling the wait leaves the approval standing.
 
         Raises:
             LedgerUnavailable: the hold could not be recorded, so it does not stand.
         """
+        ...
+
+
+class HeldCalls(Protocol):
+    """What whoever asked for a held call may ask of it later, by its approval's id, from any process on the store.
+
+    Whoever asked is the same principal through the same agents, to the letter. To everybody else there is no such id.
+    """
+
+    async def held(self, approval_id: str, requester: Identity) -> "tuple[Approval, ...]":
+        """Return the requester's approval of that id as it stands now, or nothing. What is due is settled first.
+
+        Raises:
+            LedgerUnavailable: the ledger cannot be read, or what is due not recorded.
+        """
+        ...
+
+    async def recall(self, approval: "Approval") -> JsonObject:
+        """Return the arguments as they were sent, so that the identical call can be made again.
+
+        Raises:
+            GatewayError: they are erased already, or not those that the approval binds.
+        """
+        ...
+
+    async def collect(self, approval: "Approval", requester: Identity) -> tuple[AlreadyDone, ...]:
+        """Return the recorded reply of a call that is done, once it is recorded that it was given out; nothing if none is kept.
+
+        Raises:
+            LedgerUnavailable: it could not be recorded, so it is not given out.
+        """
+        ...
+
+    async def withdraw(self, approval_id: str, requester: Identity, comment: str = "") -> "Approval":
+        """End the approval, so that its call never runs, and return it.
+
+        Raises:
+            ApprovalConflict: the call was sent, or the approval has ended.
+            LedgerUnavailable: it could not be recorded, so it stands.
+        """
+        ...
+
+    async def changed(self, timeout_s: float) -> None:
+        """Return as soon as any process on this store may have changed an approval, or after the timeout."""
         ...
 
 

@@ -240,6 +240,18 @@ async def test_a_denied_call_is_recorded_and_reaches_no_upstream() -> None:
     assert "sent" not in world.log
 
 
+async def test_a_call_that_resumes_an_approval_runs_under_it_or_not_at_all() -> None:
+    """Where it is not held any more, running it would spend nothing, and so could be repeated."""
+    request = replace(REQUEST, resumes="apr_1")
+    world = World()
+    answer = await world.corridor().walk(request, world)
+    assert isinstance(answer, Refused) and answer.reason == "The approval is void: the policy changed after it was asked for."
+    assert world.recorded() == ["Refusal"] and "sent" not in world.log
+    held = World(decisions=[HOLD], settlements=[APPROVED])
+    assert isinstance(await held.corridor().walk(request, held), Completed)
+    assert [call.resumes for call in held.shown] == ["apr_1"]
+
+
 async def test_a_hidden_tool_and_an_unknown_one_get_the_same_answer_and_the_same_steps() -> None:
     hidden = World(decisions=[replace(DENY, hidden=True)], visible=False)
     unknown = World(decisions=[replace(DENY, hidden=True)], target=UnknownTarget(kind=TargetKind.TOOL, name="bank__transfer"))

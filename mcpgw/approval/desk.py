@@ -17,6 +17,7 @@ import anyio
 from mcpgw.approval import people
 from mcpgw.approval.answers import Settlement, answer, deny, waiting_message
 from mcpgw.approval.facts import Facts, facts_of
+from mcpgw.approval.kept import exact_facts, kept
 from mcpgw.approval.seal import Seal
 from mcpgw.approval.sheet import Sheet, lay_out
 from mcpgw.approval.standing import Standing, is_fresh, weigh
@@ -31,6 +32,7 @@ from mcpgw.core.model import (
     Hold,
     Identity,
     Joined,
+    JsonObject,
     Opened,
     Patience,
     Receipt,
@@ -127,6 +129,10 @@ class Desk:
             logger.warning("call %s: held, but it cannot be bound: %s", shown.call.id, type(error).__name__)
             reason = "The call has to be approved, but what it asks for cannot be written down exactly, so it is denied."
             return Deny(ruling=Ruling(rule_ids=hold.ruling.rule_ids, reason=reason, policy_hash=hold.ruling.policy_hash))
+        if shown.call.resumes and not await self._stands_for(shown.call.resumes, request_key):
+            reason = "The approval is void: the policy, the tool or the call itself changed after it was asked for."
+            ruling = Ruling(rule_ids=hold.ruling.rule_ids, reason=reason, policy_hash=hold.ruling.policy_hash)
+            return Deny(ruling=ruling, approval_id=shown.call.resumes)
         approval_id = await self._attach(shown, hold, facts, request_key)
         settled = await self._wait(approval_id, facts, hold, patience, peer)
         if isinstance(settled, Waiting):
@@ -136,7 +142,8 @@ class Desk:
     async def _attach(self, shown: ShownCall, hold: Hold, facts: Facts, request_key: str) -> str:
         """Join the approval that stands for the identical call, or open one; two that open at once end with one."""
         for _ in range(_ATTACH_ATTEMPTS):
-            standing = await self._store.live(request_key)
+            resumed = shown.call.resumes
+            standing = await (self._store.approval(resumed) if resumed else self._store.live(request_key))
             try:
                 if standing:
                     await self._join(shown, hold, standing[0])
@@ -145,6 +152,9 @@ class Desk:
             except ApprovalConflict:
                 await self.sweep()  # a duplicate was faster, or an overdue approval of the same key is in the way
         raise LedgerUnavailable("The held call could not be recorded: its approval kept changing.")
+
+    async def _stands_for(self, approval_id: str, request_key: str) -> bool:
+        return any(approval.request_key == request_key for approval in await self._store.approval(approval_id))
 
     async def _join(self, shown: ShownCall, hold: Hold, approval: Approval) -> None:
         """Record, once per call, that it attaches. Where the approval has ended, the call's own record says it all."""
@@ -170,7 +180,7 @@ class Desk:
             digest=_sha256(bound),
             request_key=request_key,
             facts=facts.shown(deadline_ns),
-            exact=self._seal.close(approval_id, bound),
+            exact=self._seal.close(approval_id, kept(bound, shown.call.sent)),
             deadline_ns=deadline_ns,
         )
         self._remember(shown, approval_id, await self._journal.append(opened))
@@ -207,6 +217,32 @@ class Desk:
             return settlement
         logger.error("%s: its digest does not cover the call that it was found for; run `mcpgw verify`", approval.id)
         return deny(approval, hold, "The approval is void: it does not cover this call.")
+
+    # --- the caller's side, later ----------------------------------------------------------------------------------------
+
+    async def held(self, approval_id: str, requester: Identity) -> tuple[Approval, ...]:
+        """Return the requester's own approval as it stands now, or nothing. See `ports.HeldCalls`."""
+        found = await self._store.approval(approval_id)
+        return tuple([(await self._conclude(approval)).approval for approval in found if _asked(requester, approval)])
+
+    async def recall(self, approval: Approval) -> JsonObject:
+        """Return the arguments as they were sent, tokens in the place of values. See `ports.HeldCalls`.
+
+        Raises:
+            SealBroken: they are erased, or not those that the digest binds.
+        """
+        return exact_facts(approval, self._seal).sent
+
+    async def collect(self, approval: Approval, requester: Identity) -> tuple[AlreadyDone, ...]:
+        """Record that the reply is given out, then return it. See `ports.HeldCalls`."""
+        for done in approval.done:
+            facts = {"approval_id": approval.id, "call": done.call_id, "read": "result"}
+            await self._journal.append(Event(kind="evidence.read", actor=requester.principal, facts=facts))
+        return approval.done
+
+    async def changed(self, timeout_s: float) -> None:
+        """Return when an approval may have changed, or after the timeout."""
+        await self._store.changed(timeout_s)
 
     # --- people's side ---------------------------------------------------------------------------------------------------
 
@@ -502,6 +538,11 @@ def _tell(entry: Settled | Escalated) -> None:
         logger.critical("BREAK-GLASS: %s is approved without its approvers; it has to be reviewed", entry.approval_id)
     else:
         logger.info("%s: settled as %s", entry.approval_id, entry.state.value)
+
+
+def _asked(requester: Identity, approval: Approval) -> bool:
+    """Tell whether it is the requester through the same agents: for a person alone, and for another agent, it is not."""
+    return (requester.principal, requester.actors) == (approval.requester, approval.actors)
 
 
 def _new_id() -> str:

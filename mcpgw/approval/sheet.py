@@ -1,10 +1,9 @@
 """What an approver looks at: exactly the facts that the digest binds, in characters that cannot deceive."""
 
-import hashlib
-import json
 from dataclasses import dataclass
 
-from mcpgw.approval.seal import Seal, SealBroken
+from mcpgw.approval.kept import exact_facts
+from mcpgw.approval.seal import Seal
 from mcpgw.core.canonical import commitment
 from mcpgw.core.visible import oddities, visible_json
 from mcpgw.ports import Approval
@@ -32,7 +31,7 @@ def lay_out(approval: Approval, seal: Seal) -> Sheet:
         SealBroken: the exact facts do not open, or are not those that the digest binds.
     """
     exact = bool(approval.exact)
-    facts = _exact_facts(approval, seal) if exact else approval.facts
+    facts = exact_facts(approval, seal).bound if exact else approval.facts
     text = visible_json(facts["arguments"])
     salt = bytes.fromhex(seal.nonce(approval.id))
     return Sheet(
@@ -42,12 +41,3 @@ def lay_out(approval: Approval, seal: Seal) -> Sheet:
         oddities=oddities(facts["arguments"]),
         commitment=commitment(salt, text.encode()),
     )
-
-
-def _exact_facts(approval: Approval, seal: Seal) -> dict[str, object]:
-    plain = seal.open(approval.id, approval.exact)
-    if hashlib.sha256(plain).hexdigest() != approval.digest:
-        hint = "Run `mcpgw verify`: the store may have been changed."
-        raise SealBroken(f"The facts kept for {approval.id} are not those that its digest binds.", hint=hint)
-    facts: dict[str, object] = json.loads(plain)
-    return facts

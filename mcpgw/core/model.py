@@ -195,6 +195,8 @@ class Request:
     patience: Patience
     meta: JsonObject = field(default_factory=dict)
     """What of the request's `_meta` goes to the upstream: its trace context alone."""
+    resumes: str = ""
+    """The approval that its caller was told to wait for: it is released under that one or not at all. Empty for a new call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +214,10 @@ class Call:
     """Wall clock at arrival, Unix nanoseconds."""
     restored: JsonObject = field(default_factory=dict, repr=False)
     """Raw values that redaction put into `arguments`, by the token that stood there: what must not come back."""
+    sent: JsonObject = field(default_factory=dict, repr=False)
+    """The arguments with those tokens, as the caller sent them; empty where no value was put in."""
+    resumes: str = ""
+    """As in the `Request`."""
 
 
 # --- redaction -----------------------------------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ class PresidioRedactor:
         values = await self._tokens.values(self._holder(call), found)
         restoration = tokens.Restoration(values)
         arguments = restoration.arguments(call.arguments, call.target.definition.get("inputSchema"))
-        return replace(call, arguments=arguments, restored=dict(values)), restoration.masked
+        return replace(call, arguments=arguments, restored=dict(values), sent=call.arguments), restoration.masked
 
     async def _keep(self, call: Call, issued: Mapping[str, Json]) -> None:
         if issued:
