@@ -281,6 +281,9 @@ class BreakGlass(Section):
     """Who must look at it afterwards; empty: any third person who may decide."""
 
 
+PresentationName = Literal["task", "url", "progress"]
+
+
 class ApprovalSettings(Section):
     """The desk's defaults, and who decides on `risk = "high"` where no rule says so."""
 
@@ -297,6 +300,9 @@ class ApprovalSettings(Section):
     """How long a held call keeps an unknown client waiting before it is told to come back."""
     budgets: dict[str, Seconds] = {}
     """The same by `clientInfo.name`, for clients that are known to wait: `claude-code = "45s"`."""
+    presentations: list[PresentationName] = ["task", "url", "progress"]
+    """How clients may be told that a call is held, where they declare that they can follow: as a task (the tasks extension), by
+    the approval's page (URL elicitation), by waiting with the request open. Every other call is answered as pending at once."""
 
 
 OperatorName = Literal["mask", "partial", "hash", "token", "drop", "keep"]

@@ -1,5 +1,6 @@
 """Settings in, the rooms' own values out; rooms never see the settings. What talks to the network stands in `network`."""
 
+import hmac
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -312,6 +313,15 @@ def published(target: Target) -> dict[str, Any]:
     if isinstance(shown.get("outputSchema"), Mapping):
         shown["outputSchema"] = relaxed_output_schema(shown["outputSchema"])
     return shown
+
+
+def state_key(settings: Settings) -> bytes:
+    """Return the key for what clients hold between two rounds of a held call; it tells nothing of the desk's own.
+
+    Raises:
+        ConfigError: the desk's key is missing or unreadable.
+    """
+    return hmac.digest(read_key(settings.keys_dir / DESK_KEY), b"mcpgw/inbound/request-state/1", "sha256")
 
 
 def read_key(path: Path) -> bytes:

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -76,7 +76,7 @@ class Gateway:
             new_id=new_id,
         )
         self.server = GatewayServer(
-            config=network.inbound(settings),
+            config=replace(network.inbound(settings), state_key=convert.state_key(settings)),
             corridor=self.corridor,
             catalog=registry,
             policy=self.policy,
@@ -85,6 +85,7 @@ class Gateway:
             challenge=self._challenge,
             resource_metadata=self._resource_metadata,
             ready=self._problems,
+            held_calls=self.desk,
         )
         self._keys = ApiKeys(settings.keys_dir / convert.API_KEYS)
         self._tasks = tasks

@@ -8,6 +8,7 @@ from mcpgw import __version__
 from mcpgw.catalog.entry import Entry, Transport
 from mcpgw.identity import refuse_unless_loopback, unsafe_anonymous
 from mcpgw.inbound.config import LOOPBACK_HOSTS, WAITING_CLIENTS, InboundConfig, Nobody, PatienceTable
+from mcpgw.inbound.presentation import Presentation
 from mcpgw.inbound.serving import ListenerConfig
 from mcpgw.settings import Settings
 from mcpgw.upstream import HttpServer, ServerConfig, SseServer, StdioServer
@@ -37,6 +38,7 @@ def inbound(settings: Settings) -> InboundConfig:
         max_body_bytes=settings.listen.max_body_bytes,
         max_sessions=settings.listen.max_sessions,
         max_sessions_per_identity=settings.listen.max_sessions_per_identity,
+        presentations=frozenset({Presentation.PENDING, *map(Presentation, settings.approval.presentations)}),
         patience=PatienceTable(
             unknown_s=settings.approval.budget,
             by_client={**WAITING_CLIENTS, **{name.lower(): wait for name, wait in settings.approval.budgets.items()}},

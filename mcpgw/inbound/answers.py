@@ -85,14 +85,23 @@ def error_result(text: str, meta: dict[str, Any] | None = None) -> dict[str, Any
 
 
 def _completed(answer: Completed, target: Target | UnknownTarget) -> dict[str, Any]:
-    if answer.reply.kind is ReplyKind.ERROR:
-        raise _upstream_error(answer.reply)
-    result = dict(answer.reply.payload)
+    return reply_result(answer.reply, _call(answer), target)
+
+
+def reply_result(reply: CleanReply, call: dict[str, str], target: Target | UnknownTarget) -> dict[str, Any]:
+    """Return the result that a clean reply amounts to; `call` says in its `_meta` which call it is the reply of.
+
+    Raises:
+        MCPError: the reply is a JSON-RPC error.
+    """
+    if reply.kind is ReplyKind.ERROR:
+        raise _upstream_error(reply)
+    result = dict(reply.payload)
     if result.get("resultType", "complete") != "complete":
         return error_result("The server asks for more input, which cannot be passed on to this client.")
     if not isinstance(result.get("content"), list):
         result["content"] = []
-    result["_meta"] = {**_without_ours(result.get("_meta")), CALL_META: _call(answer)}
+    result["_meta"] = {**_without_ours(result.get("_meta")), CALL_META: call}
     return _within_limit(result, target)
 
 

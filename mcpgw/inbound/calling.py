@@ -1,7 +1,7 @@
 """`tools/call`: from validated parameters to a `Request`, through the corridor, and the answer back to a result."""
 
-import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import anyio
@@ -11,40 +11,46 @@ from mcp.shared.inbound import InboundLadderRejection, validate_mcp_param_header
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS
 
-from mcpgw.core.model import Answer, Origin, Request, Target, TargetKind
+from mcpgw.core.model import Answer, Held, Patience, Request, Target, TargetKind
 from mcpgw.inbound.answers import to_result
 from mcpgw.inbound.argument_names import has_case_variant
-from mcpgw.inbound.caller import Caller, caller_of
+from mcpgw.inbound.caller import caller_of
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.in_flight import InFlight
+from mcpgw.inbound.origin import client_of, is_traceparent, origin_of
 from mcpgw.inbound.peer import RequestPeer
+from mcpgw.inbound.presentation import Presentation, choose
+from mcpgw.inbound.rounds import Round, round_of
 from mcpgw.inbound.shaping import is_modern
+from mcpgw.inbound.tasks import Tasks
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import Catalog, Policy
 
 _MAX_NAME: Final = 256
 """Characters. Published names have at most 64, and every name asked for is recorded."""
-_MAX_HINT: Final = 128
-"""Characters of what a client claims about itself, for the record."""
 _MAX_TRACESTATE: Final = 512
 """Characters that W3C Trace Context section 3.3.1.5 asks everybody to pass on."""
-_CONVERSATION: Final = ("mcpgw/conversation", "openai/session", "vscode.conversationId")
-"""Keys of `_meta` that name the conversation: ours, and what clients in use send. The specification has none."""
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-"""W3C Trace Context section 3.2.2, version 00 and what later versions keep of it."""
 
 
 class ToolCalls:
     """Everything between the SDK's context of a `tools/call` and the corridor."""
 
     def __init__(
-        self, *, corridor: Corridor, catalog: Catalog, policy: Policy, config: InboundConfig, in_flight: InFlight
+        self,
+        *,
+        corridor: Corridor,
+        catalog: Catalog,
+        policy: Policy,
+        config: InboundConfig,
+        in_flight: InFlight,
+        tasks: Tasks,
     ) -> None:
         self._corridor = corridor
         self._catalog = catalog
         self._policy = policy
         self._config = config
         self._in_flight = in_flight
+        self._tasks = tasks
 
     async def call(self, ctx: ServerRequestContext[Any, Any], *, log_floor: str = "debug") -> dict[str, Any]:
         """Walk the call and return its result, before it is shaped for an era.
@@ -63,19 +69,28 @@ class ToolCalls:
                 raise MCPError(INVALID_PARAMS, "An argument has the name of one of the tool's but for its case.")
             if is_modern(ctx.protocol_version):
                 _check_parameter_headers(target, arguments, caller.headers)
-        client = _client(ctx)
+        client = client_of(ctx)
+        presentation = choose(ctx, self._config.presentations, has_pages=bool(self._config.public_url))
+        this_round = round_of(params)
+        patience = self._config.patience.of(client[0], wants_progress=token is not None)
         request = Request(
             identity=caller.identity,
             kind=TargetKind.TOOL,
             name=name,
             arguments=arguments,
-            origin=_origin(ctx, caller, client, meta),
-            patience=self._config.patience.of(client[0], wants_progress=token is not None),
+            origin=origin_of(ctx),
+            patience=_patience(presentation, this_round, patience),
             meta=_forwarded(meta),
+            resumes=this_round.resumes,
         )
         caller.trail.recorded = True  # from here on by the corridor
         answer = await self._walk(request, RequestPeer(ctx, token=token, log_floor=log_floor), caller.gone)
-        return to_result(answer, target, public_url=self._config.public_url, receipts=self._config.receipts)
+        result = to_result(answer, target, public_url=self._config.public_url, receipts=self._config.receipts)
+        if isinstance(answer, Held) and presentation is Presentation.TASK:
+            return await self._tasks.created(answer, caller.identity, result)
+        if isinstance(answer, Held) and presentation is Presentation.URL:
+            return this_round.answer(answer, result)
+        return result
 
     async def _walk(self, request: Request, peer: RequestPeer, gone: anyio.Event) -> Answer:
         answers: list[Answer] = []
@@ -94,6 +109,17 @@ class ToolCalls:
         raise MCPError(
             INTERNAL_ERROR, f"{why}, so it was given up. It may have had an effect; the record says how far it came."
         )
+
+
+def _patience(presentation: Presentation, this_round: Round, client: Patience) -> Patience:
+    """Return how long a held call waits before its client is told so in this way."""
+    match presentation:
+        case Presentation.URL:
+            return this_round.patience(client)
+        case Presentation.PROGRESS:
+            return client
+        case Presentation.TASK | Presentation.PENDING:
+            return replace(client, budget_s=0.0)
 
 
 async def _end_without_client(gone: anyio.Event, scope: anyio.CancelScope) -> None:
@@ -131,34 +157,6 @@ def _check_parameter_headers(target: Target, arguments: Mapping[str, Any], heade
         raise MCPError(rejection.code, rejection.message, rejection.data)
 
 
-def _client(ctx: ServerRequestContext[Any, Any]) -> tuple[str, str]:
-    """Name and version that the client claims; empty where it does not introduce itself."""
-    params = ctx.session.client_params
-    if params is None:
-        return "", ""
-    return params.client_info.name[:_MAX_HINT], params.client_info.version[:_MAX_HINT]
-
-
-def _origin(ctx: ServerRequestContext[Any, Any], caller: Caller, client: tuple[str, str], meta: Mapping[str, Any]) -> Origin:
-    traceparent = meta.get("traceparent")
-    return Origin(
-        transport=caller.transport,
-        protocol_version=ctx.protocol_version,
-        request_id=str(ctx.request_id),
-        address=caller.address,
-        client="/".join(part for part in client if part),
-        traceparent=str(traceparent) if _is_traceparent(traceparent) else "",
-        session=caller.session,
-        conversation=_conversation(meta),
-    )
-
-
-def _conversation(meta: Mapping[str, Any]) -> str:
-    """What the client calls its conversation, by the first of the keys that it sends; empty where it says nothing of use."""
-    said = (meta.get(key) for key in _CONVERSATION)
-    return next((value for value in said if isinstance(value, str) and 0 < len(value) <= _MAX_HINT), "")
-
-
 def _forwarded(meta: Mapping[str, Any]) -> dict[str, Any]:
     """What of `_meta` goes to the upstream: the trace context, and nothing that could say what the call does.
 
@@ -167,11 +165,7 @@ def _forwarded(meta: Mapping[str, Any]) -> dict[str, Any]:
     the call.
     """
     traceparent, tracestate = meta.get("traceparent"), meta.get("tracestate")
-    if not _is_traceparent(traceparent):
+    if not is_traceparent(traceparent):
         return {}
     told = isinstance(tracestate, str) and len(tracestate) <= _MAX_TRACESTATE
     return {"traceparent": traceparent, **({"tracestate": tracestate} if told else {})}
-
-
-def _is_traceparent(value: object) -> bool:
-    return isinstance(value, str) and _TRACEPARENT.fullmatch(value) is not None

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from mcpgw.core.model import Identity, Patience
+from mcpgw.inbound.presentation import ALL, Presentation
 
 LOOPBACK_HOSTS: Final = ("127.0.0.1:*", "localhost:*", "[::1]:*")
 
@@ -85,5 +86,11 @@ class InboundConfig:
     recheck_s: float = 30.0
     """How often the credential behind a standing stream is checked again, so that a revoked one loses it."""
     patience: PatienceTable = field(default_factory=PatienceTable)
+    presentations: frozenset[Presentation] = ALL
+    """How held calls may be presented. `pending` always may."""
+    state_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    """Seals what a client holds between two rounds of a held call. Processes that answer for one another share it."""
+    state_lifetime_s: float = 86_400.0
+    """How long a client may take from one round to the next; the approval's own deadline is usually sooner."""
     cursor_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     """Authenticates list cursors. Processes that answer for one another share it."""

@@ -86,7 +86,7 @@ def make_app(server: GatewayServer, extra_routes: Sequence[BaseRoute] = ()) -> S
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with manager.run():
+        async with server.running(), manager.run():
             yield
 
     app = Starlette(

@@ -21,7 +21,7 @@ LOG: Final = "notifications/message"
 
 
 @dataclass(frozen=True, slots=True)
-class _Notification:
+class Notification:
     """A notification as plain data, in the one respect in which the SDK looks at it: its models drop what they do not know."""
 
     method: str
@@ -90,7 +90,7 @@ class RequestPeer:
         )
 
     async def _send(self, method: str, params: dict[str, Any]) -> None:
-        notification = cast("mcp_types.ServerNotification", _Notification(method, params))
+        notification = cast("mcp_types.ServerNotification", Notification(method, params))
         try:
             encoded_size(params)
         except ValueError:

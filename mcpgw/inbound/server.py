@@ -6,6 +6,7 @@ dicts, because results that pass through the SDK's models lose what the models d
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 import anyio
@@ -20,19 +21,25 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data
 from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND
 
-from mcpgw.core.model import JsonObject, Origin, RefusalCode, Refused
-from mcpgw.inbound.caller import Caller, caller_of
+from mcpgw.core.model import JsonObject, RefusalCode, Refused
+from mcpgw.inbound.caller import caller_of
 from mcpgw.inbound.calling import ToolCalls
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.gate import Challenge, Rim
 from mcpgw.inbound.head import Turned
 from mcpgw.inbound.in_flight import InFlight
 from mcpgw.inbound.listing import Publish, ToolList
+from mcpgw.inbound.origin import origin_of
+from mcpgw.inbound.presentation import TASKS_EXTENSION, Presentation
+from mcpgw.inbound.rounds import INVALID_STATE, StateSeal
 from mcpgw.inbound.shaping import is_modern, shape_result
 from mcpgw.inbound.shares import must_have_room
+from mcpgw.inbound.task_stream import telling_of_tasks
+from mcpgw.inbound.task_view import TaskViewer
+from mcpgw.inbound.tasks import METHODS, Tasks
 from mcpgw.inbound.watching import OwnListBus, Watchers
 from mcpgw.pipeline import Corridor
-from mcpgw.ports import Authenticator, Catalog, Policy
+from mcpgw.ports import Authenticator, Catalog, HeldCalls, Policy
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +51,7 @@ _WATCHED: Final = "mcpgw.watched"
 """Key of a legacy connection's state: it is told of changes already, however often it says that it is initialized."""
 _CANCEL_GRACE_S: Final = 10.0
 """After a shutdown cancelled the calls: time for their outcomes to become durable."""
+_WRONG_STATE: Final = "A requestState was refused: it was not given to this caller for this call, or has expired."
 _FLUSH_S: Final = 0.2
 """After the last call was answered: its bytes are written by other tasks, which give no sign when they are done."""
 
@@ -63,6 +71,7 @@ class GatewayServer:
         challenge: Challenge,
         resource_metadata: Callable[[], JsonObject],
         ready: Callable[[], Mapping[str, str]],
+        held_calls: HeldCalls,
     ) -> None:
         """
         publish: the definition to list for a target, under its published name.
@@ -77,7 +86,24 @@ class GatewayServer:
         self._draining = False
         self._in_flight = InFlight()
         self._lists = ToolList(catalog=catalog, policy=policy, publish=publish, config=config)
-        self._calls = ToolCalls(corridor=corridor, catalog=catalog, policy=policy, config=config, in_flight=self._in_flight)
+        self.kernel = _kernel(self)
+        self._tasks = Tasks(
+            calls=held_calls,
+            corridor=corridor,
+            catalog=catalog,
+            policy=policy,
+            viewer=TaskViewer(
+                public_url=config.public_url,
+                server_info=self.kernel.server_info_stamp,
+                after_deadline_s=config.call_timeout_s,
+            ),
+            in_flight=self._in_flight,
+            call_timeout_s=config.call_timeout_s,
+        )
+        self._calls = ToolCalls(
+            corridor=corridor, catalog=catalog, policy=policy, config=config, in_flight=self._in_flight, tasks=self._tasks
+        )
+        self._state = StateSeal(config.state_key, audience=config.name, lifetime_s=config.state_lifetime_s)
         self._watchers = Watchers(self._lists)
         self._listening: dict[ListenHandler, str] = {}
         """Open streams of `subscriptions/listen`, and the principal of each."""
@@ -88,12 +114,15 @@ class GatewayServer:
             config=config,
             is_draining=lambda: self._draining,
         )
-        self.kernel = _kernel(self)
 
     def problems(self) -> Mapping[str, str]:
         """Return why this process should be sent no requests now; empty while it should."""
         stopping = {"shutdown": "The gateway is shutting down."} if self._draining else {}
         return {**stopping, **self._ready()}
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Hold this open while requests are served: in it, approved calls run for clients that ask for their tasks."""
+        return self._tasks.running()
 
     async def notify_list_changed(self) -> None:
         """Tell every open connection whose own list of tools changed since it was last told, and nobody else."""
@@ -132,6 +161,8 @@ class GatewayServer:
                     return self._list(ctx)
                 case "tools/call":
                     return await self._call(ctx)
+                case method if method in METHODS and self._has_tasks(ctx):
+                    return self._shaped(ctx, await self._tasks.answer(ctx))
                 case "notifications/initialized":
                     await call_next(ctx)
                     self._watch(ctx)
@@ -147,7 +178,8 @@ class GatewayServer:
         if known is None:
             logger.error("a %s message failed", ctx.method[:64], exc_info=error)
             return MCPError(INTERNAL_ERROR, "Internal error")
-        await self._note(ctx, known.code, f"The {ctx.method[:64]} message was refused: JSON-RPC {known.code}.")
+        why = f"The {ctx.method[:64]} message was refused: JSON-RPC {known.code}."
+        await self._note(ctx, known.code, _WRONG_STATE if known.data == INVALID_STATE else why)
         return MCPError.from_error_data(known)
 
     def _list(self, ctx: Context) -> dict[str, Any]:
@@ -156,10 +188,18 @@ class GatewayServer:
         page = self._lists.page(caller_of(ctx).identity, (ctx.params or {}).get("cursor"), modern=modern)
         return self._shaped(ctx, page)
 
-    async def _call(self, ctx: Context) -> dict[str, Any]:
+    async def _call(self, ctx: Context) -> HandlerResult:
         _validate(ctx)
         log_floor = _connection(ctx).state.get(_LOG_FLOOR, "debug")
-        return self._shaped(ctx, await self._calls.call(ctx, log_floor=log_floor))
+
+        async def answer(opened: Context) -> HandlerResult:
+            return self._shaped(opened, await self._calls.call(opened, log_floor=log_floor))
+
+        return await self._state.around(ctx, answer)
+
+    def _has_tasks(self, ctx: Context) -> bool:
+        """Elsewhere the methods do not exist; before 2026-07-28 others had their names."""
+        return Presentation.TASK in self.config.presentations and is_modern(ctx.protocol_version)
 
     def _shaped(self, ctx: Context, result: dict[str, Any]) -> dict[str, Any]:
         return shape_result(result, modern=is_modern(ctx.protocol_version), server_info=self.kernel.server_info_stamp)
@@ -183,12 +223,13 @@ class GatewayServer:
             must_have_room(principal, self._listening.values(), self.config, "subscriptions")
         except Turned as turned:
             caller.trail.recorded = True
-            await self.corridor.reject(_origin(ctx, caller), Refused(code=turned.code, reason=str(turned)), principal)
+            await self.corridor.reject(origin_of(ctx), Refused(code=turned.code, reason=str(turned)), principal)
             raise MCPError(INTERNAL_ERROR, str(turned)) from None
         listening = ListenHandler(OwnListBus(self._watchers, caller.identity))
         self._listening[listening] = principal
         try:
-            return await listening(ctx, params)
+            async with telling_of_tasks(ctx, self._tasks) as told:
+                return await listening(told, params)
         finally:
             del self._listening[listening]
 
@@ -199,7 +240,7 @@ class GatewayServer:
             return
         caller.trail.recorded = True
         refused = Refused(code=RefusalCode.MALFORMED, reason=reason)
-        await self.corridor.reject(_origin(ctx, caller), refused, caller.identity.principal)
+        await self.corridor.reject(origin_of(ctx), refused, caller.identity.principal)
 
 
 class _Kernel(Server[dict[str, Any]]):
@@ -212,7 +253,8 @@ class _Kernel(Server[dict[str, Any]]):
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
         changing = notification_options or NotificationOptions(tools_changed=True)
-        return super().create_initialization_options(changing, experimental_capabilities, extensions)
+        # Legacy handshakes: what extensions add, they add to 2026-07-28.
+        return super().create_initialization_options(changing, experimental_capabilities, extensions or {})
 
 
 def _kernel(gateway: GatewayServer) -> _Kernel:
@@ -230,6 +272,8 @@ def _kernel(gateway: GatewayServer) -> _Kernel:
         on_call_tool=by_middleware,
         on_subscriptions_listen=gateway.listen,
     )
+    if Presentation.TASK in gateway.config.presentations:
+        kernel.extensions[TASKS_EXTENSION] = {}
     kernel.add_request_handler("logging/setLevel", mcp_types.SetLevelRequestParams, _set_level)
     kernel.middleware[:] = [gateway.serve_message]  # and not the default OpenTelemetry one
     return kernel
@@ -254,13 +298,3 @@ def _validate(ctx: Context) -> None:
 def _connection(ctx: Context) -> Connection:
     """The one look behind the SDK's public face: state and end of a connection are offered nowhere else in `mcp` 2.3."""
     return ctx.session._connection
-
-
-def _origin(ctx: Context, caller: Caller) -> Origin:
-    return Origin(
-        transport=caller.transport,
-        protocol_version=ctx.protocol_version,
-        request_id=str(ctx.request_id) if ctx.request_id is not None else "",
-        address=caller.address,
-        session=caller.session,
-    )

@@ -28,12 +28,14 @@ def shape_definition(definition: dict[str, Any], *, modern: bool) -> dict[str, A
 def shape_result(result: dict[str, Any], *, modern: bool, server_info: dict[str, Any]) -> dict[str, Any]:
     """Return a result as that era must be given it.
 
+    Only the gateway's own results are of another type than `complete`: `answers` passes on no other.
     The stamp of who answered is the gateway's own: an upstream's would name a server that the client never spoke to.
     """
     meta = {key: value for key, value in _object(result.get("_meta")).items() if key != SERVER_INFO_META_KEY}
     shaped = {key: value for key, value in result.items() if key not in ("_meta", "resultType")}
     if modern:
-        return {"resultType": "complete", **shaped, "_meta": {**meta, SERVER_INFO_META_KEY: server_info}}
+        kind = result.get("resultType", "complete")
+        return {"resultType": kind, **shaped, "_meta": {**meta, SERVER_INFO_META_KEY: server_info}}
     shaped = {key: value for key, value in shaped.items() if key not in _MODERN_KEYS}
     structured = shaped.get("structuredContent")
     if "structuredContent" in shaped and not isinstance(structured, dict):

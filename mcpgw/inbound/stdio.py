@@ -60,7 +60,7 @@ async def serve_stdio(server: GatewayServer, identify: Identify, pipe: Pipe | No
     to_client, from_kernel = anyio.create_memory_object_stream[SessionMessage](0)
     owed = _Owed()
     rim = _StdioRim(server, identify, to_kernel, to_client.clone(), owed)
-    async with anyio.create_task_group() as tasks:
+    async with server.running(), anyio.create_task_group() as tasks:
 
         async def write_to_the_end() -> None:
             await _write(pipe.writer, from_kernel, owed)

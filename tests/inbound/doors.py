@@ -4,12 +4,12 @@ import hashlib
 import itertools
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
 
-from mcpgw.core.errors import AuthenticationError, LedgerUnavailable
+from mcpgw.core.errors import ApprovalConflict, AuthenticationError, GatewayError, LedgerUnavailable
 from mcpgw.core.model import (
     Allow,
     AlreadyDone,
@@ -45,7 +45,7 @@ from mcpgw.core.terms import Terms
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.server import GatewayServer
 from mcpgw.pipeline import Corridor
-from mcpgw.ports import EntryT, OnNotice, Peer
+from mcpgw.ports import Approval, ApprovalState, EntryT, OnNotice, Peer
 
 CALM = Ruling(rule_ids=("rule-1",), reason="Because rule-1 says so.", policy_hash="p")
 
@@ -128,6 +128,9 @@ class MemoryDesk:
     """Set when a waiting call was cancelled."""
     approved: anyio.Event = field(default_factory=anyio.Event)
     patience: list[Patience] = field(default_factory=list)
+    calls: list[Approval] = field(default_factory=list)
+    """What `held` finds, each for its requester."""
+    broken: bool = False
 
     async def settle(
         self, shown: ShownCall, hold: Hold, patience: Patience, peer: Peer
@@ -143,6 +146,41 @@ class MemoryDesk:
             await peer.waiting("Still waiting for ops.", 0.1)
             return Allow(ruling=hold.ruling)
         return Waiting(approval_id="apr_1", deadline_ns=1_800_000_000_000_000_000)
+
+    async def held(self, approval_id: str, requester: Identity) -> tuple[Approval, ...]:
+        self._works()
+        mine = (call for call in self.calls if (call.id, call.requester) == (approval_id, requester.principal))
+        return tuple(mine)
+
+    async def recall(self, approval: Approval) -> Mapping[str, Any]:
+        if not approval.exact:
+            raise GatewayError("The exact arguments cannot be opened.")
+        return json.loads(approval.exact)  # type: ignore[no-any-return]
+
+    async def collect(self, approval: Approval, requester: Identity) -> tuple[AlreadyDone, ...]:
+        self._works()
+        return approval.done
+
+    async def withdraw(self, approval_id: str, requester: Identity, comment: str = "") -> Approval:
+        self._works()
+        self.calls = [self._withdrawn(call, comment) if call.id == approval_id else call for call in self.calls]
+        return next(call for call in self.calls if call.id == approval_id)
+
+    def _withdrawn(self, call: Approval, comment: str) -> Approval:
+        if call.state not in (ApprovalState.PENDING, ApprovalState.APPROVED):
+            raise ApprovalConflict(f"{call.id} is {call.state.value}")
+        return replace(call, state=ApprovalState.WITHDRAWN, reason=comment)
+
+    async def changed(self, timeout_s: float) -> None:
+        await anyio.sleep(0.01)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await self.changed(0)
+
+    def _works(self) -> None:
+        if self.broken:
+            raise LedgerUnavailable("the disk is full")
 
 
 @dataclass
@@ -284,6 +322,7 @@ class World:
             challenge=lambda problem: f'Bearer error="invalid_token", error_description="{problem}"' if problem else "Bearer",
             resource_metadata=lambda: self.metadata,
             ready=lambda: self.problems,
+            held_calls=self.desk,
         )
 
     def reset(self) -> None:

@@ -1,0 +1,80 @@
+"""A held call as rounds of URL elicitation: where it waits, then answers that only say that it waits still.
+
+The client is shown the page once. What it says to that (accepted, declined, cancelled) is not looked at: hosts without a
+person cancel by themselves, and a host's word is nobody's verdict. It retries, and each retry waits for people before it is
+answered. What it holds between rounds is sealed by the SDK's boundary, to this identity, the name and the arguments.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+
+from mcpgw.core.model import Held, Patience
+from mcpgw.inbound.answers import APPROVAL_META
+from mcpgw.inbound.caller import caller_of, session_owner
+from mcpgw.inbound.shaping import is_modern
+
+INVALID_STATE: Final = {"reason": "invalid_request_state"}
+"""The data of the error by which the boundary refuses a state, whatever is wrong with it."""
+_MOST_ROUNDS: Final = 10
+"""After as many answers that ask for input the SDKs' clients raise; so the one after says that the call is pending."""
+_ROUND_S: Final = 45.0
+"""Longest wait of a retry: below the limits of known clients (60 s), and long enough that a person can decide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What a retry brought back. The first call of all is round 0, and resumes nothing."""
+
+    resumes: str = ""
+    """The approval that it waits for."""
+    number: int = 0
+
+    def patience(self, client: Patience) -> Patience:
+        """Return how long this round waits: the first not at all, since the page is to be shown first."""
+        return replace(client, budget_s=min(client.budget_s, _ROUND_S) if self.number else 0.0)
+
+    def answer(self, held: Held, pending: dict[str, Any]) -> dict[str, Any]:
+        """Return the result that asks for another round, or `pending` itself once the client would take no more."""
+        page = pending["_meta"][APPROVAL_META].get("url", "")
+        if self.number >= _MOST_ROUNDS or not (self.number or page):
+            return pending
+        state = json.dumps({"approval": held.approval_id, "round": self.number + 1})
+        result = {"resultType": "input_required", "requestState": state, "_meta": pending["_meta"]}
+        if self.number:
+            return result  # it has the page already, and has just waited
+        params = {"mode": "url", "message": _MESSAGE.format(held=held), "url": page}
+        return {**result, "inputRequests": {"approval": {"method": "elicitation/create", "params": params}}}
+
+
+_MESSAGE = "This call is held for approval {held.approval_id} and was not executed. See here what it waits for. {held.reason}"
+
+
+def round_of(params: Mapping[str, Any]) -> Round:
+    """Return the round that a call belongs to, by its state, which the boundary has opened already."""
+    if (opened := params.get("requestState")) is None:
+        return Round()
+    state = json.loads(opened)
+    return Round(resumes=state["approval"], number=state["round"])
+
+
+class StateSeal:
+    """The SDK's boundary, for the revision that has a `requestState`; an earlier one is spared it."""
+
+    def __init__(self, key: bytes, *, audience: str, lifetime_s: float) -> None:
+        security = RequestStateSecurity(
+            keys=[key], ttl=lifetime_s, bind_principal=lambda ctx: session_owner(caller_of(ctx).identity)
+        )
+        self._boundary = RequestStateBoundary(security, default_audience=audience)
+
+    async def around(self, ctx: ServerRequestContext[Any, Any], answer: CallNext) -> HandlerResult:
+        """Answer with what a state says in its place, and seal the one in the answer.
+
+        Raises:
+            MCPError: the state is not one that this caller was given for this very call, or has expired.
+        """
+        return await (self._boundary(ctx, answer) if is_modern(ctx.protocol_version) else answer(ctx))

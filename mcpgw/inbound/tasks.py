@@ -1,0 +1,266 @@
+"""Held calls as tasks (`io.modelcontextprotocol/tasks`): `tasks/get`, `tasks/update`, `tasks/cancel`, status notifications.
+
+There is no table of tasks: the ledger's approvals are the tasks. Whoever asks for the state of an approved one is there to take
+its result, so it runs then: the identical call is made again from what the desk kept, and walks the corridor as any other does.
+"""
+
+import logging
+import re
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import anyio
+from anyio.abc import TaskGroup
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
+from mcp_types.jsonrpc import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, MISSING_REQUIRED_CLIENT_CAPABILITY
+
+from mcpgw.core.errors import ApprovalConflict, AuthenticationError, GatewayError, LedgerUnavailable
+from mcpgw.core.model import (
+    AlreadyDone,
+    CleanNotice,
+    Held,
+    Identity,
+    Origin,
+    Patience,
+    RawNotice,
+    RefusalCode,
+    Refused,
+    Request,
+    Target,
+    TargetKind,
+    UnknownTarget,
+)
+from mcpgw.inbound.caller import Caller, caller_of
+from mcpgw.inbound.in_flight import InFlight
+from mcpgw.inbound.origin import origin_of
+from mcpgw.inbound.presentation import TASKS_EXTENSION, declares_tasks
+from mcpgw.inbound.task_view import WAITING, TaskViewer
+from mcpgw.pipeline import Corridor
+from mcpgw.ports import Approval, ApprovalState, Catalog, HeldCalls, Policy
+
+logger = logging.getLogger(__name__)
+
+Context = ServerRequestContext[Any, Any]
+
+METHODS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
+_ID = re.compile(r"[a-z0-9_]{1,64}")
+"""What may be looked up. Ours are `apr_` and 20 characters of base32."""
+_MAX_WATCHED: Final = 50
+"""Tasks that one stream can watch: each costs a look at the ledger whenever any approval changes."""
+_RECHECK_S: Final = 2.0
+"""Longest time between two looks: bounds the delay if a change came between the last one and the wait."""
+_AT_ONCE: Final = Patience(budget_s=0.0)
+_MAX_WHY: Final = 500
+"""Characters of a refusal that are kept with the approval."""
+_FINAL: Final = (RefusalCode.DENIED, RefusalCode.NOT_APPROVED, RefusalCode.UNKNOWN)
+"""Refusals that asking again does not change."""
+
+
+@dataclass(frozen=True, slots=True)
+class _TaskPeer:
+    """`ports.Peer` of a call that runs while nobody's request is open: progress of a task is not in the extension."""
+
+    caller: Caller
+
+    async def identity(self) -> Identity:
+        return await self.caller.identify()
+
+    def wants(self, notice: RawNotice) -> bool:
+        return False
+
+    async def notify(self, notice: CleanNotice) -> None:
+        """Nothing is wanted, so nothing comes."""
+
+    async def waiting(self, message: str, elapsed_s: float) -> None:
+        """Its state says so."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tasks:
+    """Every held call of every identity, each for its own requester alone."""
+
+    calls: HeldCalls
+    corridor: Corridor
+    catalog: Catalog
+    policy: Policy
+    viewer: TaskViewer
+    in_flight: InFlight
+    call_timeout_s: float
+    _running: set[str] = field(default_factory=set)
+    """Approvals whose call this process runs, so that each poll does not start another walk to the same answer."""
+    _group: list[TaskGroup] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Approved calls run while this is open, and no longer; what is under way at its end is cancelled, and recorded so."""
+        async with anyio.create_task_group() as group:
+            self._group.append(group)
+            try:
+                yield
+            finally:
+                self._group.remove(group)
+                group.cancel_scope.cancel()
+
+    # --- what clients ask ------------------------------------------------------------------------------------------------
+
+    async def created(self, held: Held, requester: Identity, pending: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the `CreateTaskResult` for a call that is held, which is durable; `pending` is what others are told."""
+        (approval,) = await self._its(held.approval_id, requester)
+        return {**self.viewer.task(approval), "resultType": "task", "_meta": pending["_meta"]}
+
+    async def answer(self, ctx: Context) -> dict[str, Any]:
+        """Answer one of `METHODS`.
+
+        Raises:
+            MCPError: the client does not declare the extension, the header names another task, or there is no such task of
+                this caller's.
+        """
+        must_declare(ctx)
+        caller = caller_of(ctx)
+        approval = await self._named(ctx, caller)
+        match ctx.method:
+            case "tasks/get":
+                return await self.look(approval, caller, origin_of(ctx))
+            case "tasks/cancel":
+                await self._cancel(approval, caller)
+                return {}
+            case _:
+                if not isinstance((ctx.params or {}).get("inputResponses"), dict):
+                    raise MCPError(INVALID_PARAMS, "inputResponses must be an object.")
+                return {}  # a held call asks its client for nothing, so whatever it answers is to no question
+
+    async def look(self, approval: Approval, caller: Caller, origin: Origin) -> dict[str, Any]:
+        """Return the task as it stands, having set it going if it is approved: its requester is there."""
+        if approval.state is ApprovalState.APPROVED:
+            self._set_going(approval, caller, origin)
+        if approval.state is not ApprovalState.DONE:
+            return self.viewer.detailed(approval, (), UnknownTarget(kind=TargetKind.TOOL, name=approval.target))
+        target = self.catalog.find(TargetKind.TOOL, approval.target)
+        if isinstance(target, Target) and self.policy.sees(caller.identity, target):
+            return self.viewer.detailed(approval, await self._collected(approval, caller), target)
+        return self.viewer.detailed(approval, (), target)
+
+    async def watched(self, task_ids: Sequence[object], requester: Identity) -> list[str]:
+        """Return those that are the requester's own tasks, which alone are told of.
+
+        Raises:
+            MCPError: they are too many.
+        """
+        if len(task_ids) > _MAX_WATCHED:
+            raise MCPError(INVALID_PARAMS, f"At most {_MAX_WATCHED} tasks can be watched by one stream.")
+        wanted = list(dict.fromkeys(task_id for task_id in task_ids if isinstance(task_id, str)))
+        return [task_id for task_id in wanted if await self._its(task_id, requester)]
+
+    async def follow(self, task_ids: Collection[str], caller: Caller, origin: Origin) -> AsyncIterator[dict[str, Any]]:
+        """Yield each task as it is, and again whenever that changed, until all have ended."""
+        left = set(task_ids)
+        seen: dict[str, tuple[object, ...]] = {}
+        while left:
+            for task_id in sorted(left):
+                for approval in await self._its(task_id, caller.identity):
+                    now = (approval.state, approval.votes)
+                    if seen.get(task_id) != now:
+                        seen[task_id] = now
+                        yield await self.look(approval, caller, origin)
+                    if approval.state not in WAITING:
+                        left.discard(task_id)
+            if left:
+                await self.calls.changed(_RECHECK_S)
+
+    # --- what is done ----------------------------------------------------------------------------------------------------
+
+    async def _cancel(self, approval: Approval, caller: Caller) -> None:
+        """Withdraw the call unless it was sent; then the cancellation changes nothing, which the extension allows."""
+        try:
+            await self.calls.withdraw(approval.id, caller.identity, "Cancelled by its client.")
+        except ApprovalConflict:
+            logger.info("%s: cancelled too late", approval.id)
+        except LedgerUnavailable as error:
+            raise MCPError(INTERNAL_ERROR, str(error)) from None
+
+    def _set_going(self, approval: Approval, caller: Caller, origin: Origin) -> None:
+        if approval.id in self._running or not self._group:
+            return  # at the end of the process nothing is started
+        self._running.add(approval.id)
+        self._group[-1].start_soon(self._run, approval, caller, origin)
+
+    async def _run(self, approval: Approval, caller: Caller, origin: Origin) -> None:
+        try:
+            with anyio.move_on_after(self.call_timeout_s) as scope:
+                self.in_flight.enter(scope)
+                try:
+                    await self._walk(approval, caller, origin)
+                finally:
+                    self.in_flight.leave(scope)
+        except GatewayError as error:
+            logger.error("%s: its call could not be taken up: %s", approval.id, error)
+        except Exception:
+            # A failure of one task ends in the log: the ledger says how far the call came, and the others run on.
+            logger.exception("%s: its call could not be taken up", approval.id)
+        finally:
+            self._running.discard(approval.id)
+
+    async def _walk(self, approval: Approval, caller: Caller, origin: Origin) -> None:
+        """Make the identical call again, under this approval or not at all."""
+        request = Request(
+            identity=caller.identity,
+            kind=TargetKind.TOOL,
+            name=approval.target,
+            arguments=await self.calls.recall(approval),
+            origin=origin,
+            patience=_AT_ONCE,
+            resumes=approval.id,
+        )
+        answer = await self.corridor.walk(request, _TaskPeer(caller))
+        if isinstance(answer, Refused) and answer.code in _FINAL and await self._is_still(caller):
+            with suppress(ApprovalConflict):  # it had ended, which is why it was refused
+                await self.calls.withdraw(approval.id, caller.identity, f"Refused at its release: {answer.reason[:_MAX_WHY]}")
+
+    async def _is_still(self, caller: Caller) -> bool:
+        """Tell whether the caller is who asked: where the credential is what was wrong, a good one may still take it up."""
+        try:
+            return await caller.identify() == caller.identity
+        except AuthenticationError:
+            return False
+
+    # --- which task ------------------------------------------------------------------------------------------------------
+
+    async def _named(self, ctx: Context, caller: Caller) -> Approval:
+        task_id = (ctx.params or {}).get("taskId")
+        if not isinstance(task_id, str):
+            raise MCPError(INVALID_PARAMS, "A taskId must be a string.")
+        if caller.headers and decode_header_value(caller.headers.get(MCP_NAME_HEADER)) != task_id:
+            raise MCPError(HEADER_MISMATCH, f"{MCP_NAME_HEADER} header does not match the request body's 'taskId' parameter")
+        for approval in await self._its(task_id, caller.identity):
+            return approval
+        caller.trail.recorded = True
+        refused = Refused(code=RefusalCode.UNKNOWN, reason="There is no such task of this caller's.")
+        await self.corridor.reject(origin_of(ctx), refused, caller.identity.principal)
+        raise MCPError(INVALID_PARAMS, "There is no such task.")
+
+    async def _collected(self, approval: Approval, caller: Caller) -> tuple[AlreadyDone, ...]:
+        try:
+            return await self.calls.collect(approval, caller.identity)
+        except LedgerUnavailable as error:
+            raise MCPError(INTERNAL_ERROR, str(error)) from None
+
+    async def _its(self, task_id: str, requester: Identity) -> tuple[Approval, ...]:
+        try:
+            return await self.calls.held(task_id, requester) if _ID.fullmatch(task_id) else ()
+        except LedgerUnavailable as error:
+            raise MCPError(INTERNAL_ERROR, str(error)) from None
+
+
+def must_declare(ctx: Context) -> None:
+    """Refuse a client that does not declare the extension in this request.
+
+    Raises:
+        MCPError: it does not; the data says what to declare.
+    """
+    if not declares_tasks(ctx):
+        needed: dict[str, Any] = {"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}}
+        raise MCPError(MISSING_REQUIRED_CLIENT_CAPABILITY, "This needs the tasks extension, which is not declared.", needed)
