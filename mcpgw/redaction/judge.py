@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Protocol, TypeVar
 
 from mcpgw.redaction import names, patterns
-from mcpgw.redaction.findings import PLACEHOLDER, Finding, resolve
+from mcpgw.redaction.disguise import View
+from mcpgw.redaction.findings import PLACEHOLDER, Finding, masked, resolve
 from mcpgw.redaction.linear import Linear
 from mcpgw.redaction.lists import listed
 from mcpgw.redaction.memory import ENTRIES, remember
@@ -108,10 +109,9 @@ class Judge:
         self._read(prose)
         if self._recognizers:
             self._recognize(units)
-        _spread(units)
-        for unit in units:
-            if unit.findings:
-                unit.findings = _outside_placeholders(unit.plain.text, resolve(unit.findings))
+        _settle(units)
+        if self._namer.reads:
+            self._read_again(prose, units)
 
     def _recognize(self, units: Sequence[Unit]) -> None:
         """Add what the recognizers of packs and settings find, and drop what packs that are off would have found."""
@@ -153,24 +153,54 @@ class Judge:
 
     def _read(self, units: Sequence[Unit]) -> None:
         """Judge prose: by patterns and cues, and by the model where it may hold a name."""
-        pieces: list[tuple[Unit, int, str]] = []
         for unit in units:
             unit.findings = judge_prose(unit.plain.text)
-            if self._namer.reads:
-                pieces.extend((unit, start, piece) for start, piece in _readable(unit.plain.text, unit.findings))
+        if self._namer.reads:
+            views = [masked(unit.plain.text) for unit in units]
+            for unit, view, found in zip(units, views, self._people(views), strict=True):
+                unit.findings.extend(finding.within(view) for finding in found)
+
+    def _read_again(self, prose: Sequence[Unit], units: Sequence[Unit]) -> None:
+        """Read what masking makes of the prose until nothing more is found in it, so that a second redaction finds nothing.
+
+        A model sees another sentence once a name in it has become `<PERSON>`, and may see somebody there whom it overlooked.
+        """
+        for _ in range(_READINGS):
+            views = [(unit, masked(unit.plain.text, unit.findings)) for unit in prose if unit.findings]
+            again = [(unit, view) for unit, view in views if next(names.pairs(view.text), None)]
+            grown = False
+            for (unit, view), people in zip(again, self._people([view for _, view in again]), strict=True):
+                new = _outside_placeholders(view.text, resolve([*judge_prose(view.text), *people]))
+                unit.findings.extend(finding.within(view) for finding in new)
+                grown |= bool(new)
+            if not grown:
+                return
+            _settle(units)
+
+    def _people(self, views: Sequence[View]) -> list[list[Finding]]:
+        """Return whom the model finds in each text, where patterns and cues leave a possible name."""
+        pieces = [
+            (index, start, piece)
+            for index, view in enumerate(views)
+            for start, piece in _readable(view.text, judge_prose(view.text))
+        ]
         fresh = [text for text in dict.fromkeys(piece for _, _, piece in pieces) if text not in self._prose]
         read = dict(zip(fresh, map(tuple, self._namer.people(fresh)), strict=True))
-        for unit, start, piece in pieces:
+        people: list[list[Finding]] = [[] for _ in views]
+        for index, start, piece in pieces:
             found = read[piece] if piece in read else self._prose[piece]
-            unit.findings.extend(finding.shifted(start) for finding in found)
+            people[index].extend(finding.shifted(start) for finding in found)
         for text, found in read.items():
             self._remember(self._prose, text, found, text)
+        return people
 
     def _remember(self, memory: OrderedDict[_K, _V], key: _K, value: _V, text: str) -> None:
         if self._memory and len(text) <= _CACHED_LENGTH:
             remember(memory, key, value, self._memory)
 
 
+_READINGS = 8
+"""How often prose is read at most. Nearly all is read once, and again where a possible name stands beside a found one."""
 _SENTENCE = re.compile(r"\n|(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\b[A-Z])[.!?][\"')]?[ \t]+(?=[A-Z\"'(])")
 
 
@@ -357,6 +387,14 @@ def _mailboxes(text: str, start: int, end: int) -> Iterable[Finding]:
 
 _DIGIT = re.compile(r"\d")
 _TOKEN = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
+
+
+def _settle(units: Sequence[Unit]) -> None:
+    """Give every unit the findings of the others that hold for it, without overlap."""
+    _spread(units)
+    for unit in units:
+        if unit.findings:
+            unit.findings = _outside_placeholders(unit.plain.text, resolve(unit.findings))
 
 
 def _spread(units: Sequence[Unit]) -> None:

@@ -84,6 +84,10 @@ _COMPANY = listed("""
 """)
 
 
+_CHAIN, _WINDOW = 5, 100
+"""`Dr. Banks Ms. Hill`: where a name is read into the next cue, so many more are read, each in so many characters beyond it."""
+
+
 def company(value: str) -> bool:
     """Tell whether a name carries a word that only organisations have."""
     return any(word.strip(".,").lower() in _COMPANY for word in value.split())
@@ -112,11 +116,17 @@ def name_possible(value: str) -> bool:
 
 def cued(text: str) -> Iterator[Finding]:
     """Yield names in prose that an honorific, greeting, signature or role word introduces."""
-    for begin, stop in _CUES.spans(text):
-        ((group, span),) = _CUES.groups(text[begin:stop]).items()
-        start, end = trim(text, begin + span[0], begin + span[1])
-        if start < end and (group != "cued" or person_shaped(text[start:end])):
-            yield Finding(start, end, "PERSON", DETECTOR, 0.9 if group == "titled" else 0.8)
+    for span in _CUES.spans(text):
+        begin, stop = span
+        for _ in range(_CHAIN):
+            ((group, (left, right)),) = _CUES.groups(text[begin:stop]).items()
+            start, end = trim(text, begin + left, begin + right)
+            if start < end and (group != "cued" or person_shaped(text[start:end])):
+                yield Finding(start, end, "PERSON", DETECTOR, 0.9 if group == "titled" else 0.8)
+            following = _CUES.spans(text[end : stop + _WINDOW])[:1] if start < end < stop else []
+            if not following or end + following[0][0] > stop:
+                break
+            begin, stop = end + following[0][0], end + following[0][1]
 
 
 def speakers(text: str) -> Iterator[Finding]:

@@ -152,3 +152,16 @@ def test_the_model_tells_names_from_other_things_under_keys_that_say_nothing(nam
 def test_what_was_found_once_is_masked_everywhere_in_the_payload(engine: Engine) -> None:
     rows = {"customer_name": "Jane Ashworth", "acct_no": "00441123987", "memo": "Spoke to Ashworth of 00441123987 again"}
     assert json_of(engine, rows)["memo"] == "Spoke to <PERSON> of <BANK_ACCOUNT> again"
+
+
+def test_a_key_for_the_last_four_does_not_open_the_next_card(engine: Engine) -> None:
+    assert json_of(engine, [{"card_last4": "4242"}, {"card_number": "4242"}]) == [
+        {"card_last4": "4242"},
+        {"card_number": "<CREDIT_CARD>"},
+    ]
+
+
+def test_titles_in_a_row_name_one_person_each(engine: Engine) -> None:
+    assert text_of(engine, "Seen by Dr. Banks Ms. Berlin Mr. Rossi on Friday.") == (
+        "Seen by Dr. <PERSON> Ms. <PERSON> Mr. <PERSON> on Friday."
+    )

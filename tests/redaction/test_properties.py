@@ -10,6 +10,7 @@ from mcpgw.core.model import Masking
 from mcpgw.redaction.config import RedactionConfig
 from mcpgw.redaction.engine import Engine
 from mcpgw.redaction.judge import NoModel
+from mcpgw.redaction.lists import listed
 
 ENGINE = Engine(RedactionConfig(model="none"), NoModel())
 
@@ -69,6 +70,23 @@ def test_text_that_holds_json_agrees_with_structured_content(value: object) -> N
 def test_harmless_values_stay_byte_for_byte(names: list[str], number: int) -> None:
     text = json.dumps(dict.fromkeys(names, number), indent=number % 4)
     assert ENGINE.redact({"content": [{"type": "text", "text": text}]}, Masking()).payload["content"][0]["text"] == text
+
+
+said = st.sampled_from(
+    sorted(
+        listed("""
+            Jordan Ellery Amara Bianchi Kwame Goldstein Rochus Mandal April Moore Dover Chestnut Acme Widgets Pay Refund Dr. Ms.
+            and of with from to called met by who said , . ; 's on Friday the card was blocked 219-09-9999 a@b.example
+        """)
+    )
+)
+
+
+@settings(quick, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(st.lists(said, min_size=3, max_size=25).map(" ".join))
+def test_with_a_model_too_redacting_twice_is_redacting_once(named_engine: Engine, text: str) -> None:
+    once = named_engine.redact({"content": [{"type": "text", "text": text}]}, Masking()).payload
+    assert named_engine.redact(once, Masking()).payload == once
 
 
 HOSTILE = [

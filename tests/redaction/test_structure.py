@@ -14,6 +14,11 @@ READ = [
     ("quoted csv", 'full_name,n\n"Doe, Jane",1\n"Roe, ""R""",2\n', 'full_name,n\n"<PERSON>",1\n"Roe, ""R""",2\n'),
     ("tsv", "dob\tn\n1969-12-31\t1\n1970-01-01\t2\n", "dob\tn\n<DATE_OF_BIRTH>\t1\n<DATE_OF_BIRTH>\t2\n"),
     ("markdown", "| ssn | n |\n|---|---|\n| 219099999 | 7 |\n\nend", "| ssn | n |\n|---|---|\n| <US_SSN> | 7 |\n\nend"),
+    (
+        "pipes without a rule",
+        "| ssn | n |\n| 219099999 | 7 |\n| 219099998 | 8 |",
+        "| ssn | n |\n| <US_SSN> | 7 |\n| <US_SSN> | 8 |",
+    ),
     ("psql", " dob | n\n-----+---\n 1969-12-31 | 1\n(1 row)", " dob | n\n-----+---\n <DATE_OF_BIRTH> | 1\n(1 row)"),
     (
         "mysql",
