@@ -31,6 +31,8 @@ from mcpgw.settings import Step as StepSettings
 API_KEYS = "api_keys.json"
 DESK_KEY = "desk.key"
 REDACTION_KEY = "redaction.key"
+POLICY_OF_DESK = ("approvers", "quorum", "deadline", "admins", "break_glass")
+"""Keys of `[approval]` that are part of the policy; the others say how clients are kept waiting."""
 TOKENS = "tokens.db"
 """File of reversible tokens, below `data`."""
 
@@ -52,7 +54,7 @@ def config_hash(settings: Settings) -> str:
 
 def with_policy_of(running: Settings, edited: Settings) -> Settings:
     """Return what is in force when a running gateway takes up edited settings: their policy, and nothing else of them."""
-    desk = {name: getattr(edited.approval, name) for name in ("approvers", "quorum", "deadline", "admins", "break_glass")}
+    desk = {name: getattr(edited.approval, name) for name in POLICY_OF_DESK}
     approval = running.approval.model_copy(update=desk)
     return running.model_copy(
         update={"roles": edited.roles, "scopes": edited.scopes, "rules": edited.rules, "approval": approval}

@@ -12,14 +12,15 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcpgw import __version__
-from mcpgw.app import anchors, convert, network
+from mcpgw.app import anchors, convert, network, standings
+from mcpgw.app.bookkeeper import Bookkeeper
 from mcpgw.app.live import LivePolicy
 from mcpgw.app.outlets import CURSORS, outlets
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.registry import Change, Registry
 from mcpgw.catalog.watch import watch
 from mcpgw.core.errors import GatewayError, LedgerUnavailable
-from mcpgw.core.model import Event, JsonObject
+from mcpgw.core.model import JsonObject
 from mcpgw.identity import ApiKeys, protected_resource_metadata, www_authenticate
 from mcpgw.inbound.server import GatewayServer
 from mcpgw.ledger import Ledger, RecordContext, new_id
@@ -87,6 +88,7 @@ class Gateway:
             ready=self._problems,
             held_calls=self.desk,
         )
+        self.books = Bookkeeper(settings, ledger, registry)
         self._keys = ApiKeys(settings.keys_dir / convert.API_KEYS)
         self._tasks = tasks
         self._ledger_problem = ""
@@ -198,25 +200,17 @@ class Gateway:
             self.registry.server_down(status.name)
 
     def on_change(self, change: Change) -> None:
-        """Follow a swap of the catalog: connections, the record, and clients that must list again."""
+        """Follow a swap of the catalog: connections, and clients that must list again."""
         if change.servers:
             self.connect()
-        if change.is_material:
-            self._tasks.start_soon(self._record, Event(kind="catalog.changed", actor="admin", facts=change.facts))
         if change.relisted:
             self._tasks.start_soon(self.server.notify_list_changed)
-
-    async def _record(self, event: Event) -> None:
-        try:
-            await self.ledger.append(event)
-        except GatewayError as error:
-            logger.error("a %s event could not be recorded: %s", event.kind, error)
 
     # --- policy ----------------------------------------------------------------------------------------------------------
 
     async def watch_config(self) -> None:
         """Put edited roles, scopes and rules into force without a restart, until cancelled; an invalid edit is refused."""
-        stamp = _stamp(self.settings.config_file)
+        stamp = (-1, 0, 0)  # no file has it: what was edited while the gateway started is looked at too
         while True:
             await anyio.sleep(_CONFIG_S)
             now = _stamp(self.settings.config_file)
@@ -234,13 +228,11 @@ class Gateway:
             return True
         self._config_problem = ""
         self._tell_what_waits(settings)
-        before = self.policy.policy_hash
-        if policy.policy_hash == before:
+        if policy.policy_hash == self.policy.policy_hash:
             return True
         config_hash = convert.config_hash(convert.with_policy_of(self.settings, settings))
-        facts = {"before": before, "after": policy.policy_hash, "config": config_hash}
         try:
-            await self.ledger.append(Event(kind="policy.activated", actor="admin", facts=facts))
+            await self.books.note(standings.of_policy(settings, policy.policy_hash))
         except LedgerUnavailable as error:
             logger.error("the new policy is not in force yet, because it cannot be recorded: %s", error)
             return False
@@ -324,12 +316,14 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
             hashes=hashes,
             anchoring=anchoring,
         )
+        await gateway.books.begin(gateway.policy.policy_hash)
         await stack.enter_async_context(gateway.pool)
         registry.on_change(gateway.on_change)
         gateway.connect()
         tasks.start_soon(gateway.tend_redactor)
         tasks.start_soon(watch, registry)
         tasks.start_soon(gateway.watch_config)
+        tasks.start_soon(gateway.books.tend)
         tasks.start_soon(gateway.desk.run)
         tasks.start_soon(exporter.run)
         tasks.start_soon(anchoring.run)

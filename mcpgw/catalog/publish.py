@@ -80,7 +80,7 @@ def publish(entries: Mapping[str, Entry], heard: Mapping[str, Heard], lock: Lock
         ),
         held_back=tuple(held_back),
         problems=tuple(problems),
-        hash=_hash([_facts(target) for kind in KINDS for target in found[kind].values()]),
+        hash=hash_of([facts_of(target) for kind in KINDS for target in found[kind].values()]),
     )
 
 
@@ -211,13 +211,13 @@ def _collision(later: Target, earlier: Target, how: str) -> Problem:
     )
 
 
-def _hash(facts: Sequence[JsonObject]) -> str:
+def hash_of(facts: Sequence[JsonObject]) -> str:
     """SHA-256 over sorted JSON. Not canonical JSON, whose pure Python takes 0.2 s for 1,000 tools on the event loop; nobody
     else has to compute it, and what upstreams wrote is in it by hashes that are canonical."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
-def _facts(target: Target) -> JsonObject:
+def facts_of(target: Target) -> JsonObject:
     """All of a target that decides on a call, for the catalog's hash; the definition by its own."""
     return {
         "kind": target.kind.value,

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from mcpgw.catalog.definition import KINDS, Offered, Offers, examine
+from mcpgw.catalog.definition import KINDS, Offers, examine
 from mcpgw.catalog.entry import Entry
 from mcpgw.catalog.load import Catalog, load_catalog
-from mcpgw.catalog.lock import Lock
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.publish import Heard, Snapshot, publish
-from mcpgw.core.model import JsonObject, Target, TargetKind, UnknownTarget
+from mcpgw.catalog.standing import accepted, drifted, of_catalog
+from mcpgw.core.model import Changed, JsonObject, Standing, Target, TargetKind, UnknownTarget
 from mcpgw.ports import Definitions
 
 logger = logging.getLogger(__name__)
@@ -20,10 +20,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a swap of the snapshot changed, for those who must tell clients, restart servers or write the record."""
+    """What a swap of the snapshot changed, for those who must tell clients or restart servers."""
 
-    cause: str
-    """`files`, or `server NAME`."""
     before: Snapshot
     after: Snapshot
     servers: frozenset[str]
@@ -36,23 +34,8 @@ class Change:
 
     @property
     def is_material(self) -> bool:
-        """Tell whether something else may be called now, or under other rules: this belongs into the ledger."""
+        """Tell whether something else may be called now, or under other rules."""
         return self.before.hash != self.after.hash
-
-    @property
-    def facts(self) -> JsonObject:
-        """For the `catalog.changed` event: hashes and published names, never a definition."""
-        before, after = _names(self.before), _names(self.after)
-        changed = [name for name in sorted(before.keys() & after.keys()) if before[name] != after[name]]
-        return {
-            "cause": self.cause,
-            "before": self.before.hash,
-            "after": self.after.hash,
-            "added": sorted(after.keys() - before.keys()),
-            "removed": sorted(before.keys() - after.keys()),
-            "changed": changed,
-            "held_back": len(self.after.held_back),
-        }
 
 
 OnChange = Callable[[Change], None]
@@ -77,6 +60,7 @@ class Registry:
         self._listeners: list[OnChange] = []
         self._alarms: list[OnProblem] = []
         self._refused = ""
+        self._standing = of_catalog(self._catalog)
         self._snapshot = self._publish()
 
     # --- the door ---
@@ -101,6 +85,15 @@ class Registry:
         return MappingProxyType({name: entry for name, entry in self._catalog.entries.items() if entry.enabled})
 
     @property
+    def standing(self) -> Standing:
+        """How the files stand that are in force, for the record."""
+        return self._standing
+
+    def drifts(self) -> Sequence[Changed]:
+        """Return for the record, of each server that has spoken, how what it offers differs from what was accepted."""
+        return [drifted(name, offers, self._catalog.lock) for name, offers in self._heard.items() if name in self.servers]
+
+    @property
     def problem(self) -> str:
         """Why the files on disk are not what is in force, or empty. Not ready while there is one."""
         return self._refused
@@ -120,24 +113,25 @@ class Registry:
         if server in self.servers:
             self._heard[server] = examine(definitions)
             self._down.discard(server)
-            self._swap(f"server {server}", frozenset())
+            self._swap(frozenset())
 
     def server_down(self, server: str) -> None:
         """Note that a server does not answer. What it last offered stays callable, so that a call says who is down."""
         if server in self.servers:
             self._down.add(server)
-            self._swap(f"server {server}", frozenset())
+            self._swap(frozenset())
 
     def adopt(self, catalog: Catalog) -> None:
         """Put freshly read files into force."""
         before = self.servers
         self._catalog = catalog
+        self._standing = of_catalog(catalog)
         self._note("")
         moved = {name for name in before.keys() | self.servers.keys() if _fingerprint(before, name) != self._now(name)}
         for name in moved:
             self._heard.pop(name, None)  # what the old server said is not the new one's word
             self._down.discard(name)
-        self._swap("files", frozenset(moved))
+        self._swap(frozenset(moved))
 
     def refuse(self, error: CatalogError) -> None:
         """Keep the catalog in force, and say loudly that the files on disk are not it."""
@@ -161,11 +155,11 @@ class Registry:
 
     def _offers(self, server: str) -> Offers:
         """What the server said last; until it has spoken, what was accepted of it stands in, so that a first list is whole."""
-        return self._heard[server] if server in self._heard else _accepted(self._catalog.lock, server)
+        return self._heard[server] if server in self._heard else accepted(self._catalog.lock, server)
 
-    def _swap(self, cause: str, servers: frozenset[str]) -> None:
+    def _swap(self, servers: frozenset[str]) -> None:
         before, self._snapshot = self._snapshot, self._publish()
-        change = Change(cause=cause, before=before, after=self._snapshot, servers=servers)
+        change = Change(before=before, after=self._snapshot, servers=servers)
         for problem in change.after.problems:
             if problem not in before.problems:
                 logger.warning("%s", problem)
@@ -177,19 +171,6 @@ class Registry:
 _NOTHING: Mapping[str, Target] = MappingProxyType({})
 
 
-def _accepted(lock: Lock, server: str) -> Offers:
-    """A call to what was accepted says that the server is down, not that the tool is unknown."""
-    if server not in lock.servers:
-        return Offers()
-    return Offers(
-        items=tuple(
-            Offered(kind=kind, name=name, definition=item.definition, hash=item.hash)
-            for kind, names in lock.servers[server].accepted.items()
-            for name, item in names.items()
-        )
-    )
-
-
 def _fingerprint(servers: Mapping[str, Entry], name: str) -> str:
     return servers[name].fingerprint if name in servers else ""
 
@@ -197,7 +178,3 @@ def _fingerprint(servers: Mapping[str, Entry], name: str) -> str:
 def _seen(snapshot: Snapshot, kind: TargetKind) -> list[tuple[str, str, JsonObject]]:
     """What a client sees of a list."""
     return [(target.name, target.definition_hash, target.annotations) for target in snapshot.listed[kind]]
-
-
-def _names(snapshot: Snapshot) -> dict[str, Target]:
-    return {f"{kind.value} {name}": target for kind in KINDS for name, target in snapshot.found[kind].items()}

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +15,15 @@ from rich.text import Text
 from mcpgw.catalog.drift import Difference, Drift, accept, diff, forget
 from mcpgw.catalog.hidden import visible
 from mcpgw.catalog.load import Catalog, load_catalog
-from mcpgw.catalog.lock import LOCK_NAME, lock_text, write_lock
+from mcpgw.catalog.lock import LOCK_NAME, write_lock
 from mcpgw.catalog.publish import Quarantine
 from mcpgw.catalog.registry import Registry
+from mcpgw.catalog.standing import CHANGED, of_catalog
 from mcpgw.catalog.telling import Tone, tell
-from mcpgw.cli.common import open_folder, record_event
+from mcpgw.cli.common import open_folder, record_changes, system_user
 from mcpgw.cli.probe import probe
-from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Event, TargetKind
+from mcpgw.core.model import Changed, JsonObject, TargetKind
 from mcpgw.core.toml import suggestion
 from mcpgw.ports import Definitions
 from mcpgw.settings import Settings
@@ -35,8 +36,8 @@ Server = Annotated[str, typer.Argument(help="A server of the catalog; all, if no
 Probe = Callable[[Sequence[str]], Mapping[str, Definitions | str]]
 """Asks the named servers (all, if none is named) what they offer; a text says why one did not answer."""
 Confirm = Callable[[str], bool]
-Record = Callable[[Event], object]
-"""Makes an event durable in the ledger, or raises."""
+Record = Callable[[Sequence[Changed]], object]
+"""Makes durable in the ledger what it does not know of these changes, or raises."""
 
 _STATES = {
     Quarantine.NEW: "new, not accepted",
@@ -101,7 +102,8 @@ def accept_changes(
         show=lambda line: console.print(line, soft_wrap=True),
         confirm=(lambda _: True) if yes else typer.confirm,
         may_hide=not yes,
-        record=lambda event: record_event(settings, event),
+        record=partial(record_changes, settings),
+        actor=system_user(),
     )
     raise typer.Exit(0 if accepted else 1)
 
@@ -229,10 +231,12 @@ def accept_offers(
     confirm: Confirm,
     may_hide: bool,
     record: Record,
+    actor: str,
 ) -> bool:
     """Show, ask, record and pin exactly what was shown. Returns whether all that was wished for is accepted now.
 
     Args:
+        actor: who accepts, for the record.
         may_hide: whether definitions that hide text may be accepted; a person must have been shown them.
 
     Raises:
@@ -264,7 +268,9 @@ def accept_offers(
         return False
     if load_catalog(catalog_dir).lock != loaded.lock:
         raise ConfigError("catalog.lock changed while you were reading", hint="Look at the diff again.")
-    record(_event(loaded, drifts, wish, before=lock_text(loaded.lock), after=lock_text(lock)))
+    found = Changed(kind=CHANGED, actor="unknown", standing=of_catalog(loaded))
+    standing = of_catalog(replace(loaded, lock=lock))
+    record([found, Changed(kind="catalog.accepted", actor=actor, standing=standing, facts=_facts(loaded, drifts, wish))])
     write_lock(catalog_dir / LOCK_NAME, lock)
     show(Text(f"Accepted in {catalog_dir.name}/{LOCK_NAME}. Commit it."))
     return is_complete
@@ -286,7 +292,7 @@ def _wished(drift: Drift, wish: Wish) -> tuple[Difference, ...]:
     return tuple(item for item in drift.differences if (item.kind, item.name) == (TargetKind.TOOL, wish.tool))
 
 
-def _event(loaded: Catalog, drifts: Sequence[Drift], wish: Wish, *, before: str, after: str) -> Event:
+def _facts(loaded: Catalog, drifts: Sequence[Drift], wish: Wish) -> JsonObject:
     """Who is served by what from now on, for the record: names and hashes, no definition."""
     servers = {
         drift.server: {
@@ -296,8 +302,7 @@ def _event(loaded: Catalog, drifts: Sequence[Drift], wish: Wish, *, before: str,
         for drift in drifts
         if not drift.is_clean and not drift.problem
     }
-    facts = {"before": digest(before), "after": digest(after), "servers": servers}
-    return Event(kind="catalog.accepted", actor="admin", facts=facts)
+    return {"servers": servers}
 
 
 def _check_name(server: str, loaded: Catalog) -> None:

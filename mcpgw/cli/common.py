@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pwd
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from mcpgw.app import convert
 from mcpgw.approval import Desk
 from mcpgw.catalog.registry import Registry
 from mcpgw.core.errors import AuthenticationError
-from mcpgw.core.model import Event, Identity, IdentityKind, Target, TargetKind
+from mcpgw.core.model import Changed, Identity, IdentityKind, Target, TargetKind
 from mcpgw.identity import stdio_credential
 from mcpgw.ledger import Ledger, RecordContext
 from mcpgw.policy import Policy
@@ -70,8 +71,8 @@ async def open_ledger(settings: Settings) -> AsyncIterator[Ledger]:
         yield ledger
 
 
-def record_event(settings: Settings, event: Event) -> None:
-    """Make one event durable in the ledger.
+def record_changes(settings: Settings, changed: Sequence[Changed]) -> None:
+    """Make durable in the ledger what it does not know of these changes.
 
     Raises:
         LedgerUnavailable: it is not; what it tells of must not happen.
@@ -79,9 +80,18 @@ def record_event(settings: Settings, event: Event) -> None:
 
     async def record() -> None:
         async with open_ledger(settings) as ledger:
-            await ledger.append(event)
+            await ledger.record_changes(*changed)
 
     anyio.run(record)
+
+
+def system_user() -> str:
+    """Return for the record who runs this command, as the operating system has it: `os:NAME`. No variable can alter it."""
+    number = os.getuid()
+    try:
+        return f"os:{pwd.getpwuid(number).pw_name}"
+    except KeyError:
+        return f"os:{number}"  # a container's user often has no name
 
 
 @dataclass(frozen=True, slots=True)

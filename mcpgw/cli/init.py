@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,7 @@ from mcpgw.catalog.dialects import Found, read_client_config
 from mcpgw.catalog.draft import Draft, draft
 from mcpgw.catalog.load import read_entry
 from mcpgw.catalog.problems import CatalogError
-from mcpgw.cli.common import open_folder, record_event
+from mcpgw.cli.common import open_folder, record_changes, system_user
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import IdentityKind
 from mcpgw.identity.administration import create_key
@@ -253,7 +254,7 @@ def create_first_key(folder: Path) -> str:
         acts_for=user,
         now=int(now),
     )
-    create_key(store, made, lambda event: record_event(settings, event))
+    create_key(store, made, partial(record_changes, settings), actor=system_user())
     return made.text
 
 

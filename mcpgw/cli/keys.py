@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from mcpgw.app.convert import API_KEYS
-from mcpgw.cli.common import open_folder, record_event
+from mcpgw.cli.common import open_folder, record_changes, system_user
 from mcpgw.core.model import IdentityKind
 from mcpgw.identity.administration import create_key, revoke_key
 from mcpgw.identity.api_keys import ApiKeys
@@ -46,7 +47,7 @@ def create(
         acts_for=acts_for,
         now=int(now),
     )
-    create_key(_store(settings), made, lambda event: record_event(settings, event))
+    create_key(_store(settings), made, partial(record_changes, settings), actor=system_user())
     print(made.text)
     print(f"This is the key {made.record.id} of {subject}, {_until(made.record)}. It is not shown again.", file=sys.stderr)
     print("Clients send it as `Authorization: Bearer …`; for stdio it stands in MCPGW_API_KEY.", file=sys.stderr)
@@ -73,7 +74,7 @@ def revoke(
 ) -> None:
     """Revoke a key for good. Running gateways refuse it from their next request on."""
     settings = open_folder(folder)
-    revoked = revoke_key(_store(settings), key_id, lambda event: record_event(settings, event))
+    revoked = revoke_key(_store(settings), key_id, partial(record_changes, settings), actor=system_user())
     print(f"The key {revoked.id} of {revoked.subject} is revoked.", file=sys.stderr)
 
 

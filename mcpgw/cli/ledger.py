@@ -88,7 +88,7 @@ def rebuild(
     folder: Folder = Path(),
     check: Annotated[bool, typer.Option("--check", help="Only compare. Exit code 1 if something differs.")] = False,
 ) -> None:
-    """Make approvals and open calls again from the records, while gateways go on. Records themselves are never changed."""
+    """Make approvals, open calls and marks again from the records, while gateways go on. No record is ever changed."""
     database = _database(folder, "")
     connect = database.connect_read_only if check else database.connect
     with closing(connect()) as store, progress_bar("reading", _console()) as progress:
@@ -100,7 +100,7 @@ def rebuild(
     for sentence in wrong:
         print(visible(sentence))
     if not wrong:
-        print("Approvals and open calls are what the records say.")
+        print("Approvals, open calls and marks are what the records say.")
     elif check:
         print(
             "`mcpgw ledger rebuild` puts this right. Exact arguments that are lost stay lost: such a hold can only be denied."

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, NewType, TypeAlias, TypeVar
 
+from mcpgw.core.canonical import digest
 from mcpgw.core.terms import Terms
 
 Json: TypeAlias = Any
@@ -701,7 +702,34 @@ class Event:
 
     kind: str
     actor: str
-    """Principal, or `gateway` where the process itself acted, or `admin` where the files on disk changed."""
+    """Principal, `os:NAME` at a command line, `gateway` where the process itself acted, or `unknown`: whoever edited a file."""
+    facts: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How one aspect of the gateway stands: its catalog, its policy, its API keys. Hashes alone, of nothing that is secret."""
+
+    aspect: str
+    hash: str
+    """Equal exactly if the aspect is; empty where there is nothing."""
+    parts: Mapping[str, str]
+    """A hash for each named part, so that a record can name those that changed."""
+
+    @classmethod
+    def of(cls, aspect: str, parts: Mapping[str, str]) -> "Standing":
+        """Return the standing of an aspect that is its parts and nothing else."""
+        return cls(aspect=aspect, hash=digest(parts) if parts else "", parts=parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """How an aspect stands, for the record: who made it so, and what else is known of it."""
+
+    kind: str
+    actor: str
+    """As an event's."""
+    standing: Standing
     facts: JsonObject = field(default_factory=dict)
 
 

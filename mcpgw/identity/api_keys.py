@@ -8,12 +8,13 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mcpgw.core.canonical import digest
 from mcpgw.core.errors import AuthenticationError, ConfigError
-from mcpgw.core.model import Identity
+from mcpgw.core.model import Identity, Standing
 from mcpgw.identity import key_text
 from mcpgw.identity.key_record import KeyRecord, from_json, revoked, to_json
 from mcpgw.identity.strict_json import loads
@@ -26,6 +27,9 @@ _VERSION = 1
 _MAX_BYTES = 16 * 1024 * 1024  # about 40,000 keys; beyond it something else writes to our file
 
 _Stamp = tuple[int, int, int, int, int]
+
+Told = Callable[[KeyRecord, Standing, Standing], object]
+"""Is told of a key, how the file stood and how it stands with it, while no other process may change it."""
 
 
 class ApiKeys:
@@ -79,8 +83,24 @@ class ApiKeys:
         """
         return tuple(sorted(self._current().values(), key=lambda record: (record.created, record.id)))
 
-    def add(self, record: KeyRecord) -> None:
-        """Store a new key. It opens the gateway when this returns.
+    def standing(self) -> Standing:
+        """Return how the file stands, for the record. Raises as `records`."""
+        return _standing(self._current())
+
+    @contextmanager
+    def steady(self) -> Iterator[Sequence[Standing]]:
+        """Yield how the file stands, and keep everybody from changing it meanwhile; nothing while somebody is changing it.
+
+        Raises as `records`.
+        """
+        if not os.access(self._path.parent, os.W_OK):
+            yield [self.standing()]  # mounted for reading alone: nobody changes it from here, and there is no place for a lock
+            return
+        with self._locked(fcntl.LOCK_SH | fcntl.LOCK_NB) as is_ours:
+            yield [self.standing()] if is_ours else []
+
+    def add(self, record: KeyRecord, before_saving: Told = lambda record, before, after: None) -> None:
+        """Store a new key. It opens the gateway when this returns; not if `before_saving` raises.
 
         Raises:
             ConfigError: the file cannot be read or written, or the id is taken.
@@ -88,9 +108,11 @@ class ApiKeys:
         with self._changing() as records:
             if record.id in records:
                 raise ConfigError(f"a key with the id {record.id} exists already", where=str(self._path))
-            records[record.id] = record
+            after = {**records, record.id: record}
+            before_saving(record, _standing(records), _standing(after))
+            self._save(after)
 
-    def revoke(self, key_id: str) -> KeyRecord:
+    def revoke(self, key_id: str, after_saving: Told = lambda record, before, after: None) -> KeyRecord:
         """Revoke a key for good and return its record; revoking it again changes nothing. It is refused when this returns.
 
         Raises:
@@ -99,8 +121,10 @@ class ApiKeys:
         with self._changing() as records:
             if key_id not in records:
                 raise ConfigError(f"there is no key {key_id}", where=str(self._path), hint="See `mcpgw keys list`.")
-            records[key_id] = revoked(records[key_id], int(self._clock()))
-            return records[key_id]
+            after = {**records, key_id: revoked(records[key_id], int(self._clock()))}
+            self._save(after)
+            after_saving(after[key_id], _standing(records), _standing(after))
+            return after[key_id]
 
     def _current(self) -> Mapping[str, KeyRecord]:
         stamp = _stamp(self._path)
@@ -113,24 +137,45 @@ class ApiKeys:
         return self._records
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str, KeyRecord]]:
-        """Yield the records under the lock of all processes, and replace the file if the body succeeds."""
+    def _changing(self) -> Iterator[Mapping[str, KeyRecord]]:
+        """Yield the records under the lock of all processes."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        with self._locked(fcntl.LOCK_EX):
+            yield {} if _stamp(self._path) is None else _read(self._path)
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[bool]:
+        """Hold the lock of all processes; yield False where it was not to be waited for, and another process has it."""
+        try:
             lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise ConfigError(f"cannot be written: {error.strerror}", where=str(self._path)) from error
+            raise self._unwritable(error) from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # held for milliseconds; the kernel frees it if the holder dies
-            before = _stamp(self._path)
-            records = {} if before is None else _read(self._path)
-            yield records
             try:
-                _replace(self._path, records)
-            except OSError as error:
-                raise ConfigError(f"cannot be written: {error.strerror}", where=str(self._path)) from error
+                fcntl.flock(lock, how)  # the kernel frees it if the holder dies
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
         finally:
             os.close(lock)
+
+    def _save(self, records: Mapping[str, KeyRecord]) -> None:
+        try:
+            _replace(self._path, records)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> ConfigError:
+        return ConfigError(f"cannot be written: {error.strerror}", where=str(self._path))
+
+
+def _standing(records: Mapping[str, KeyRecord]) -> Standing:
+    """By the key's id. A key is random, so that nobody guesses it from the hash of its hash."""
+    return Standing.of("api_keys", {record.id: digest(to_json(record)) for record in records.values()})
 
 
 def _stamp(path: Path) -> _Stamp | None:

@@ -140,7 +140,7 @@ class _Restoring:
                 if line["end"] != came or self._records != total:
                     raise ValueError("it does not hold as many lines as it says")
                 self._fill()
-                repaired(self._tx, self._projections, [], self._exact)
+                repaired(self._tx, self._projections, [], {}, self._exact)
                 return self._records
             if self._records % SPAN == 0:
                 self._fill()

@@ -31,6 +31,8 @@ class ProblemKind(StrEnum):
     """Windows in which refusals were counted overlap, or a page of one is missing."""
     SUMMARY = "summary"
     """A daily summary does not begin where the last one ended, or does not add up with the records that it covers."""
+    CHANGE = "change"
+    """A change does not begin where the one before it of the same aspect ended: one between them is missing."""
     ROOT = "root"
     """The records do not add up to the checkpoint that was signed over them."""
     TILE = "tile"

@@ -2,7 +2,8 @@
 
 Whoever holds the signing key can withhold a record, or write fewer of them, and sign what is left. Inclusion and roots do not
 show it. Numbers do: a session's are dense and its end says how many there were; counts of refusals cover one stretch of time
-after the other; daily summaries cover one stretch of the log after the other, and say how many records there were of what.
+after the other; daily summaries cover one stretch of the log after the other, and say how many records there were of what; a
+change of the catalog or the policy begins with the hash that the one before it ended with.
 """
 
 from collections import Counter
@@ -274,6 +275,39 @@ def _difference(told: Mapping[str, Counter[Line]], found: Mapping[str, Counter[L
     return "the totals do, but not by identity"
 
 
+# --- changes ---------------------------------------------------------------------------------------------------------------
+
+ChangeNote: TypeAlias = tuple[str, str, str]
+"""Aspect, and its hashes before and after."""
+
+
+class Changes:
+    """Each change of an aspect begins where the one before it ended, and the first one of all with nothing."""
+
+    def __init__(self, *, from_start: bool) -> None:
+        self._from_start = from_start
+        self._last: dict[str, str] = {}
+
+    @staticmethod
+    def noted(members: Members) -> ChangeNote | None:
+        facts = members.get("facts", {})
+        if "aspect" not in facts:
+            return None
+        return str(facts["aspect"]), str(facts["before"]), str(facts["after"])
+
+    def unknown(self) -> None:
+        self._from_start = False
+        self._last.clear()
+
+    def objections(self, note: ChangeNote) -> Iterator[Objection]:
+        aspect, before, after = note
+        last = self._last.get(aspect, "" if self._from_start else before)
+        self._last[aspect] = after
+        if before != last:
+            was = f"the one before it ended with {last}" if last else "no change before it ended with anything"
+            yield ProblemKind.CHANGE, f"it changes {aspect} from {before or 'nothing'}, and {was}"
+
+
 def _objection(what: str) -> Objection:
     return ProblemKind.SESSION, what
 
@@ -282,7 +316,7 @@ def _summary(what: str) -> Objection:
     return ProblemKind.SUMMARY, what
 
 
-CHECKS: tuple[type[Check], ...] = (Approvals, SessionNumbers, CountedWindows, DailySummaries)
+CHECKS: tuple[type[Check], ...] = (Approvals, SessionNumbers, CountedWindows, DailySummaries, Changes)
 
 
 def noted(members: Members) -> Notes:

@@ -13,8 +13,8 @@ from typing import TypeVar
 import anyio
 
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import Event, Failed, FailureCode, Outcome, Refusal, Rejection, Sealed
-from mcpgw.ledger import summaries
+from mcpgw.core.model import Changed, Event, Failed, FailureCode, Outcome, Refusal, Rejection, Sealed
+from mcpgw.ledger import changes, summaries
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.assemble import assemble
 from mcpgw.ledger.checkpoint import Signer
@@ -26,7 +26,7 @@ from mcpgw.ledger.nodes import OutOfSight
 from mcpgw.ledger.record import Draft, Record
 from mcpgw.ledger.sessions import calls_of, key_of
 from mcpgw.ledger.sqlite import SqliteDatabase
-from mcpgw.ledger.store import Database, OpenCall, Query, Reading, Store, StoredRecord
+from mcpgw.ledger.store import Database, OpenCall, Query, Reading, Store, StoredRecord, Transaction
 from mcpgw.ledger.stored_tree import subtrees_of
 from mcpgw.ledger.tree import consistency_proof
 from mcpgw.ledger.watch import ApprovalWatch
@@ -242,6 +242,31 @@ class Ledger:
 
         return work
 
+    async def record_changes(self, *changed: Changed) -> int:
+        """Record those of the changes, in order, that the record does not know yet, and return how many that are.
+
+        Nobody else records one of them as well, nor anything between them: it is one transaction.
+
+        Raises:
+            LedgerUnavailable: they may not be recorded.
+        """
+        if not await self._read(lambda store: [one for one in changed if changes.differs(one, _mark(store, one))]):
+            return 0
+
+        def work(batch: Batch) -> int:
+            recorded = 0
+            for one in changed:
+                mark = _mark(batch.tx, one)
+                if changes.differs(one, mark):
+                    event = changes.event_of(one, mark)
+                    batch.append(event, self._draft(event))
+                    batch.tx.save_mark(changes.mark_name(one.standing.aspect), changes.mark_of(one.standing))
+                    recorded += 1
+            return recorded
+
+        count: int = await self._writer.submit(work)
+        return count
+
     # --- ApprovalStore ---------------------------------------------------------------------------------------------------
 
     async def approval(self, approval_id: str) -> tuple[Approval, ...]:
@@ -454,6 +479,10 @@ class Ledger:
         self._reading.shutdown()
         if self._reader is not None:
             self._reader.close()
+
+
+def _mark(store: Reading | Transaction, changed: Changed) -> Sequence[str]:
+    return store.mark(changes.mark_name(changed.standing.aspect))
 
 
 def _unrecorded(outcome: Outcome) -> Outcome:

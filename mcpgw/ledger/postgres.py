@@ -12,7 +12,7 @@ string comes back as it was.
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import psycopg
@@ -105,6 +105,9 @@ class PostgresStore:
 
     def mark(self, name: str) -> Sequence[str]:
         return [_shown(row)[0] for row in execute(self._db, "SELECT value FROM marks WHERE name = %s", (stored(name),))]
+
+    def marks(self) -> Mapping[str, str]:
+        return dict(map(_shown, execute(self._db, "SELECT name, value FROM marks")))
 
     def first_since(self, start: int, time_ns: int) -> Sequence[int]:
         sql = "SELECT seq FROM records WHERE seq >= %s AND time_ns >= %s ORDER BY seq LIMIT 1"

@@ -1,8 +1,9 @@
-"""What is kept beside the log and can be made again from its records: approvals and open calls.
+"""What is kept beside the log and can be made again from its records: approvals, open calls and marks.
 
-Two things cannot. The exact arguments of a held call stand nowhere but in its approval, encrypted for the gateway that will run
-it: they are left as they are, and an approval that has lost them can only be denied. And texts that a leaf holds cut are
-compared as far as the leaf goes.
+Three things cannot. The exact arguments of a held call stand nowhere but in its approval, encrypted for the gateway that will
+run it: they are left as they are, and an approval that has lost them can only be denied. The parts of what changed stand in its
+mark alone (see `changes`), so a mark is compared by its hash. And texts that a leaf holds cut are compared as far as the leaf
+goes.
 """
 
 import json
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mcpgw.core.terms import Level, Seats, Terms, terms_of
+from mcpgw.ledger import changes, summaries
 from mcpgw.ledger.approvals import ApprovalRow, stopped_reason
 from mcpgw.ledger.describe import MAX_LIST, MAX_TEXT, cut
 from mcpgw.ledger.record import Members, parse, unpack
@@ -28,6 +30,8 @@ class Projections:
     def __init__(self) -> None:
         self.approvals: dict[str, ApprovalRow] = {}
         self.open_calls: dict[str, OpenCall] = {}
+        self.marks: dict[str, str] = {}
+        """Without the hashes of parts."""
         self.size = 0
 
     def take(self, seq: int, members: Members, payloads: Sequence[StoredPayload]) -> None:
@@ -39,6 +43,8 @@ class Projections:
         self.size = seq + 1
         call, approval = members.get("call", ""), members.get("approval", {})
         row = self.approvals.get(approval.get("id", ""))
+        if "aspect" in (facts := members.get("facts", {})):
+            self.marks[changes.mark_name(facts["aspect"])] = changes.bare_mark(facts["after"])
         match members["kind"]:
             case "call.held" if approval["how"] == "opened":
                 self.approvals[approval["id"]] = _opened(seq, members)
@@ -66,6 +72,8 @@ class Projections:
                 self.open_calls.pop(call, None)
                 if row and row.spent_call == call and row.state in _SPENT:
                     self.approvals[row.id] = replace(row, state=_ended(members), outcome_event=members["id"])
+            case "summary.daily" if facts["page"] == facts["pages"]:
+                self.marks[summaries.MARK] = str(facts["to"])
 
     def read(self, store: Reading, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Take in the records that the store has and this has not.
@@ -80,7 +88,18 @@ class Projections:
                 self.take(record.seq, parse(record.leaf), payloads)
             progress(min(start + SPAN, total), total)
 
-    def differences(self, approvals: Sequence[ApprovalRow], open_calls: Sequence[OpenCall]) -> Iterator[str]:
+    def wrong_marks(self, stored: Mapping[str, str]) -> Mapping[str, str]:
+        """Return what those marks must be that are not as the records say. One that no record tells of must be as if new."""
+        new = {name: "0" if name == summaries.MARK else changes.bare_mark("") for name in stored}
+        return {
+            name: value
+            for name, value in {**new, **self.marks}.items()
+            if name not in stored or changes.hash_in(stored[name]) != changes.hash_in(value)
+        }
+
+    def differences(
+        self, approvals: Sequence[ApprovalRow], open_calls: Sequence[OpenCall], marks: Mapping[str, str]
+    ) -> Iterator[str]:
         """Yield a sentence for each thing that is not as the records say."""
         stored = {row.id: row for row in approvals}
         for approval_id, row in self.approvals.items():
@@ -98,6 +117,8 @@ class Projections:
                 yield f"call {call_id} has an intent and no end, and is not among the open calls as it should be"
         for call_id in calls:
             yield f"call {call_id} is among the open calls, and no intent of it is open"
+        for name in sorted(self.wrong_marks(marks)):
+            yield f"the mark {name} is not what the records say"
 
 
 def compare(store: Reading, progress: Callable[[int, int], None] = lambda done, total: None) -> Sequence[str]:
@@ -105,7 +126,7 @@ def compare(store: Reading, progress: Callable[[int, int], None] = lambda done, 
     expected = Projections()
     with store.snapshot():
         expected.read(store, progress)
-        return [*expected.differences(store.approvals((), (), _ALL), store.open_calls())]
+        return [*expected.differences(store.approvals((), (), _ALL), store.open_calls(), store.marks())]
 
 
 def rebuild(store: Store, progress: Callable[[int, int], None] = lambda done, total: None) -> Sequence[str]:
@@ -118,14 +139,20 @@ def rebuild(store: Store, progress: Callable[[int, int], None] = lambda done, to
         expected.read(store, progress)
     tx = store.begin()
     expected.read(store)  # what came meanwhile; from here on nobody else writes
-    stored = store.approvals((), (), _ALL)
-    wrong = [*expected.differences(stored, tx.open_calls())]
-    repaired(tx, expected, stored, {row.id: row.exact for row in stored})
+    stored, marks = store.approvals((), (), _ALL), store.marks()
+    wrong = [*expected.differences(stored, tx.open_calls(), marks)]
+    repaired(tx, expected, stored, marks, {row.id: row.exact for row in stored})
     tx.commit()
     return wrong
 
 
-def repaired(tx: Transaction, expected: Projections, stored: Sequence[ApprovalRow], exact: Mapping[str, bytes]) -> None:
+def repaired(
+    tx: Transaction,
+    expected: Projections,
+    stored: Sequence[ApprovalRow],
+    marks: Mapping[str, str],
+    exact: Mapping[str, bytes],
+) -> None:
     """Write what is not as the records say. An approval that stands in no record is void from now on."""
     standing = {row.id: row for row in stored}
     for row in expected.approvals.values():
@@ -141,6 +168,8 @@ def repaired(tx: Transaction, expected: Projections, stored: Sequence[ApprovalRo
             tx.open_call(call)
     for call_id in calls:
         tx.close_call(call_id)
+    for name, value in expected.wrong_marks(marks).items():
+        tx.save_mark(name, value)
 
 
 def _opened(seq: int, members: Members) -> ApprovalRow:

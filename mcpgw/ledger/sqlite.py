@@ -8,7 +8,7 @@ file; `BEGIN IMMEDIATE` makes one of them the writer. Not for network file syste
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,9 @@ class SqliteStore:
 
     def mark(self, name: str) -> Sequence[str]:
         return [row[0] for row in self._all("SELECT value FROM marks WHERE name = ?", (name,))]
+
+    def marks(self) -> Mapping[str, str]:
+        return {row[0]: row[1] for row in self._all("SELECT name, value FROM marks")}
 
     def first_since(self, start: int, time_ns: int) -> Sequence[int]:
         sql = "SELECT seq FROM records WHERE seq >= ? AND time_ns >= ? ORDER BY seq LIMIT 1"

@@ -4,7 +4,7 @@ All methods block, and raise `LedgerUnavailable` for whatever goes wrong in the 
 opened anew: no connection that has failed is trusted again.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -170,6 +170,10 @@ class Reading(Tiles, Protocol):
 
     def mark(self, name: str) -> Sequence[str]:
         """Return what the mark of that name holds, or nothing."""
+        ...
+
+    def marks(self) -> Mapping[str, str]:
+        """Return all marks by name."""
         ...
 
     def first_since(self, start: int, time_ns: int) -> Sequence[int]:

@@ -85,6 +85,7 @@ ACTIVITIES: Mapping[str, Activity] = {
     "catalog.accepted": _UPDATE,
     "policy.activated": _UPDATE,
     "identity.changed": _UPDATE,
+    "settings.changed": _UPDATE,
     "retention.held": _UPDATE,
     "payload.shredded": _DELETE,
 }
@@ -129,6 +130,7 @@ _MEANINGS: Mapping[tuple[str, str], Meaning] = {
     ("catalog.accepted", ""): _NOTABLE,
     ("policy.activated", ""): _NOTABLE,
     ("identity.changed", ""): _NOTABLE,
+    ("settings.changed", ""): _NOTABLE,
     ("evidence.read", ""): _NOTABLE,
     ("evidence.exported", ""): _NOTABLE,
     ("retention.held", ""): _NOTABLE,

@@ -19,7 +19,8 @@ CATEGORY_UID = 6
 CLASS_UID = 6003
 _SEVERITIES = {1: "Informational", 2: "Low", 3: "Medium", 4: "High"}
 _USER_TYPES = {"human": (1, "User"), "service": (4, "Service"), "agent": (99, "Agent")}
-_SYSTEM_USERS = {"gateway": (3, "System"), "admin": (2, "Admin")}
+_SYSTEM_USERS = {"gateway": (3, "System"), "os": (2, "Admin")}
+"""By what stands before the colon: `os:NAME` works at the gateway's own command line."""
 _NS_PER_MS = 1_000_000
 _KEPT = ("decision", "outcome", "latency_ns", "replayed_from", "facts", "intent", "gateway", "node", "origin")
 """Members of a leaf that stand below `unmapped.mcpgw` as they are. Commitments to payloads do not leave."""
@@ -142,7 +143,7 @@ def _actor(record: Members) -> Event:
 def _bare_user(actor: str) -> Event:
     if not actor:
         return {"name": "unauthenticated", "type_id": 0, "type": "Unknown"}
-    type_id, type_name = _SYSTEM_USERS.get(actor, (0, "Unknown"))
+    type_id, type_name = _SYSTEM_USERS.get(actor.partition(":")[0], (0, "Unknown"))
     return {"name": actor.rpartition("#")[2], "uid": actor, "type_id": type_id, "type": type_name}
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -18,7 +19,7 @@ from mcpgw.app import convert
 from mcpgw.approval import NotEntitled
 from mcpgw.approval.standing import weigh
 from mcpgw.cli.approvals import approvals, as_table, span
-from mcpgw.cli.common import open_folder, open_gateway_store, record_event
+from mcpgw.cli.common import open_folder, open_gateway_store, record_changes
 from mcpgw.cli.init import initialise, make_keys
 from mcpgw.core.errors import ApprovalConflict, AuthenticationError
 from mcpgw.core.model import IdentityKind, Patience, Waiting
@@ -74,7 +75,7 @@ def folder(tmp_path: Path) -> Folder:
     ]
     for subject, kind, group in [*people, ("alice", IdentityKind.HUMAN, GROUP)]:
         made = new_key(subject=subject, kind=kind, groups=(group,), expires=0, now=int(time.time()))
-        create_key(store, made, lambda event: record_event(settings, event))
+        create_key(store, made, partial(record_changes, settings), actor="os:test")
         keys[subject] = made.text
     folder = Folder(tmp_path, keys)
     folder.hold(dict(ARGUMENTS))

@@ -359,7 +359,7 @@ def test_prompts_and_resources_are_pinned_and_named_like_tools_but_resources_kee
 # --- change --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_change_says_what_it_changed_for_clients_and_for_the_record(folder: Path, write: Write, accepting: Accept) -> None:
+def test_a_change_says_what_it_changed_for_clients(folder: Path, write: Write, accepting: Accept) -> None:
     write("bank", STDIO)
     first = tools(tool("keep"), tool("alter"), tool("go"))
     accepting({"bank": first})
@@ -374,17 +374,8 @@ def test_a_change_says_what_it_changed_for_clients_and_for_the_record(folder: Pa
     registry.adopt(load_catalog(folder))
     registry.update_definitions("bank", second)
 
-    assert [change.cause for change in changes] == ["files", "server bank"]
-    assert changes[0].before is before
-    assert changes[-1].facts == {
-        "cause": "server bank",
-        "before": changes[0].after.hash,
-        "after": registry.snapshot.hash,
-        "added": ["tool bank__alter", "tool bank__come"],
-        "removed": [],
-        "changed": [],
-        "held_back": 0,
-    }
+    assert len(changes) == 2
+    assert changes[0].before is before and changes[-1].after is registry.snapshot
     assert changes[-1].is_material and changes[-1].relisted == {TOOL}
 
 
@@ -398,7 +389,7 @@ def test_other_rules_for_the_same_tools_are_a_material_change(folder: Path, writ
     write("bank", STDIO + '[tools.pay]\nrisk = "high"')
     registry.adopt(load_catalog(folder))
 
-    assert changes[0].facts["changed"] == ["tool bank__pay"]
+    assert changes[0].is_material
     assert changes[0].relisted == frozenset()
     assert changes[0].servers == frozenset()
 

@@ -17,7 +17,7 @@ from mcpgw.cli.catalog import Probe, Wish, accept_offers, drift_of, survey
 from mcpgw.cli.init import initialise, make_keys
 from mcpgw.cli.main import build
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import Event, TargetKind
+from mcpgw.core.model import Changed, Standing, TargetKind
 from mcpgw.ports import Definitions
 
 ODD_SERVER = Path(__file__).parent.parent / "servers" / "odd_server.py"
@@ -53,7 +53,9 @@ class Admin:
         self.before_the_answer = lambda: None
         self.seen: list[str] = []
         self.asked: list[str] = []
-        self.recorded: list[Event] = []
+        self.recorded: list[Changed] = []
+        """What was accepted, without what was found before."""
+        self.found: list[Standing] = []
 
     def accept(self, offers: Mapping[str, Sequence[dict[str, Any]] | str], server: str = "", tool: str = "") -> bool:
         return accept_offers(
@@ -64,6 +66,7 @@ class Admin:
             confirm=self._confirm,
             may_hide=self.may_hide,
             record=self._record,
+            actor="os:alice",
         )
 
     def _confirm(self, question: str) -> bool:
@@ -71,10 +74,13 @@ class Admin:
         self.before_the_answer()
         return self.says_yes
 
-    def _record(self, event: Event) -> None:
+    def _record(self, changed: Sequence[Changed]) -> None:
         if self.ledger_is_down:
             raise LedgerUnavailable("down")
-        self.recorded.append(event)
+        found, accepted = changed
+        assert found.actor == "unknown"
+        self.found.append(found.standing)
+        self.recorded.append(accepted)
 
 
 @pytest.fixture
@@ -112,10 +118,12 @@ def test_what_is_shown_is_what_is_accepted_and_recorded(admin: Admin) -> None:
     assert "  added tool pay" in admin.seen and "      + Does it." in admin.seen
     assert admin.seen[-1] == "Accepted in catalog/catalog.lock. Commit it."
     (event,) = admin.recorded
-    assert (event.kind, event.actor) == ("catalog.accepted", "admin")
-    fingerprint = Registry(admin.catalog_dir).servers["bank"].fingerprint
+    assert (event.kind, event.actor) == ("catalog.accepted", "os:alice")
+    registry = Registry(admin.catalog_dir)
+    fingerprint = registry.servers["bank"].fingerprint
     assert event.facts["servers"]["bank"] == {"fingerprint": fingerprint, "definitions": ["tool pay"]}
-    assert event.facts["before"] != event.facts["after"]
+    assert event.standing == registry.standing != admin.found[0]
+    assert {"tool bank__pay", "tool mail__send"} < registry.standing.parts.keys() - admin.found[0].parts.keys()
 
 
 def test_no_is_no(admin: Admin) -> None:

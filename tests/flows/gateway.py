@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
 
 from mcpgw.app import convert
-from mcpgw.cli.common import open_folder, record_event
+from mcpgw.cli.common import open_folder, record_changes
 from mcpgw.cli.init import make_keys
 from mcpgw.core.model import IdentityKind
 from mcpgw.identity.administration import create_key
@@ -89,7 +90,7 @@ class Folder:
         made = new_key(subject=subject, kind=kind, groups=groups)
         with ThreadPoolExecutor(1) as beside:  # recording runs an event loop, and the test may have one in this thread
             store = ApiKeys(settings.keys_dir / convert.API_KEYS)
-            beside.submit(create_key, store, made, lambda event: record_event(settings, event)).result()
+            beside.submit(create_key, store, made, partial(record_changes, settings), actor="os:test").result()
         self.keys[subject] = made.text
         return made.text
 

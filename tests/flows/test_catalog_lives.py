@@ -152,7 +152,7 @@ async def test_an_edited_rule_is_in_force_at_once_and_on_record(gateway: Gateway
     good, before = folder.config.read_text(), len(folder.records("policy.activated"))
     folder.config.write_text(good + RULE)
     activated = await until(lambda: folder.records("policy.activated")[before:], "the rule is in force")
-    assert (activated[0]["actor"], activated[0]["facts"]["before"] != activated[0]["facts"]["after"]) == ("admin", True)
+    assert (activated[0]["actor"], activated[0]["facts"]["before"] != activated[0]["facts"]["after"]) == ("unknown", True)
     denied = await echo(alice)
     assert denied.is_error and "Be quiet." in words(denied) and denied.meta["mcpgw/refused"]["rules"] == ["no-echo"]
 

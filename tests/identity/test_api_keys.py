@@ -8,7 +8,7 @@ import resource
 import signal
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from mcpgw.core.errors import AuthenticationError, ConfigError, LedgerUnavailable
-from mcpgw.core.model import Event, IdentityKind
+from mcpgw.core.model import Changed, IdentityKind, Standing
 from mcpgw.identity import ApiKeys, create_key, new_key, parse_expiry, revoke_key
 from mcpgw.identity.key_text import SCANNER_PATTERN, generate, parse
 
@@ -348,35 +348,78 @@ def test_an_expiry_that_is_none_of_these_is_refused(text: str) -> None:
         parse_expiry(text, NOW)
 
 
-def _full(_event: Event) -> None:
-    raise LedgerUnavailable("the disk is full")
+class Log:
+    """Stands for the ledger: what it is told, and whether it is full."""
+
+    def __init__(self) -> None:
+        self.told: list[Changed] = []
+        self.is_full = False
+
+    def __call__(self, changed: Sequence[Changed]) -> None:
+        if self.is_full:
+            raise LedgerUnavailable("the disk is full")
+        self.told += changed
 
 
 async def test_creation_and_revocation_are_recorded_without_the_secret(path: Path) -> None:
-    store, events = ApiKeys(path), list[Event]()
+    store, log = ApiKeys(path), Log()
+    empty = store.standing()
     key = new_key(subject="batch", kind=IdentityKind.SERVICE, groups=("payments",))
-    create_key(store, key, events.append)
-    revoke_key(store, key.record.id, events.append)
-    assert [(event.kind, event.actor, event.facts["change"]) for event in events] == [
-        ("identity.changed", "admin", "key_created"),
-        ("identity.changed", "admin", "key_revoked"),
+    create_key(store, key, log, actor="os:alice")
+    made = store.standing()
+    revoke_key(store, key.record.id, log, actor="os:bob")
+    assert empty.hash == ""
+    assert [(one.kind, one.actor, one.facts.get("change"), one.standing) for one in log.told] == [
+        ("identity.changed", "unknown", None, empty),
+        ("identity.changed", "os:alice", "key_created", made),
+        ("identity.changed", "unknown", None, made),
+        ("identity.changed", "os:bob", "key_revoked", store.standing()),
     ]
-    assert all(event.facts["subject"] == "batch" and event.facts["key"] == key.record.id for event in events)
-    assert key.record.secret_sha256 not in repr(events)
-    assert key.text not in repr(events)
+    for one in log.told[1::2]:
+        assert {**one.facts, "subject": "batch", "key": key.record.id, "groups": ["payments"]} == one.facts
+    assert key.record.secret_sha256 not in repr(log.told)
+    assert key.text not in repr(log.told)
 
 
 def test_a_key_that_cannot_be_recorded_is_not_made(path: Path) -> None:
-    store = ApiKeys(path)
+    store, log = ApiKeys(path), Log()
+    log.is_full = True
     with pytest.raises(LedgerUnavailable):
-        create_key(store, new_key(subject="batch", kind=IdentityKind.SERVICE), _full)
+        create_key(store, new_key(subject="batch", kind=IdentityKind.SERVICE), log, actor="os:alice")
     assert store.records() == ()
 
 
-async def test_a_revocation_does_not_wait_for_the_ledger(path: Path) -> None:
-    store = ApiKeys(path)
+async def test_a_revocation_does_not_wait_for_the_ledger_and_is_recorded_when_it_is_done_again(path: Path) -> None:
+    store, log = ApiKeys(path), Log()
     text = made(store)
+    key_id = text.split("_")[1]
+    log.is_full = True
     with pytest.raises(LedgerUnavailable, match="is revoked, but"):
-        revoke_key(store, text.split("_")[1], _full)
+        revoke_key(store, key_id, log, actor="os:alice")
     with pytest.raises(AuthenticationError, match="revoked"):
         await store.authenticate(text)
+    log.is_full = False
+    revoke_key(store, key_id, log, actor="os:alice")
+    assert [(one.actor, one.facts["change"], one.standing) for one in log.told] == [
+        ("os:alice", "key_revoked", store.standing())
+    ]
+
+
+def test_nobody_looks_at_the_file_while_a_change_of_it_is_being_recorded(path: Path) -> None:
+    store, beside = ApiKeys(path), ApiKeys(path)
+    seen: list[Sequence[Standing]] = []
+
+    def record(changed: Sequence[Changed]) -> None:
+        with beside.steady() as standing:
+            seen.append(standing)
+
+    create_key(store, new_key(subject="batch", kind=IdentityKind.SERVICE), record, actor="os:alice")
+    with beside.steady() as standing:
+        seen.append(standing)
+    assert seen == [[], [store.standing()]]
+
+
+def test_a_folder_that_cannot_be_written_needs_no_lock(tmp_path: Path) -> None:
+    with ApiKeys(tmp_path / "missing" / "api_keys.json").steady() as standing:
+        assert [one.hash for one in standing] == [""]
+    assert not [*tmp_path.iterdir()]

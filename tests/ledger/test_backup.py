@@ -286,7 +286,7 @@ def test_the_commands_back_up_restore_and_rebuild(written: Kept, tmp_path: Path)
     (there.folder / "keys").symlink_to(written.folder / "keys")
     code, said = run(there, "restore", str(file))
     assert (code, "this is a rollback" in said, "--against" in said) == (0, True, True)
-    assert run(there, "rebuild", "--check") == (0, "Approvals and open calls are what the records say.\n")
+    assert run(there, "rebuild", "--check") == (0, "Approvals, open calls and marks are what the records say.\n")
     with there.tampering() as admin:
         admin.execute("UPDATE approvals SET state = 'approved' WHERE id = 'a'")
     code, said = run(there, "rebuild", "--check")

@@ -43,8 +43,10 @@ def entries() -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "A call that waits for people", "call.held", {**CALL, **hold}
     voter = {**WHO, "sub": "bob", "groups": ["leads"]}
     yield "A vote", "approval.voted", {**PLACE, "who": voter, "approval": {"id": "apr_7", "verdict": "approve"}}
-    changed = {"actor": "admin", "facts": {"before": "e41b…", "after": "f02c…", "config": "77ab…"}}
-    yield "A change of the rules", "policy.activated", {**PLACE, **changed}
+    named = {"added": ["rule limit"], "removed": [], "changed": [], "unnamed": 0}
+    file = {"name": "config.toml", "owner": "root", "written_ns": "1795256000000000000"}
+    facts = {"aspect": "policy", "before": "e41b…", "after": "f02c…", **named, "file": file}
+    yield "A change of the rules", "policy.activated", {**PLACE, "actor": "unknown", "facts": facts}
     lost = {"seq": 812, "kind": "call.outcome", "leaf_hash": "3d9e…", "why": "the receiver answered 400"}
     yield (
         "An event that a receiver refused",

@@ -156,7 +156,8 @@ def test_where_a_call_came_from(log: MemoryLog, origin: dict[str, str], expected
     ("actor", "expected"),
     [
         ("gateway", {"name": "gateway", "uid": "gateway", "type_id": 3, "type": "System"}),
-        ("admin", {"name": "admin", "uid": "admin", "type_id": 2, "type": "Admin"}),
+        ("os:alice", {"name": "os:alice", "uid": "os:alice", "type_id": 2, "type": "Admin"}),
+        ("unknown", {"name": "unknown", "uid": "unknown", "type_id": 0, "type": "Unknown"}),
         ("https://idp#bob", {"name": "bob", "uid": "https://idp#bob", "type_id": 0, "type": "Unknown"}),
         ("", {"name": "unauthenticated", "type_id": 0, "type": "Unknown"}),
     ],
