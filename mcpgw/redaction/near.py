@@ -1,7 +1,7 @@
 """Small payloads decided in the gateway's own process, by the same engine: a trip to a worker costs more than they do.
 
 Only what needs no language model is decided here. Time is bounded by size, for all that runs is linear in it; no text is
-remembered after its call. `docs/adr/0008-small-payloads-stay.md` has the reasons.
+remembered after its call. `docs/adr/0005-small-payloads-stay.md` has the reasons.
 """
 
 import json
