@@ -237,7 +237,7 @@ async def test_a_commit_of_which_nothing_was_heard_is_found_and_acknowledged(ope
     [
         ("UPDATE checkpoints SET note = replace(note, 'bank', 'tank')", "another one of 5 is there now"),
         ("UPDATE checkpoints SET frontier = x'00'", "is damaged"),
-        (f"UPDATE checkpoints SET frontier = x'{'00' * 32}'", "another one of 5 is there now"),
+        (f"UPDATE checkpoints SET frontier = x'{'00' * 64}'", "another one of 5 is there now"),
         ("DELETE FROM checkpoints WHERE size > 3", "had 5 records; another one of 3"),
     ],
 )
@@ -407,12 +407,12 @@ async def test_an_eraser_made_as_documented_deletes_payloads_and_does_nothing_el
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 kept.server.run(forbidden, "mcpgw", "mcpgw_eraser")
-        kept.server.run("DELETE FROM mcpgw.payloads WHERE seq = 1 AND slot = 'arguments.clean'", "mcpgw", "mcpgw_eraser")
+        kept.server.run("DELETE FROM mcpgw.payloads WHERE seq = 2 AND slot = 'arguments.clean'", "mcpgw", "mcpgw_eraser")
     finally:
         kept.server.run("DROP OWNED BY mcpgw_eraser", "mcpgw")
         kept.server.run("DROP ROLE mcpgw_eraser")
     report = verified(kept)
-    assert [problem.what for problem in report.problems] == ["record 1: the payload arguments.clean is missing"]
+    assert [problem.what for problem in report.problems] == ["record 2: the payload arguments.clean is missing"]
 
 
 # --- migrations --------------------------------------------------------------------------------------------------------------
