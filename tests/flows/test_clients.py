@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -11,8 +12,8 @@ from fastmcp import Client as FastClient
 from fastmcp.client.transports import SSETransport, StdioTransport, StreamableHttpTransport
 from mcp.shared.exceptions import MCPError
 
-from tests.flows.gateway import BOUND_S, Gateway, bearer
-from tests.real_servers import NODE, inspector
+from tests.flows.gateway import BOUND_S, Gateway, bearer, make_folder, serving, until
+from tests.real_servers import NODE, inspector, story_server
 
 
 @pytest.mark.parametrize("transport", ["http", "sse", "stdio"])
@@ -48,6 +49,35 @@ async def test_the_inspector_lists_and_calls(stories: Gateway, era: str, path: s
         stories, key, era, path, "--method", "tools/call", "--tool-name", "pipe__echo", "--tool-arg", "text=hello"
     )
     assert called["content"] == [{"type": "text", "text": "hello"}]
+
+
+async def test_the_inspector_waits_for_people_and_gets_the_result(holding: Gateway) -> None:
+    """Of 2026-07-28 it declares the tasks extension, and polls."""
+    folder, said = holding.folder, list[dict[str, Any]]()
+    call = ("--method", "tools/call", "--tool-name", "pipe__echo", "--tool-arg", "text=hello")
+
+    async def ask() -> None:
+        said.append(await inspected(holding, folder.keys["alice"], "modern", "mcp", *call))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        (held,) = await until(lambda: folder.records("call.held"), "it is held")
+        await folder.acli("approvals", "approve", held["approval"]["id"], "--yes", key=folder.keys["carol"])
+    assert said[0]["content"] == [{"type": "text", "text": "hello"}]
+    given_out = [read["facts"] for read in folder.records("evidence.read") if read["facts"].get("read") == "result"]
+    assert [facts["approval_id"] for facts in given_out] == [held["approval"]["id"]]
+
+
+@pytest.fixture(scope="module")
+def holding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    rule = '[[rules]]\nid = "people-look"\neffect = "hold"\ntools = ["*__echo"]\nreason = "People look at this first."\n'
+    folder = make_folder(tmp_path_factory.mktemp("holding") / "gateway", rule)
+    folder.key("alice", "all")
+    folder.key("carol", "leads")
+    folder.spawned("pipe", story_server("stdio"))
+    folder.accept()
+    with serving(folder) as gateway:
+        yield gateway
 
 
 async def inspected(gateway: Gateway, key: str, era: str, path: str, *method: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The conformance suite's scenarios of the tasks extension, before a gateway where people approve whatever is held.
 
 Three of its ten scenarios are about what a tool does inside its own task, and cannot be about a gateway, whose tasks are held
-calls: `tasks-mrtr-input` (a task that asks its client for input), `tasks-mrtr-composition` (a tool that asks, then becomes a task)
-and `tasks-required-task-error` (a tool that cannot be called without a task; a held call always can).
+calls: `tasks-mrtr-input` (a task that asks its client for input), `tasks-mrtr-composition` (a tool that asks, and then becomes
+a task) and `tasks-required-task-error` (a tool that cannot be called without a task; a held call always can).
 """
 
 import subprocess
