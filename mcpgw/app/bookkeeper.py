@@ -66,8 +66,10 @@ class Bookkeeper:
                 logger.error("a change of the catalog or the API keys is not on the record yet: %s", error)
 
     async def _look(self) -> None:
-        catalog = standings.of_catalog(self._registry.standing, self._registry.catalog_dir)
-        await self.note(catalog, *self._registry.drifts())
+        standing = self._registry.standing
+        if standing.hash != self._told.get("catalog"):
+            await self.note(standings.of_catalog(standing, self._registry.catalog_dir))
+        await self.note(*self._registry.drifts())
         try:
             await self._look_at_keys()
         except ConfigError as error:

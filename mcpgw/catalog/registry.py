@@ -56,6 +56,7 @@ class Registry:
         self.catalog_dir = catalog_dir
         self._catalog = load_catalog(catalog_dir)
         self._heard: dict[str, Offers] = {}
+        self._drifts: dict[str, Changed] = {}
         self._down: set[str] = set()
         self._listeners: list[OnChange] = []
         self._alarms: list[OnProblem] = []
@@ -91,7 +92,7 @@ class Registry:
 
     def drifts(self) -> Sequence[Changed]:
         """Return for the record, of each server that has spoken, how what it offers differs from what was accepted."""
-        return [drifted(name, offers, self._catalog.lock) for name, offers in self._heard.items() if name in self.servers]
+        return [*self._drifts.values()]
 
     @property
     def problem(self) -> str:
@@ -112,6 +113,7 @@ class Registry:
         """Take what a server lists now, complete; it is up from here on. A server that is not in the catalog is ignored."""
         if server in self.servers:
             self._heard[server] = examine(definitions)
+            self._drifts[server] = drifted(server, self._heard[server], self._catalog.lock)
             self._down.discard(server)
             self._swap(frozenset())
 
@@ -131,6 +133,8 @@ class Registry:
         for name in moved:
             self._heard.pop(name, None)  # what the old server said is not the new one's word
             self._down.discard(name)
+        heard = {name: offers for name, offers in self._heard.items() if name in self.servers}
+        self._drifts = {name: drifted(name, offers, catalog.lock) for name, offers in heard.items()}
         self._swap(frozenset(moved))
 
     def refuse(self, error: CatalogError) -> None:

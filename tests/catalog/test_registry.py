@@ -439,3 +439,30 @@ def test_check_warns_of_uncomfortable_names_and_hidden_text(folder: Path, write:
         f"bank/{'x' * 40}: bank__{'x' * 40} has 46 characters; some clients cut or refuse more than 40."
         " Give it a shorter name in the catalog.",
     ]
+
+
+def test_what_a_server_offers_beside_what_was_accepted_is_its_drift(folder: Path, write: Write, accepting: Accept) -> None:
+    write("bank", STDIO)
+    first, second = tools(tool("pay"), tool("go")), tools(tool("pay", "Other."), tool("come"))
+    accepting({"bank": first})
+    registry = Registry(folder)
+    standing = registry.standing
+    assert not registry.drifts(), "it has not spoken"
+
+    registry.update_definitions("bank", first)
+    assert [drift.standing.hash for drift in registry.drifts()] == [""]
+    registry.update_definitions("bank", second)
+    (drift,) = registry.drifts()
+    assert (drift.kind, drift.actor, drift.standing.aspect) == ("catalog.changed", "server bank", "drift of bank")
+    assert drift.standing.parts.keys() == {"tool pay", "tool go", "tool come"} and drift.standing.parts["tool go"] == "gone"
+    assert registry.standing == standing, "nobody edited the folder"
+
+    accepting({"bank": second})
+    registry.adopt(load_catalog(folder))
+    assert [drift.standing.hash for drift in registry.drifts()] == [""]
+    assert registry.standing.parts.keys() ^ standing.parts.keys() == {"tool bank__go", "tool bank__come"}
+
+    write("bank", STDIO + 'args = ["--elsewhere"]\n')
+    registry.adopt(load_catalog(folder))
+    assert not registry.drifts(), "what another server said is not the new one's word"
+    assert registry.standing.parts.keys() == {"server bank", "accepted of bank"}
