@@ -55,6 +55,9 @@ class House:
             raise self.desk_error
         return ()
 
+    async def open_items(self, viewer: Identity) -> tuple[Approval, ...]:
+        return ()
+
     async def show(self, approval_id: str, viewer: Identity) -> Any:
         raise self.desk_error or NotForYou("no")
 
