@@ -156,7 +156,7 @@ class Tasks:
         return [task_id for task_id in wanted if await self._its(task_id, requester)]
 
     async def follow(self, task_ids: Collection[str], caller: Caller, origin: Origin) -> AsyncIterator[dict[str, Any]]:
-        """Yield each task as it is, and again whenever that changed, until all have ended."""
+        """Yield each task as it is, and again whenever that changed, until all have ended or the credential has."""
         left = set(task_ids)
         seen: dict[str, tuple[object, ...]] = {}
         while left:
@@ -164,6 +164,8 @@ class Tasks:
                 for approval in await self._its(task_id, caller.identity):
                     now = (approval.state, approval.votes)
                     if seen.get(task_id) != now:
+                        if not await self._is_still(caller):
+                            return
                         seen[task_id] = now
                         yield await self.look(approval, caller, origin)
                     if approval.state not in WAITING:

@@ -15,8 +15,8 @@ from mcpgw.inbound.presentation import Presentation
 from mcpgw.inbound.rounds import StateSeal
 from mcpgw.ports import Approval, ApprovalState, Remark, RemarkKind
 from tests.inbound.doors import World, target
-from tests.inbound.raw import modern, post, routing
-from tests.inbound.wire import Live, listening
+from tests.inbound.raw import ACCEPT, modern, post, routing
+from tests.inbound.wire import Live, bearer, listening, piped
 
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 WITH_TASKS = {CAPABILITIES: {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
@@ -186,6 +186,36 @@ async def test_while_the_ledger_cannot_answer_no_task_is_known_to_be_there_or_no
 async def test_a_stream_takes_a_bounded_number_of_tasks(world: World, http: aiohttp.ClientSession) -> None:
     too_many = {"notifications": {"taskIds": [f"apr_{number}" for number in range(51)]}}
     assert (await ask(http, "subscriptions/listen", too_many))["error"]["code"] == -32602
+
+
+async def test_a_stream_whose_credential_ended_is_told_no_more(world: World, http: aiohttp.ClientSession) -> None:
+    world.desk.calls = [CALL]
+    message = modern("subscriptions/listen", {"notifications": {"taskIds": ["apr_1"]}, "_meta": WITH_TASKS})
+    headers = {**ACCEPT, **bearer("alice-key"), **routing("subscriptions/listen")}
+    told: list[dict[str, Any]] = []
+    async with http.post("/mcp", json=message, headers=headers) as response:
+        with anyio.move_on_after(0.5):
+            async for line in response.content:
+                if line.startswith(b"data: {"):
+                    told.append(json.loads(line.removeprefix(b"data: ")))
+                if len(told) == 2:
+                    world.keys.keys.pop("alice-key", None)
+                    done = reply(ReplyKind.RESULT, {"content": [{"type": "text", "text": "secret"}]})
+                    world.desk.calls = [replace(CALL, state=ApprovalState.DONE, done=done)]
+    assert [message["method"] for message in told] == ["notifications/subscriptions/acknowledged", "notifications/tasks"]
+    assert told[1]["params"]["status"] == "working"
+
+
+async def test_over_stdio_a_task_is_asked_for_without_headers(world: World) -> None:
+    world.desk.calls = [replace(CALL, state=ApprovalState.DENIED)]
+    server = world.server()
+    with anyio.fail_after(10):
+        async with piped(server, world, "alice-key") as (writer, lines):
+            message = modern("tasks/get", {"taskId": "apr_1", "_meta": WITH_TASKS})
+            writer.write(json.dumps(message).encode() + b"\n")
+            writer.flush()
+            answer = json.loads(await anext(aiter(lines)))
+    assert (answer["result"]["status"], answer["result"]["result"]["isError"]) == ("completed", True)
 
 
 async def test_a_presentation_that_is_switched_off_is_not_offered() -> None:
