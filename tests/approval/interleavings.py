@@ -91,6 +91,7 @@ class Interleavings(RuleBasedStateMachine):
         self.asked: dict[str, tuple[ShownCall, Hold]] = {}
         self.under_way: list[Sealed[Intent]] = []
         self.executed: Counter[str] = Counter()
+        self.calls = 0
         self.stack = AsyncExitStack()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -132,11 +133,13 @@ class Interleavings(RuleBasedStateMachine):
     @rule(identity=st.sampled_from(CALLERS), amount=st.integers(1, 2), hold=st.sampled_from(HOLDS), at=st.integers(0, 1))
     def call(self, identity: Identity, amount: int, hold: Hold, at: int) -> None:
         shown = self.world.call(identity, arguments={"to": "x", "amount": amount})
-        self.asked[shown.call.id] = (shown, hold)
         self.ask(shown, hold, at)
 
     def ask(self, shown: ShownCall, hold: Hold, at: int, between: Coroutine[Any, Any, Any] | None = None) -> None:
-        """Call; if it is released, run it, once something else had its chance in between."""
+        """Call; if it is released, run it, once something else had its chance in between. Each call has an id of its own."""
+        self.calls += 1
+        shown = replace(shown, call=replace(shown.call, id=f"asked-{self.calls}"))
+        self.asked[shown.call.id] = (shown, hold)
         answer = self.do(self.desks[at].settle(shown, hold, NOW, Witness()))
         if isinstance(answer, Allow) and answer.approval is not None:
             (released,) = self.do(self.ledgers[at].approval(answer.approval.id))
