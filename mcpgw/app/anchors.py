@@ -14,7 +14,7 @@ from mcpgw.ledger.anchors.loop import Anchoring, AnchorLog, AnchorRules
 from mcpgw.ledger.anchors.witness import WitnessAnchor
 from mcpgw.ledger.checkpoint import InvalidNote, Verifier
 from mcpgw.ledger.cosignature import CosignatureVerifier
-from mcpgw.ledger.keys import load_verifiers
+from mcpgw.ledger.keys import PublicKeys
 from mcpgw.ledger.trust import parse_policy, single
 from mcpgw.settings import AnchorPlace, Settings
 
@@ -42,7 +42,7 @@ def anchoring(settings: Settings, log: AnchorLog) -> Anchoring:
         hint = "Add an `[[anchor.to]]`, or lower `at_least`."
         what = f"{section.at_least} anchors are required, and there are {len(names)}"
         raise ConfigError(what, where=str(settings.config_file), hint=hint)
-    verifiers = load_verifiers(settings.keys_dir) if names else ()
+    verifiers = PublicKeys(settings.keys_dir) if names else ()
     anchors = [_anchor(settings, index, verifiers) for index in range(len(names))]
     rules = AnchorRules(
         interval_s=section.interval, required=section.required, within_s=section.within, at_least=section.at_least

@@ -52,11 +52,16 @@ def load_targets(settings: Settings) -> Sequence[Target]:
     return [*registry.snapshot.found[TargetKind.TOOL].values()]
 
 
+def record_context(settings: Settings) -> RecordContext:
+    """Return what a record of a short command says of the gateway. Raises `ConfigError`."""
+    catalog_hash = Registry(settings.catalog_dir).snapshot.hash
+    return RecordContext(version=__version__, config_hash=convert.config_hash(settings), catalog_hash=catalog_hash)
+
+
 @asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncIterator[Ledger]:
     """Open the folder's ledger for a short command, beside whatever else has it open."""
-    catalog_hash = Registry(settings.catalog_dir).snapshot.hash
-    context = RecordContext(version=__version__, config_hash=convert.config_hash(settings), catalog_hash=catalog_hash)
+    context = record_context(settings)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with Ledger.open(
         settings.data_dir,

@@ -1,5 +1,7 @@
 """`mcpgw ledger`: the database that the log is kept in."""
 
+import os
+import pwd
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -8,15 +10,17 @@ import typer
 from rich.console import Console
 
 from mcpgw.app import convert
-from mcpgw.cli.common import open_folder
+from mcpgw.cli.common import open_folder, record_context
 from mcpgw.cli.verify import Examination, as_text, progress_bar
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.core.visible import visible
 from mcpgw.ledger.backup import back_up
 from mcpgw.ledger.backup import restore as restored
-from mcpgw.ledger.keys import load_verifiers
+from mcpgw.ledger.keys import PUBLIC, load_verifiers
 from mcpgw.ledger.projections import compare
 from mcpgw.ledger.projections import rebuild as rebuilt
+from mcpgw.ledger.rotation import is_pending
+from mcpgw.ledger.rotation import rotate as rotate_key
 from mcpgw.ledger.store import Database, SchemaStatus
 from mcpgw.settings import ledger_at
 
@@ -49,6 +53,32 @@ def status(folder: Folder = Path(), url: Url = "") -> None:
     with closing(database.connect_read_only()) as store:
         checkpoints = store.newest_checkpoint()
         print(f"{store.size()} records; the newest checkpoint covers {checkpoints[0].size if checkpoints else 0}.")
+    keys_dir = open_folder(folder).keys_dir
+    *retired, current = load_verifiers(keys_dir)
+    print(f"The log is signed with {visible(current.name)}+{current.key_id.hex()}.")
+    for one in retired:
+        print(f"Key {one.key_id.hex()} was retired by record {one.sizes.stop - 2}.")
+    if is_pending(keys_dir):
+        print("A rotation was begun and cut off. The next gateway that starts, or `mcpgw ledger rotate`, settles it.")
+
+
+@ledger.command()
+def rotate(folder: Folder = Path()) -> None:
+    """Give the log a new signing key, while gateways go on. What the old key signed verifies as before."""
+    settings = open_folder(folder)
+    origin, keys_dir = settings.ledger.origin, settings.keys_dir
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    rotated = rotate_key(
+        _database(folder, ""),
+        keys_dir,
+        origin,
+        account=_account(),
+        context=record_context(settings),
+        quantum=settings.ledger.post_quantum,
+    )
+    old, new = rotated.retired.key_id.hex(), rotated.current.key_id.hex()
+    print(f"Record {rotated.seq} retires key {old}; from now on the log is signed with {new}.")
+    print(f"Give {keys_dir / PUBLIC} anew to whoever verifies, and make a backup of the log and of keys/ now.")
 
 
 @ledger.command()
@@ -108,6 +138,13 @@ def rebuild(
         raise typer.Exit(1)
     else:
         print("Put right. Somebody changed it, or a disk did: run `mcpgw verify` as well.")
+
+
+def _account() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _console() -> Console:

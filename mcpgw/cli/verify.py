@@ -18,9 +18,10 @@ from mcpgw.cli.common import open_folder
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.visible import visible
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, NoteVerifier, Verifier, open_checkpoint
+from mcpgw.ledger.checks import ProblemKind
 from mcpgw.ledger.cosignature import CosignatureVerifier
 from mcpgw.ledger.kept_elsewhere import checkpoints_from_witness, checkpoints_in
-from mcpgw.ledger.keys import PUBLIC, load_verifiers, read_verifiers
+from mcpgw.ledger.keys import PUBLIC, PublicKeys, read_verifiers
 from mcpgw.ledger.store import Database
 from mcpgw.ledger.verify import WHOLE, Report
 from mcpgw.ledger.verify import verify as verified
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 _WATCH_EVERY_S = 3.0
 _WATCH_PATIENCE_S = 60.0
 """How long a log may be out of reach, as when its database is restarted, before a watch gives up."""
+
+_SETTLING_S = 1.0
+"""A rotation needs milliseconds between its commit and the new public keys."""
 
 Folder = Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working folder.")]
 
@@ -60,7 +64,7 @@ def verify(
     if not within or (watch and within != WHOLE):
         hint = "--from is the first record and --to the last one; --watch is about all of them."
         raise ConfigError("there is no such range to verify", where="--from", hint=hint)
-    verifiers = load_verifiers(settings.keys_dir)
+    verifiers = PublicKeys(settings.keys_dir)
     believed = read_verifiers(settings.keys_dir / PUBLIC)
     kept = [checkpoint for place in against or () for checkpoint in kept_elsewhere(place, believed, witness, ca)]
     examination = Examination(convert.database(settings), verifiers, kept, Console(stderr=True))
@@ -100,6 +104,9 @@ class Examination:
         self._vigil = Vigil(verifiers, kept)
 
     def of(self, within: range = WHOLE) -> Report:
+        return self._with_settled_keys(lambda: self._of(within))
+
+    def _of(self, within: range) -> Report:
         with closing(self._database.connect_read_only()) as store, self._progress() as progress:
             return verified(
                 store, self._verifiers, against=self._kept, within=within, progress=progress, database=self._database
@@ -107,6 +114,19 @@ class Examination:
 
     def of_what_is_new(self) -> Report:
         """Verify what came since the last time, and that nothing of what was believed then was taken back."""
+        return self._with_settled_keys(self._of_what_is_new)
+
+    def _with_settled_keys(self, look: Callable[[], Report]) -> Report:
+        """Look again if the log's key was rotated meanwhile: the log is told of a new key a moment before its folder is."""
+        while True:
+            known = tuple(self._verifiers)
+            report = look()
+            if any(problem.kind is ProblemKind.KEY for problem in report.problems):
+                time.sleep(_SETTLING_S)
+            if report.ok or known == tuple(self._verifiers):
+                return report
+
+    def _of_what_is_new(self) -> Report:
         with closing(self._database.connect_read_only()) as store, self._progress() as progress:
             return self._vigil.look(store, progress, self._database)
 

@@ -29,6 +29,7 @@ ED25519 = b"\x01"
 MAX_NOTE_BYTES = 1_000_000
 """A reader's bound, far above 16 post-quantum signatures, which every reader must accept."""
 MAX_SIGNATURES = 100
+EVERY_SIZE = range(2**63)
 _KEY_ID_BYTES = 4
 _KEY_BYTES = 32
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -83,7 +84,11 @@ class NoteVerifier(Protocol):
     def key_id(self) -> bytes: ...
 
     def verifies(self, text: str, signature: bytes) -> bool:
-        """Tell whether the signature, without its key id, is right for the text."""
+        """Tell whether the signature, without its key id, is right for the text.
+
+        Raises:
+            InvalidNote: it is not believed for that text, whatever the signature.
+        """
         ...
 
 
@@ -93,6 +98,8 @@ class Verifier:
 
     name: str
     key: bytes
+    sizes: range = EVERY_SIZE
+    """Sizes of the checkpoints that it is believed for. A key is retired with one commit, and the next one begins with it."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -121,6 +128,7 @@ class Verifier:
         return verifier
 
     def verifies(self, text: str, signature: bytes) -> bool:
+        check_size(text, self.sizes, self.vkey())
         try:
             Ed25519PublicKey.from_public_bytes(self.key).verify(signature, text.encode())
         except InvalidSignature:
@@ -160,8 +168,11 @@ class Signer:
 
     def sign(self, text: str) -> str:
         """Return the signed note over a text that ends in a newline."""
-        signature = self.verifier.key_id + self._key.sign(text.encode())
-        return f"{text}\n{signature_line(self.verifier.name, signature)}"
+        return f"{text}\n{self.line(text)}"
+
+    def line(self, text: str) -> str:
+        """Return the signature line for a text, newline included, as it stands below others."""
+        return signature_line(self.verifier.name, self.verifier.key_id + self._key.sign(text.encode()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +219,7 @@ def verified(text: str, signatures: Sequence[Signature], verifiers: Sequence[Not
     """Return those of the signatures that the verifiers made.
 
     Raises:
-        InvalidNote: a known key's signature is wrong.
+        InvalidNote: a known key's signature is wrong, or not believed for this text.
     """
     known = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
     ours = [signature for signature in signatures if (signature.name, signature.key_id) in known]
@@ -264,6 +275,21 @@ def split_key(text: str, algorithm: bytes, length: int = _KEY_BYTES) -> tuple[st
     if key[:1] != algorithm or len(key) != 1 + length:
         raise InvalidNote(f"the key of {name!r} is not one of signature type 0x{algorithm.hex()} with {length} bytes")
     return name, key_id, key[1:]
+
+
+def check_size(text: str, sizes: range, vkey: str) -> None:
+    """Raises `InvalidNote` where a key is not believed for the checkpoint of that text: retired before, or not made yet."""
+    if sizes != EVERY_SIZE and (size := Checkpoint.parse(text).size) not in sizes:
+        key = "+".join(vkey.split("+")[:2])
+        when = "not in use yet" if size < sizes.start else "retired"
+        raise InvalidNote(f"{key} signed it, and was {when}: it is believed for {sizes_named(sizes)}")
+
+
+def sizes_named(sizes: range) -> str:
+    """Return which checkpoints a key is believed for, in words."""
+    if sizes.stop == EVERY_SIZE.stop:
+        return f"checkpoints over {sizes.start} records and more"
+    return f"checkpoints over {sizes.start} to {sizes.stop - 1} records"
 
 
 def check_name(name: str) -> None:

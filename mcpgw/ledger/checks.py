@@ -38,7 +38,9 @@ class ProblemKind(StrEnum):
     TILE = "tile"
     """A stored piece of the tree is not what the records add up to: proofs made from it would not hold."""
     CHECKPOINT = "checkpoint"
-    """A stored checkpoint is not signed by a key that is believed, or was altered."""
+    """A stored checkpoint is not signed by the key that is believed for its size, or was altered."""
+    KEY = "key"
+    """A record makes a key that is not believed since then, or none makes one that is."""
     UNSEALED = "unsealed"
     """Records behind the newest checkpoint: nobody signed for them."""
     ANCHOR = "anchor"
@@ -51,7 +53,7 @@ Objection: TypeAlias = tuple[ProblemKind, str]
 Note: TypeAlias = Any
 """What a record means to one check, small and picklable; None where it means nothing."""
 Notes: TypeAlias = Sequence[Note]
-"""One for each of `completeness.CHECKS`, or empty where the leaf cannot be read."""
+"""One for each of `completeness.NOTED`, or empty where the leaf cannot be read."""
 
 
 class Check(Protocol):

@@ -7,11 +7,12 @@ change of the catalog or the policy begins with the hash that the one before it 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from mcpgw.ledger.checks import Approvals, Check, Notes, Objection, ProblemKind
+from mcpgw.ledger.checks import Approvals, Check, Note, Notes, Objection, ProblemKind
+from mcpgw.ledger.key_steps import KeySteps
 from mcpgw.ledger.record import Members, counted_as
 
 COUNTS = ("records", "permitted", "held", "refused", "replayed")
@@ -317,9 +318,11 @@ def _summary(what: str) -> Objection:
 
 
 CHECKS: tuple[type[Check], ...] = (Approvals, SessionNumbers, CountedWindows, DailySummaries, Changes)
+NOTED: tuple[Callable[[Members], Note], ...] = (*(check.noted for check in CHECKS), KeySteps.noted)
+"""In the order of a record's notes: those for `CHECKS`, and that for the check that knows the keys."""
 
 
-def noted(members: Members) -> Notes:
+def notes_of(members: Members) -> Notes:
     """Return what the record means to all checks. Raises as `Check.noted`."""
-    notes: tuple[Any, ...] = tuple(check.noted(members) for check in CHECKS)
+    notes: tuple[Any, ...] = tuple(noted(members) for noted in NOTED)
     return () if all(note is None for note in notes) else notes

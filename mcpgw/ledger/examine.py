@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from mcpgw.core.canonical import commitment
 from mcpgw.ledger.checks import Notes, Objection, ProblemKind
-from mcpgw.ledger.completeness import noted
+from mcpgw.ledger.completeness import notes_of
 from mcpgw.ledger.record import VERSION, Index, Members, index_of, parse, unpack
 from mcpgw.ledger.store import StoredPayload, StoredRecord
 from mcpgw.ledger.tree import leaf_hash
@@ -40,7 +40,7 @@ def examine(record: StoredRecord, origin: str, payloads: Sequence[StoredPayload]
         found.extend(_place(record, members, origin))
         found.extend(_columns(record, columns))
         found.extend(_payloads(record, members.get("payloads", {}), payloads))
-        notes = noted(members)
+        notes = notes_of(members)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         found.append((ProblemKind.ALTERED, f"record {record.seq} is not a leaf of version {VERSION}: {type(error).__name__}"))
         notes = ()

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,13 +18,13 @@ from mcpgw.core.model import Changed, Event, Failed, FailureCode, Outcome, Refus
 from mcpgw.ledger import changes, summaries
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.assemble import assemble
-from mcpgw.ledger.checkpoint import Signer
 from mcpgw.ledger.describe import Indeterminate, Recordable, RecordContext, draft
 from mcpgw.ledger.floods import FloodLimits, RefusalCounter
 from mcpgw.ledger.ids import new_id
-from mcpgw.ledger.keys import load_signer
+from mcpgw.ledger.keys import LogKeys
 from mcpgw.ledger.nodes import OutOfSight
 from mcpgw.ledger.record import Draft, Record
+from mcpgw.ledger.rotation import opened_keys, reloaded_keys
 from mcpgw.ledger.sessions import calls_of, key_of
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database, OpenCall, Query, Reading, Store, StoredRecord, Transaction
@@ -53,7 +54,8 @@ class Ledger:
     def __init__(
         self,
         *,
-        signer: Signer,
+        keys: LogKeys,
+        reload: Callable[[str], LogKeys],
         database: Database,
         context: Callable[[], RecordContext],
         limits: FloodLimits,
@@ -73,7 +75,8 @@ class Ledger:
         """When to look for a day that is to be summed up."""
         self._writer = Writer(
             self._connect,
-            signer,
+            keys,
+            reload=reload,
             node=self._node,
             recover=self._close_calls,
             on_commit=self._committed,
@@ -116,13 +119,14 @@ class Ledger:
         signature to a checkpoint that is about to leave; `str` adds none.
 
         Raises:
-            ConfigError: no key, a wrong one, or a database that must not be written as it is set up.
+            ConfigError: no key, a wrong or a retired one, or a database that must not be written as it is set up.
             LedgerUnavailable: the folder or the database cannot be written.
         """
         kept_in = database or SqliteDatabase(data_dir)
-        signer = await asyncio.to_thread(load_signer, keys_dir, origin)
+        keys = await asyncio.to_thread(opened_keys, keys_dir, origin, kept_in)
         ledger = cls(
-            signer=signer,
+            keys=keys,
+            reload=partial(reloaded_keys, keys_dir, origin),
             database=kept_in,
             context=context,
             limits=limits,

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
 
-from mcpgw.ledger.checkpoint import PRIVATE, Checkpoint, InvalidNote, b64, check_name, signature_line, split_key
+from mcpgw.ledger.checkpoint import (
+    EVERY_SIZE,
+    PRIVATE,
+    Checkpoint,
+    InvalidNote,
+    b64,
+    check_name,
+    check_size,
+    signature_line,
+    split_key,
+)
 
 MLDSA44 = b"\x06"
 """The signature type identifier byte (signed-note, "Signature types")."""
@@ -42,6 +52,8 @@ class QuantumVerifier:
 
     name: str
     key: bytes
+    sizes: range = EVERY_SIZE
+    """Sizes of the checkpoints that it is believed for."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -69,7 +81,12 @@ class QuantumVerifier:
         return verifier
 
     def verifies(self, text: str, signature: bytes) -> bool:
-        """Tell whether the signature is right for the checkpoint, at whatever time it names."""
+        """Tell whether the signature is right for the checkpoint, at whatever time it names.
+
+        Raises:
+            InvalidNote: the key is not believed for a checkpoint of that size.
+        """
+        check_size(text, self.sizes, self.vkey())
         if len(signature) != _TIME.size + _SIGNATURE_BYTES:
             return False
         (time_s,) = _TIME.unpack_from(signature)

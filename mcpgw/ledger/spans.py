@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Verifier, open_checkpoint
+from mcpgw.ledger.checkpoint import EVERY_SIZE, Checkpoint, InvalidNote, Verifier, open_checkpoint
 from mcpgw.ledger.checks import Notes
 from mcpgw.ledger.examine import examine
 from mcpgw.ledger.store import Reading, StoredCheckpoint, StoredPayload, StoredRecord
@@ -60,10 +60,13 @@ def believed(stored: StoredCheckpoint, origin: str, verifiers: Sequence[Verifier
     """Return the frontier that a stored checkpoint was signed for.
 
     Raises:
-        InvalidNote: it is not signed by a key that is believed, or for another size, log or tree.
+        InvalidNote: it is not signed by every key that is in use at that size, or for another size, log or tree.
         ValueError: what is stored as its frontier is none.
     """
     signed = open_checkpoint(stored.note, verifiers)
+    for one in verifiers:
+        if stored.size in one.sizes and one.sizes != EVERY_SIZE:
+            open_checkpoint(stored.note, [one])  # with its last commit a key vouches for the next one, and that one for itself
     frontier = Frontier.from_bytes(stored.size, stored.frontier)
     if signed != Checkpoint(origin, stored.size, frontier.root()):
         raise InvalidNote("it was signed for another size, log or tree")

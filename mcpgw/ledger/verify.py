@@ -22,6 +22,7 @@ from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Verifier, open_chec
 from mcpgw.ledger.checks import ProblemKind
 from mcpgw.ledger.examine import examine
 from mcpgw.ledger.examiners import Examiners
+from mcpgw.ledger.keys import public_line
 from mcpgw.ledger.spans import SPAN, Sound, believed, damage, read, sound
 from mcpgw.ledger.store import Database, Reading, StoredCheckpoint, StoredPayload, StoredRecord
 from mcpgw.ledger.stored_tree import TileCheck
@@ -51,6 +52,7 @@ class Report:
     root: str
     """Hex root over all records up to the last one that was verified, as computed."""
     keys: tuple[str, ...]
+    """The public keys that were believed, each with the sizes of the checkpoints that it was believed for."""
     anchored: int
     """Size of the largest checkpoint kept elsewhere that was given; 0 if none."""
     anchors: int
@@ -109,7 +111,7 @@ class Verification:
         if not verifiers:
             raise ValueError("verification needs at least one public key")
         kept = against if not isinstance(against, str) else [open_checkpoint(against, verifiers)] if against else []
-        self._verifiers = verifiers
+        self._verifiers = tuple(verifiers)
         self._origin = verifiers[0].name
         self._kept = kept
         self._anchors = AnchorCheck(kept)
@@ -166,7 +168,7 @@ class Verification:
             records=walk.next - walk.start,
             checkpoints=walk.checkpoints,
             root=walk.tree.root().hex(),
-            keys=tuple(verifier.vkey() for verifier in self._verifiers),
+            keys=tuple(public_line(verifier) for verifier in self._verifiers),
             anchored=self._anchors.largest,
             anchors=self._anchors.met,
             unestablished=tuple(self._unestablished(walk)),
@@ -224,6 +226,7 @@ class Verification:
                 f"what stands before record {walk.start}: believed by its signed checkpoint alone, and whether approvals "
                 "that were given there were spent before"
             )
+        yield from walk.keys.unestablished()
         if not self._of_log:
             yield f"what stands from record {walk.next} on"
         if self._within != WHOLE:

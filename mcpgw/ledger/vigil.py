@@ -12,8 +12,9 @@ _MOST = 1024
 
 class Vigil:
     def __init__(self, verifiers: Sequence[Verifier], against: Sequence[Checkpoint] = ()) -> None:
-        """Raises: ValueError: no verifiers."""
+        """`verifiers` may change, as `keys.PublicKeys` do. Raises: ValueError: no verifiers."""
         self._verifiers = verifiers
+        self._believed = tuple(verifiers)
         self._against = against
         self._remembered: list[Checkpoint] = []
         self._verification = Verification(verifiers, against=against)
@@ -21,15 +22,18 @@ class Vigil:
     def look(self, store: Reading, progress: Progress = lambda done, total: None, database: Database | None = None) -> Report:
         """Verify what is new, and that the log still continues what was believed before.
 
-        If it does not, all of it is verified against everything that is remembered, so that the report says since where. Give a
-        store that was opened anew: an open file is seen even after another one took its name.
+        If it does not, or if the log's key was rotated, all of it is verified against everything that is remembered, so that
+        the report says since where. Give a store that was opened anew: an open file is seen even after another one took its
+        name.
 
         Raises:
             LedgerUnavailable: the store cannot be read at all.
         """
         with store.snapshot():
-            if not self._goes_on(store):
-                self._verification = Verification(self._verifiers, against=[*self._against, *self._remembered])
+            believed = tuple(self._verifiers)
+            if believed != self._believed or not self._goes_on(store):
+                self._believed = believed
+                self._verification = Verification(believed, against=[*self._against, *self._remembered])
             self._verification.go_on(store, progress, database)
         report = self._verification.report()
         self._remember()

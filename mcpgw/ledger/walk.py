@@ -14,6 +14,7 @@ from mcpgw.ledger.checkpoint import InvalidNote, Verifier
 from mcpgw.ledger.checks import Notes, ProblemKind, named
 from mcpgw.ledger.completeness import CHECKS
 from mcpgw.ledger.examine import Examined
+from mcpgw.ledger.key_steps import KeySteps
 from mcpgw.ledger.spans import Sound, believed
 from mcpgw.ledger.store import StoredCheckpoint
 from mcpgw.ledger.stored_tree import TileCheck
@@ -49,7 +50,8 @@ class Walk:
         self._anchors = anchors
         self.tiles = tiles
         self._whole = True  # no record was missed since the last checkpoint that fitted, so `tree` is comparable
-        self._checks = tuple(check(from_start=start.size == 0) for check in CHECKS)
+        self.keys = KeySteps(verifiers, start.size)
+        self._checks = (*(check(from_start=start.size == 0) for check in CHECKS), self.keys)
         self._describe = describe
         anchors.compare(start)
 
@@ -114,6 +116,8 @@ class Walk:
             behind = range(self.sealed.size, self.next)
             what = f"{named(behind)} behind the newest checkpoint: nobody signed for that"
             yield Problem(ProblemKind.UNSEALED, behind, what)
+        for records, what in self.keys.unmet(self.next, of_log=of_log):
+            yield Problem(ProblemKind.KEY, records, what)
         for records, what in self._anchors.unmet(self.start, self.next, of_log=of_log):
             yield Problem(ProblemKind.ANCHOR, records, what)
 

@@ -1,7 +1,7 @@
 """Appending: many callers, one writer thread, one transaction for all that wait.
 
     (1) take everything that waits, and lock the store: other processes wait for their turn
-    (2) read the head, and build on it only if our key signed it
+    (2) read the head, and build on it only if our key signed it; if the key was rotated meanwhile, take the new one
     (3) for each caller: check the approval that the entry needs, number the record in the log and in its session, insert
     (4) sign and store the checkpoint over the new tree
     (5) commit: the one moment in which all of it becomes durable
@@ -24,8 +24,9 @@ from typing import Any
 from mcpgw.core.errors import ApprovalConflict, GatewayError, LedgerUnavailable
 from mcpgw.core.model import Intent, Outcome
 from mcpgw.ledger.approvals import advanced
-from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, open_checkpoint
+from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, open_checkpoint, signatures_of
 from mcpgw.ledger.describe import Indeterminate, Recordable, SessionOpened
+from mcpgw.ledger.keys import LogKeys
 from mcpgw.ledger.record import Draft, Record, Unrecordable, seal
 from mcpgw.ledger.sessions import SessionRow, Sessions, calls_of, session_for
 from mcpgw.ledger.store import CommitUnknown, Connect, Head, OpenCall, Store, Transaction
@@ -111,13 +112,16 @@ class Batch:
             return drafts, [session.after(draft, time_ns)]
         return [draft], []
 
-    def finish(self, signer: Signer) -> Head:
-        """Sign and store the checkpoint over everything appended, and the tiles that are full now; return the new head."""
+    def finish(self, signer: Signer, *successors: Signer) -> Head:
+        """Sign and store the checkpoint over everything appended, and the tiles that are full now; return the new head.
+
+        A key's successor signs the last checkpoint of the key with it.
+        """
         if not self.records:
             return self._head
         fill(self.tx, self._head.frontier.size, self._frontier.size)
         text = Checkpoint(self._log, self._frontier.size, self._frontier.root()).text()
-        self.note = signer.sign(text)
+        self.note = signer.sign(text) + "".join(successor.line(text) for successor in successors)
         head = Head(self._frontier, self.note)
         self.tx.save_head(head)
         self.sessions.save()
@@ -169,8 +173,9 @@ class Writer:
     def __init__(
         self,
         connect: Connect,
-        signer: Signer,
+        keys: LogKeys,
         *,
+        reload: Callable[[str], LogKeys],
         node: str,
         recover: Recover,
         on_commit: Callable[[Batch], None],
@@ -178,7 +183,8 @@ class Writer:
         clock: Callable[[], int],
     ) -> None:
         self._connect = connect
-        self._signer = signer
+        self._keys = keys
+        self._reload = reload
         self._node = node
         self._recover = recover
         self._on_commit = on_commit
@@ -251,7 +257,7 @@ class Writer:
         batch = Batch(
             tx,
             found,
-            log=self._signer.verifier.name,
+            log=self._keys.signer.verifier.name,
             node=self._node,
             sessions=sessions,
             describe=self._describe,
@@ -261,7 +267,7 @@ class Writer:
         sessions.load([key for ticket in tickets for key in ticket.sessions])
         for ticket in tickets:
             _work(ticket, batch)
-        head = batch.finish(self._signer)
+        head = batch.finish(self._keys.signer)
         try:
             tx.commit()
         except CommitUnknown as error:
@@ -282,11 +288,11 @@ class Writer:
                 f"the log had {self._head.frontier.size} records; another one of {size} is there now", hint=hint
             )
         try:
-            checkpoint = open_checkpoint(head.note, [self._signer.verifier])
+            if signed_by_strangers(head.note, self._keys):
+                self._keys = self._reload(head.note)  # the key was rotated, and nothing may be signed with the old one any more
         except InvalidNote as error:
-            raise LedgerUnavailable(f"the newest checkpoint cannot be believed: {error}", hint="Run `mcpgw verify`.") from error
-        if checkpoint != Checkpoint(self._signer.verifier.name, size, head.frontier.root()):
-            raise LedgerUnavailable("the newest checkpoint does not fit the tree", hint="Run `mcpgw verify`.")
+            raise _unbelievable(error) from error
+        require_trusted(head, self._keys)
         return head
 
     def _settle_doubts(self, batch: Batch) -> None:
@@ -318,6 +324,42 @@ class Writer:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+
+def signed_by_strangers(note: str, keys: LogKeys) -> bool:
+    """Tell whether a key that is not known here signed the note in the log's own name.
+
+    Raises:
+        InvalidNote: malformed.
+    """
+    name = keys.signer.verifier.name
+    return any(one.name == name and one.key_id not in keys.known for one in signatures_of(note)[1])
+
+
+def trusted_checkpoint(note: str, keys: LogKeys) -> Checkpoint:
+    """Return the checkpoint of a note that the present key signed.
+
+    Raises:
+        InvalidNote: it did not, or a key that is not known here did so in the log's name.
+    """
+    checkpoint = open_checkpoint(note, [keys.signer.verifier])
+    if signed_by_strangers(note, keys):
+        raise InvalidNote("a key that is not in keys/ signed it; if the log's was rotated elsewhere, copy its files here")
+    return checkpoint
+
+
+def require_trusted(head: Head, keys: LogKeys) -> None:
+    """Raises `LedgerUnavailable` unless the head is one that the present key signed for this log and tree."""
+    try:
+        checkpoint = trusted_checkpoint(head.note, keys)
+    except InvalidNote as error:
+        raise _unbelievable(error) from error
+    if checkpoint != Checkpoint(keys.signer.verifier.name, head.frontier.size, head.frontier.root()):
+        raise LedgerUnavailable("the newest checkpoint does not fit the tree", hint="Run `mcpgw verify`.")
+
+
+def _unbelievable(error: InvalidNote) -> LedgerUnavailable:
+    return LedgerUnavailable(f"the newest checkpoint cannot be believed: {error}", hint="Run `mcpgw verify`.")
 
 
 def _work(ticket: Ticket, batch: Batch) -> None:

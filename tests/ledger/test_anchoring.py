@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from ledger_parts import Open, intent, rejection
+from ledger_parts import CONTEXT, ORIGIN, Open, intent, rejection
 
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.core.model import JsonObject
@@ -15,8 +15,9 @@ from mcpgw.ledger.anchors.directory import DirectoryAnchor
 from mcpgw.ledger.anchors.loop import ANCHORED, FAILED, AnchoredJournal, Anchoring, AnchorRules
 from mcpgw.ledger.journal import Ledger
 from mcpgw.ledger.kept_elsewhere import checkpoints_in
-from mcpgw.ledger.keys import load_verifiers
+from mcpgw.ledger.keys import PublicKeys, load_verifiers
 from mcpgw.ledger.record import parse
+from mcpgw.ledger.rotation import rotate
 from mcpgw.ledger.store import Query
 from mcpgw.ledger.tree import check_consistency
 
@@ -94,6 +95,24 @@ async def test_what_the_log_grows_by_is_taken_to_every_anchor_and_recorded(kept:
         assert found["size"] > 0 and len(found["root"]) == 64
     sizes = [found["size"] for found in await facts(ledger, ANCHORED) if found["anchor"] == "vault"]
     assert [found.size for found in checkpoints_in(vault, verifiers)] == sizes
+    assert await facts(ledger, FAILED) == []
+
+
+async def test_anchors_follow_when_the_logs_key_is_rotated(kept: Any, ledger: Ledger) -> None:
+    vault, keys = kept.folder / "vault", kept.folder / "keys"
+    vault.mkdir()
+    followed = PublicKeys(keys)
+    async with running([DirectoryAnchor("vault", vault, followed)], ledger, followed):
+        await ledger.append(rejection())
+        await until_recorded(ledger, ANCHORED)
+        await anyio.to_thread.run_sync(
+            lambda: rotate(kept.database(), keys, ORIGIN, account="ops", context=CONTEXT, quantum=True)
+        )
+        await ledger.append(rejection())
+        size = await ledger.size()
+        await until(lambda: checkpoints_in(vault, load_verifiers(keys))[-1].size >= size)
+    sizes = [found.size for found in checkpoints_in(vault, load_verifiers(keys))]
+    assert sizes[0] < load_verifiers(keys)[1].sizes.start < sizes[-1]
     assert await facts(ledger, FAILED) == []
 
 

@@ -7,8 +7,17 @@ import pytest
 from ledger_parts import ORIGIN, Open
 
 from mcpgw.core.errors import ConfigError
-from mcpgw.ledger.checkpoint import Signer
-from mcpgw.ledger.keys import PRIVATE, PUBLIC, create_keys, load_signer, load_verifiers
+from mcpgw.ledger.checkpoint import EVERY_SIZE, Signer
+from mcpgw.ledger.keys import (
+    PRIVATE,
+    PUBLIC,
+    PublicKeys,
+    create_keys,
+    load_keys,
+    load_signer,
+    load_verifiers,
+    public_line,
+)
 from mcpgw.ledger.nodes import Node, OutOfSight, is_alive
 
 
@@ -18,11 +27,62 @@ def test_new_keys_are_private_and_fit_each_other(folder: Path) -> None:
     assert (folder / "keys" / PRIVATE).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_retired_key_keeps_its_line(folder: Path) -> None:
-    old = Signer.generate(ORIGIN).verifier
-    with (folder / "keys" / PUBLIC).open("a") as file:
-        file.write(f"\n{old.vkey()}\n")
-    assert load_verifiers(folder / "keys")[1:] == (old,)
+def test_a_retired_key_keeps_its_line_and_the_checkpoints_it_is_believed_for(folder: Path) -> None:
+    one, two, three = (Signer.generate(ORIGIN).verifier for _ in range(3))
+    lines = f"{one.vkey()} until=7\n\n{two.vkey()} from=7 until=7\n{three.vkey()} from=7\n"
+    (folder / "keys" / PUBLIC).write_text(lines)
+    read = load_verifiers(folder / "keys")
+    assert [(key.key, key.sizes) for key in read] == [
+        (one.key, range(8)),
+        (two.key, range(7, 8)),
+        (three.key, range(7, EVERY_SIZE.stop)),
+    ]
+    assert "".join(f"{public_line(key)}\n" for key in read) == lines.replace("\n\n", "\n")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        ("", "", "would be believed for the same checkpoints"),
+        (" until=7", "", "would be believed for the same checkpoints"),
+        (" until=7", " from=6", "would be believed for the same checkpoints"),
+        (" until=0", " from=7", "a line is name"),
+        (" until=07", " from=7", "a line is name"),
+        (" til=7", " from=7", "a line is name"),
+        (" from=8 until=7", " from=9", "no checkpoint is from 8 until 7"),
+    ],
+)
+def test_no_two_keys_are_believed_for_one_checkpoint_but_where_they_change(
+    first: str, second: str, says: str, folder: Path
+) -> None:
+    one, two = (Signer.generate(ORIGIN).verifier.vkey() for _ in range(2))
+    (folder / "keys" / PUBLIC).write_text(f"{one}{first}\n{two}{second}\n")
+    with pytest.raises(ConfigError, match=says) as caught:
+        load_verifiers(folder / "keys")
+    assert str(folder / "keys" / PUBLIC) in str(caught.value)
+
+
+def test_a_key_is_not_written_with_unless_its_public_line_says_that_it_is_believed(folder: Path) -> None:
+    keys, signer = folder / "keys", load_signer(folder / "keys", ORIGIN)
+    assert load_keys(keys, ORIGIN).known == {signer.verifier.key_id}
+    (keys / PUBLIC).write_text(f"{signer.verifier.vkey()} until=7\n{Signer.generate(ORIGIN).verifier.vkey()} from=7\n")
+    with pytest.raises(ConfigError, match="retired with the commit over 7 records"):
+        load_keys(keys, ORIGIN)
+    (keys / PUBLIC).write_text(f"{Signer.generate(ORIGIN).verifier.vkey()}\n")
+    with pytest.raises(ConfigError, match="public line is not in it"):
+        load_keys(keys, ORIGIN)
+
+
+def test_whoever_believes_for_long_reads_the_public_keys_anew(folder: Path) -> None:
+    keys, followed = folder / "keys", PublicKeys(folder / "keys")
+    (old,) = followed
+    new = Signer.generate(ORIGIN).verifier
+    (keys / "new").write_text(f"{old.vkey()} until=7\n{new.vkey()} from=7\n")
+    (keys / "new").replace(keys / PUBLIC)
+    assert (len(followed), followed[0].sizes, followed[1].key) == (2, range(8), new.key)
+    (keys / PUBLIC).unlink()
+    with pytest.raises(ConfigError, match="no such key file"):
+        list(followed)
 
 
 def test_a_key_is_never_overwritten(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """A witness: what it answers to every kind of submission, that it never goes back, and what others' software sends it."""
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from mcpgw.ledger.checkpoint import Checkpoint, Signer, open_checkpoint
 from mcpgw.ledger.cosignature import Cosigner
 from mcpgw.ledger.kept_elsewhere import checkpoints_from_witness
 from mcpgw.ledger.keys import load_verifiers
+from mcpgw.ledger.post_quantum import QuantumSigner
 from mcpgw.ledger.tree import EMPTY_ROOT, Subtrees, consistency_proof, leaf_hash, root_of
 from mcpgw.ledger.trust import parse_policy, single
 from mcpgw.ledger.witness.folder import WitnessConfig, create_folder, load_config, load_cosigner
@@ -259,6 +261,26 @@ def test_a_wrong_configuration_is_told_by_line(tmp_path: Path, text: str, messag
     (tmp_path / "witness.toml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config(tmp_path)
+
+
+def test_a_witness_believes_each_key_of_a_log_for_its_own_checkpoints(tmp_path: Path, memory: Memory) -> None:
+    new, quantum = Signer.generate(ORIGIN), QuantumSigner.generate(ORIGIN)
+    config = tmp_path / "witness.toml"
+
+    def configured(*lines: str) -> WitnessConfig:
+        config.write_text(f"logs = {json.dumps(lines)}")
+        return load_config(tmp_path)
+
+    with pytest.raises(ConfigError, match="it is of ML-DSA-44"):
+        configured(quantum.verifier.vkey())
+    with pytest.raises(ConfigError, match=r"witness\.toml:1.*for the same checkpoints"):
+        configured(LOG.verifier.vkey(), new.verifier.vkey())
+    logs = configured(f"{LOG.verifier.vkey()} until=5", f"{new.verifier.vkey()} from=5").logs
+    witness = Witness(COSIGNER, logs, memory, clock=lambda: NOW)
+    assert witness.add_checkpoint(HONEST.submission(0, 4, new)).status == 403
+    assert witness.add_checkpoint(HONEST.submission(0, 4)).status == 200
+    assert witness.add_checkpoint(HONEST.submission(4, 6)).status == 403, "the thief of a retired key"
+    assert witness.add_checkpoint(HONEST.submission(4, 6, new)).status == 200
 
 
 def test_a_name_or_a_key_that_is_none_makes_no_folder(tmp_path: Path) -> None:

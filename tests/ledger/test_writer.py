@@ -134,6 +134,7 @@ async def test_a_database_set_back_says_what_to_do(open_ledger: Open, folder: Pa
     "change",
     [
         lambda db: db.execute("UPDATE checkpoints SET note = replace(note, 'bank', 'tank')"),
+        lambda db: db.execute("UPDATE checkpoints SET note = 'no note'"),
         lambda db: db.execute("UPDATE checkpoints SET frontier = randomblob(length(frontier))"),
     ],
 )

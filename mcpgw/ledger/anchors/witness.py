@@ -36,7 +36,7 @@ class WitnessAnchor:
     def __init__(self, name: str, policy: TrustPolicy, log: Sequence[Verifier], context: ssl.SSLContext) -> None:
         """Raises: ConfigError: the policy is not for this log, or its quorum is no quorum of witnesses that can be asked."""
         where = f"anchor.to.{name}.policy"
-        if policy.logs and not {one.verifier for one in policy.logs} & set(log):
+        if policy.logs and not {one.verifier.vkey() for one in policy.logs} & {one.vkey() for one in log}:
             raise ConfigError("the policy lists other logs than this one", where=where, hint="Add a line `log VKEY`.")
         self._asked = [witness for witness in policy.witnesses if witness.url]
         if policy.is_reached_by(frozenset()) or not policy.is_reached_by({witness.name for witness in self._asked}):

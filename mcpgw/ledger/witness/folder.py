@@ -18,6 +18,7 @@ from mcpgw.core.errors import ConfigError
 from mcpgw.core.toml import line_of, parse, suggestion
 from mcpgw.ledger.checkpoint import InvalidNote, Verifier
 from mcpgw.ledger.cosignature import CosignatureVerifier, Cosigner
+from mcpgw.ledger.keys import parse_line, require_order
 from mcpgw.ledger.witness.memory import create_memory
 
 CONFIG = "witness.toml"
@@ -90,6 +91,7 @@ def load_config(folder: Path) -> WitnessConfig:
             raise ConfigError(f"unknown key `{key}`. {suggestion(key, known)}", where=where)
         _check(key, value, where)
     logs = [_verifier(vkey, f"{path}:{line_of(text, ['logs'])}") for vkey in values.get("logs", [])]
+    require_order(logs, f"{path}:{line_of(text, ['logs'])}" if logs else str(path))
     plain: dict[str, Any] = {key: value for key, value in values.items() if key != "logs"}
     for key in ("tls_certificate", "tls_key"):
         plain[key] = str(folder / plain[key]) if plain.get(key) else ""
@@ -125,9 +127,12 @@ def _check(key: str, value: object, where: str) -> None:
 
 def _verifier(vkey: str, where: str) -> Verifier:
     try:
-        return Verifier.parse(vkey)
+        found = parse_line(vkey)
     except InvalidNote as error:
         raise ConfigError(f"not a log's verifier key: {error}", where=where) from error
+    if not isinstance(found, Verifier):
+        raise ConfigError("not a log's verifier key: it is of ML-DSA-44, and Ed25519 is asked for", where=where)
+    return found
 
 
 def _read(path: Path) -> str:

@@ -72,7 +72,7 @@ class Witness:
         memory: Memory,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`logs` are the keys of known logs; several of one name belong to one log."""
+        """`logs` are the keys of known logs; several of one name belong to one log, each for checkpoints of its own sizes."""
         self._cosigner = cosigner
         self._logs: Mapping[str, Sequence[Verifier]] = {log.name: [one for one in logs if one.name == log.name] for log in logs}
         self._hashes = {hashlib.sha256(origin.encode()).hexdigest(): origin for origin in self._logs}
