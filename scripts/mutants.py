@@ -18,10 +18,13 @@ CORE = {
     "tree": ("mcpgw/ledger/tree.py", ["tests/ledger/test_tree.py"]),
     "record": ("mcpgw/ledger/record.py", ["tests/ledger/test_record.py"]),
     "checkpoint": ("mcpgw/ledger/checkpoint.py", ["tests/ledger/test_checkpoint.py", "tests/ledger/test_keys_and_nodes.py"]),
-    "writer": ("mcpgw/ledger/writer.py", [f"tests/ledger/test_{name}.py" for name in ("writer", "journal", "faults")]),
+    "writer": (
+        "mcpgw/ledger/writer.py",
+        [f"tests/ledger/test_{name}.py" for name in ("writer", "journal", "faults", "rotation")],
+    ),
 }
 """Each file, and the fast tests that are to kill its mutants."""
-QUICK = "not postgres and not power and not while_the_disk and not real_file and not medium"
+QUICK = "not postgres and not power and not while_the_disk and not real_file and not medium and not dies and not go_on"
 CONFIG = """
 
 [tool.mutmut]

@@ -1,7 +1,5 @@
 """`mcpgw ledger`: the database that the log is kept in."""
 
-import os
-import pwd
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +8,7 @@ import typer
 from rich.console import Console
 
 from mcpgw.app import convert
-from mcpgw.cli.common import open_folder, record_context
+from mcpgw.cli.common import open_folder, record_context, system_user
 from mcpgw.cli.verify import Examination, as_text, progress_bar
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.core.visible import visible
@@ -54,6 +52,8 @@ def status(folder: Folder = Path(), url: Url = "") -> None:
         checkpoints = store.newest_checkpoint()
         print(f"{store.size()} records; the newest checkpoint covers {checkpoints[0].size if checkpoints else 0}.")
     keys_dir = open_folder(folder).keys_dir
+    if not (keys_dir / PUBLIC).exists():
+        return  # as where the schema's owner works, who needs no keys
     *retired, current = load_verifiers(keys_dir)
     print(f"The log is signed with {visible(current.name)}+{current.key_id.hex()}.")
     for one in retired:
@@ -72,7 +72,7 @@ def rotate(folder: Folder = Path()) -> None:
         _database(folder, ""),
         keys_dir,
         origin,
-        account=_account(),
+        actor=system_user(),
         context=record_context(settings),
         quantum=settings.ledger.post_quantum,
     )
@@ -138,13 +138,6 @@ def rebuild(
         raise typer.Exit(1)
     else:
         print("Put right. Somebody changed it, or a disk did: run `mcpgw verify` as well.")
-
-
-def _account() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _console() -> Console:

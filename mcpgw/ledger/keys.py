@@ -183,9 +183,7 @@ def require_order(verifiers: Sequence[Verifier | QuantumVerifier], where: str) -
     for one in verifiers:
         before = newest.get((one.name, type(one)))
         if before is not None and one.sizes.start < before.sizes.stop - 1:
-            hint = (
-                "Take it from the newest ledger.pub: a retired key's line ends with until=SIZE, the next one's with from=SIZE."
-            )
+            hint = "As in the newest ledger.pub, a retired key's line ends with until=SIZE, the next one's with from=SIZE."
             both = f"{before.key_id.hex()} and {one.key_id.hex()}"
             what = f"two keys of {one.name} would be believed for the same checkpoints: {both}"
             raise ConfigError(what, where=where, hint=hint)

@@ -59,8 +59,8 @@ class Rotated:
     current: Verifier
 
 
-def rotate(database: Database, keys_dir: Path, origin: str, *, account: str, context: RecordContext, quantum: bool) -> Rotated:
-    """Give the log a new signing key, while gateways go on. `account` is whose process does it, for the record.
+def rotate(database: Database, keys_dir: Path, origin: str, *, actor: str, context: RecordContext, quantum: bool) -> Rotated:
+    """Give the log a new signing key, while gateways go on. `actor` is who does it, for the record.
 
     With `quantum` an ML-DSA-44 key is made too, where that can be. Without, the one that there was is retired all the same.
 
@@ -73,7 +73,7 @@ def rotate(database: Database, keys_dir: Path, origin: str, *, account: str, con
     failed: list[GatewayError] = []
     try:
         with closing(database.connect()) as store:
-            _record(store, keys_dir, signer, others, account, context)
+            _record(store, keys_dir, signer, others, actor, context)
     except GatewayError as error:
         failed.append(error)  # what became of a commit that failed, the log alone can say
     with closing(database.connect()) as store:
@@ -132,7 +132,7 @@ def settle(keys_dir: Path, origin: str, note: str) -> None:
 
 
 def _record(
-    store: Store, keys_dir: Path, signer: Signer, others: Sequence[QuantumSigner], account: str, context: RecordContext
+    store: Store, keys_dir: Path, signer: Signer, others: Sequence[QuantumSigner], actor: str, context: RecordContext
 ) -> None:
     origin = signer.verifier.name
     tx = store.begin()
@@ -144,7 +144,7 @@ def _record(
     made: list[PublicKey] = [signer.verifier, *(one.verifier for one in others)]
     ended, all_keys = _successors(read_verifiers(keys_dir / PUBLIC), made, size)
     facts = {"retired": [one.vkey() for one in ended], "current": [one.vkey() for one in made]}
-    event = Event(kind=ROTATED, actor="admin", facts={**facts, "account": account})
+    event = Event(kind=ROTATED, actor=actor, facts=facts)
     node = new_id()
 
     def describe(entry: Recordable) -> Draft:

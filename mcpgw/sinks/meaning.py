@@ -86,6 +86,7 @@ ACTIVITIES: Mapping[str, Activity] = {
     "policy.activated": _UPDATE,
     "identity.changed": _UPDATE,
     "settings.changed": _UPDATE,
+    "key.rotated": _UPDATE,
     "retention.held": _UPDATE,
     "payload.shredded": _DELETE,
 }
@@ -131,6 +132,7 @@ _MEANINGS: Mapping[tuple[str, str], Meaning] = {
     ("policy.activated", ""): _NOTABLE,
     ("identity.changed", ""): _NOTABLE,
     ("settings.changed", ""): _NOTABLE,
+    ("key.rotated", ""): _SERIOUS,
     ("evidence.read", ""): _NOTABLE,
     ("evidence.exported", ""): _NOTABLE,
     ("retention.held", ""): _NOTABLE,

@@ -106,7 +106,7 @@ async def test_anchors_follow_when_the_logs_key_is_rotated(kept: Any, ledger: Le
         await ledger.append(rejection())
         await until_recorded(ledger, ANCHORED)
         await anyio.to_thread.run_sync(
-            lambda: rotate(kept.database(), keys, ORIGIN, account="ops", context=CONTEXT, quantum=True)
+            lambda: rotate(kept.database(), keys, ORIGIN, actor="os:ops", context=CONTEXT, quantum=True)
         )
         await ledger.append(rejection())
         size = await ledger.size()

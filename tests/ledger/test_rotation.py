@@ -41,7 +41,7 @@ from mcpgw.settings import from_text
 
 
 def rotated(kept: Kept, *, quantum: bool = True) -> Rotated:
-    return rotate(kept.database(), kept.folder / "keys", ORIGIN, account="ops", context=CONTEXT, quantum=quantum)
+    return rotate(kept.database(), kept.folder / "keys", ORIGIN, actor="os:ops", context=CONTEXT, quantum=quantum)
 
 
 def notes(kept: Kept) -> dict[int, str]:
@@ -111,7 +111,7 @@ async def test_a_running_gateway_goes_on_with_the_new_key_and_everything_verifie
         assert signers(note) == due, size
         assert len(due) == (2 if size in (first.seq + 1, second.seq + 1) else 1)
     members = json.loads(record.leaf)
-    assert (members["actor"], members["facts"]["account"]) == ("admin", "ops")
+    assert members["actor"] == "os:ops"
     assert middle.vkey() in members["facts"]["retired"] and new.vkey() in members["facts"]["current"]
     assert [len(members["facts"][name]) for name in ("retired", "current")] == [2, 2]  # the ML-DSA keys too
     report = verified(kept)
@@ -461,9 +461,9 @@ async def test_a_commit_of_which_nobody_heard_is_settled_by_what_the_log_says(
     Doubtful.next = transaction
     if transaction is Lossy:
         with pytest.raises(LedgerUnavailable, match="the commit failed"):
-            rotate(database, folder, ORIGIN, account="ops", context=CONTEXT, quantum=True)
+            rotate(database, folder, ORIGIN, actor="os:ops", context=CONTEXT, quantum=True)
     else:
-        rotate(database, folder, ORIGIN, account="ops", context=CONTEXT, quantum=True)
+        rotate(database, folder, ORIGIN, actor="os:ops", context=CONTEXT, quantum=True)
     assert (load_signer(folder, ORIGIN).verifier.key == before) is (transaction is Lossy)
     assert not is_pending(folder) and verified(kept).ok
 
@@ -575,5 +575,11 @@ async def test_the_command_rotates_and_status_tells_of_it(
         f"The log is signed with {ORIGIN}+{new.key_id.hex()}.",
         f"Key {old.key_id.hex()} was retired by record {seq}.",
     ]
+    assert verified(kept).ok
+    with closing(kept.database().connect_read_only()) as store:
+        (record,) = store.records(seq, 1)
+    assert str(json.loads(record.leaf)["actor"]).startswith("os:")
     (kept.folder / "keys" / f"{PUBLIC}{NEXT}").write_text("")
     assert "A rotation was begun and cut off." in said("ledger", "status")
+    (kept.folder / "keys" / PUBLIC).unlink()
+    assert "signed with" not in said("ledger", "status")
