@@ -1,6 +1,7 @@
 """Two people with different scopes: two lists, and a tool that one may not call looks to him as if it did not exist."""
 
 import json
+import re
 from typing import Any
 
 import aiohttp
@@ -8,11 +9,14 @@ import anyio
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from mcpgw.inbound.answers import RECEIPT_META
 from tests.flows.conftest import UPSTREAMS
 from tests.flows.gateway import BOUND_S, DOWNSTREAMS, MODERN, Gateway, bearer, names, until_listed
 
 HIDDEN, UNKNOWN = "web__region", "web__nosuch"
 """Of the same length, so that even the sizes of the answers can be compared."""
+RECEIPT = re.compile(rb'"mcpgw/receipt":\{[^}]*\}')
+"""Where the record of a call stands: another number and hash for each call, whatever it is."""
 
 
 @pytest.mark.parametrize("downstream", DOWNSTREAMS)
@@ -25,12 +29,15 @@ async def test_each_sees_what_he_may_call_and_a_hidden_tool_answers_like_an_unkn
             hers, his = set(await until_listed(alice, *echoes)), set(await until_listed(bob, *echoes))
             assert his == echoes
             assert HIDDEN in hers and not {HIDDEN, UNKNOWN} & his
-            errors = []
+            errors, receipts = [], []
             for name in (HIDDEN, UNKNOWN):
                 with pytest.raises(MCPError) as caught:
                     await bob.call_tool(name, {"where": "x"})
+                data = caught.value.error.data
+                receipts.append(data.pop(RECEIPT_META))
                 errors.append(caught.value.error.model_dump_json().replace(name, "NAME"))
             assert errors[0] == errors[1] and "NAME" in errors[0]
+            assert receipts[0].keys() == receipts[1].keys()  # they differ as those of any two calls do
             assert set(await names(alice)) == hers
     hidden, unknown = stories.folder.records("call.refused")[-2:]
     assert [record["target"]["name"] for record in (hidden, unknown)] == [HIDDEN, UNKNOWN]
@@ -59,7 +66,8 @@ async def test_the_answers_are_equal_byte_for_byte_whatever_is_sent_along(
             }
             params = {"name": name, "arguments": arguments, "_meta": meta}
             async with http.post(f"{stories.url}/mcp", data=json.dumps({**body, "params": params}), headers=sent) as response:
-                told = {key: value for key, value in response.headers.items() if key.lower() != "date"}
-                answers.append((response.status, told, (await response.read()).replace(name.encode(), b"NAME")))
-    assert answers[0] == answers[1]
+                told = {key: value for key, value in response.headers.items() if key.lower() not in {"date", "content-length"}}
+                said = (await response.read()).replace(name.encode(), b"NAME")
+                answers.append((response.status, told, RECEIPT.sub(b"", said)))
+    assert answers[0] == answers[1] and b"NAME" in answers[0][2]
     assert b"NAME" in answers[0][2]
