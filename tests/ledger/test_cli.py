@@ -293,10 +293,12 @@ show(database, Query(kind="call.*"), Console(width=200), following=True, as_json
 
 
 def test_the_schema_is_migrated_and_its_state_is_told(database: Database, kept: Kept) -> None:
+    (key,) = load_verifiers(kept.folder / "keys")
     told = run(kept, "ledger status")
     assert (told.exit_code, told.output) == (
         0,
-        f"The schema is {VERSION}; this mcpgw knows {VERSION}.\n8 records; the newest checkpoint covers 8.\n",
+        f"The schema is {VERSION}; this mcpgw knows {VERSION}.\n8 records; the newest checkpoint covers 8.\n"
+        f"The log is signed with {ORIGIN}+{key.key_id.hex()}.\n",
     )
     address = kept.address.replace("mcpgw_gateway", "mcpgw_owner")
     assert (
