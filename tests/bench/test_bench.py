@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,22 @@ from tests.ledger.postgres_server import cannot_run
 ROOT = Path(__file__).parents[2]
 
 
-def bench(what: str, tmp_path: Path) -> list[dict[str, Any]]:
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that a database server of another user can get to, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="mcpgw-test-bench-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+def bench(what: str, place: Path) -> list[dict[str, Any]]:
     """Run one benchmark as `scripts/bench` does, with whatever peers are installed; return its tables, numbers checked."""
-    command = [sys.executable, "-m", "bench", what, "--short", "--json", "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "bench", what, "--short", "--json", "--folder", str(place)]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ}, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["short"] is True and document["machine"]["cores"] >= 1
-    assert not list(tmp_path.iterdir()), "a benchmark leaves its folder behind"
+    assert not list(place.iterdir()), "a benchmark leaves its folder behind"
     for table in document["findings"]:
         for row in table["rows"]:
             assert len(row) == len(table["columns"]), table["title"]
@@ -34,23 +44,23 @@ def names(table: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_cost_of_calls_has_a_table_for_each_era(tmp_path: Path) -> None:
-    tables = bench("calls", tmp_path)
+def test_the_cost_of_calls_has_a_table_for_each_era(place: Path) -> None:
+    tables = bench("calls", place)
     assert ["2026-07-28" in table["title"] for table in tables] == [True, False]
     for table in tables:
         assert names(table)[:3] == ["the upstream itself", "mcpgw, patterns", "mcpgw, patterns and NER"]
 
 
 @pytest.mark.slow
-def test_startup_is_measured_beside_pythons_own(tmp_path: Path) -> None:
-    (table,) = bench("startup", tmp_path)
+def test_startup_is_measured_beside_pythons_own(place: Path) -> None:
+    (table,) = bench("startup", place)
     assert names(table)[0] == "python -c pass" and len(table["rows"]) == 5
     assert table["rows"][0][-1] == "1 x"
 
 
 @pytest.mark.slow
-def test_the_ledger_is_measured_beside_the_disk(tmp_path: Path) -> None:
-    appends, verification = bench("ledger", tmp_path)
+def test_the_ledger_is_measured_beside_the_disk(place: Path) -> None:
+    appends, verification = bench("ledger", place)
     assert len([name for name in names(appends) if name.startswith("SQLite, ")]) == 2
     assert names(verification)[0] == "mcpgw verify, SQLite"
     if not cannot_run():
@@ -58,7 +68,7 @@ def test_the_ledger_is_measured_beside_the_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_redaction_is_measured_beside_presidio(tmp_path: Path) -> None:
-    speed, latency = bench("redaction", tmp_path)
+def test_redaction_is_measured_beside_presidio(place: Path) -> None:
+    speed, latency = bench("redaction", place)
     assert {"mcpgw, patterns", "mcpgw, patterns and NER", "Presidio's defaults on the raw text"} <= set(names(speed))
     assert len(latency["rows"]) == 2
