@@ -9,7 +9,7 @@ change of the catalog or the policy begins with the hash that the one before it 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from mcpgw.ledger.checks import Approvals, Check, Note, Notes, Objection, ProblemKind
 from mcpgw.ledger.key_steps import KeySteps
@@ -324,5 +324,5 @@ NOTED: tuple[Callable[[Members], Note], ...] = (*(check.noted for check in CHECK
 
 def notes_of(members: Members) -> Notes:
     """Return what the record means to all checks. Raises as `Check.noted`."""
-    notes: tuple[Any, ...] = tuple(noted(members) for noted in NOTED)
-    return () if all(note is None for note in notes) else notes
+    notes: Notes = [noted(members) for noted in NOTED]
+    return () if notes.count(None) == len(notes) else notes

@@ -11,7 +11,7 @@ from mcpgw.ledger.record import VERSION, Index, Members, index_of, parse, unpack
 from mcpgw.ledger.store import StoredPayload, StoredRecord
 from mcpgw.ledger.tree import leaf_hash
 
-_NOBODY_KEEPS = ("arguments.raw", "result.raw")
+_NOBODY_KEEPS = frozenset({"arguments.raw", "result.raw"})
 """Slots that are committed to and not stored."""
 
 Objections: TypeAlias = Iterator[Objection]
@@ -73,7 +73,7 @@ def _payloads(record: StoredRecord, committed: Members, payloads: Sequence[Store
     stored = {payload.slot: payload for payload in payloads}
     for slot in sorted(stored.keys() - committed.keys()):
         yield ProblemKind.PAYLOAD, f"record {record.seq}: the payload {slot} is foreign: the leaf does not know it"
-    for slot in sorted(committed.keys() - stored.keys() - set(_NOBODY_KEEPS)):
+    for slot in sorted(committed.keys() - stored.keys() - _NOBODY_KEEPS):
         yield ProblemKind.PAYLOAD, f"record {record.seq}: the payload {slot} is missing"
     for slot in sorted(committed.keys() & stored.keys()):
         if not _fits(stored[slot], committed[slot]):

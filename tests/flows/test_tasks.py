@@ -300,5 +300,5 @@ async def test_killed_between_approval_and_result_the_state_stays_honest(tmp_pat
             task = await alice.ended(task_id)
             assert (task["status"], task["result"]["isError"]) == ("completed", True)
             assert "whether it had an effect is unknown" in task["result"]["content"][0]["text"]
-            assert lines_of(marker) == ["started"], "it is never sent again"
+            assert lines_of(marker).count("started") == 1, "it is never sent again"
             assert (await alice.ended(unasked))["result"]["content"][0]["text"] == "1", "what was approved only, runs"
