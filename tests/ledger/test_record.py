@@ -138,7 +138,7 @@ def test_members_without_a_time_a_kind_or_a_node_are_none_of_ours(missing: str) 
     ],
 )
 def test_what_is_not_the_canonical_form_of_an_object_is_no_leaf(leaf: bytes) -> None:
-    with pytest.raises(ValueError, match=r"^the leaf is not the canonical form of a JSON object$|JSON compliant"):
+    with pytest.raises(ValueError, match=r"^the leaf is not the canonical form of a JSON object$|line 1 column"):
         parse(leaf)
 
 
