@@ -1,6 +1,5 @@
 """A store that fails: every caller is refused, nothing acknowledged is lost, and nobody has to restart anything."""
 
-import asyncio
 import os
 import shutil
 import sqlite3
@@ -387,26 +386,6 @@ async def test_a_bug_in_the_writer_refuses_the_batch_and_the_next_one_works(open
             await ledger.append(intent())
         await ledger.append(intent())
     assert verified(folder).ok
-
-
-@pytest.mark.sqlite
-async def test_an_append_whose_event_loop_ended_is_durable_all_the_same(open_ledger: Open, folder: Path) -> None:
-    """Somebody runs a second event loop, appends from it, and closes it before the answer comes."""
-    async with open_ledger() as ledger:
-        with closing(apsw.Connection(str(folder / "data" / "ledger.db"))) as other:
-            other.execute("BEGIN IMMEDIATE")
-
-            def elsewhere() -> None:
-                async def hasty() -> None:
-                    with anyio.move_on_after(0.05):
-                        await ledger.append(intent())
-
-                asyncio.run(hasty())
-
-            await anyio.to_thread.run_sync(elsewhere)
-            other.execute("ROLLBACK")
-        await ledger.append(intent())
-        assert len(await ledger.search(Query(kind="call.intent"))) == 2
 
 
 @pytest.mark.sqlite

@@ -17,6 +17,7 @@ from test_faults import Broken, Doubtful, Kept, Lossy, copy, replace_head
 
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.ledger.sqlite import SqliteDatabase, SqliteTransaction
+from mcpgw.ledger.store import Query
 from mcpgw.ledger.writer import MAX_BATCH
 
 pytestmark = pytest.mark.sqlite
@@ -166,6 +167,7 @@ async def test_appends_whose_event_loop_is_gone_are_counted(open_ledger: Open, f
             other.execute("ROLLBACK")
         await ledger.append(intent())
         assert ("WARNING", "1 appends were durable when their event loop was gone") in said(caplog)
+        assert len(await ledger.search(Query(kind="call.intent"))) == 2
 
 
 async def test_a_closed_ledger_says_so(open_ledger: Open) -> None:
