@@ -249,6 +249,7 @@ class Corridor:
                 deadline_ns=settled.deadline_ns,
                 reason=ruling.reason,
                 running=settled.running,
+                unattended=settled.unattended,
                 receipt=settled.receipt,
             )
         if isinstance(settled, AlreadyDone):

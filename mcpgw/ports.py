@@ -115,8 +115,11 @@ class Peer(Protocol):
 
     async def notify(self, notice: CleanNotice) -> None: ...
 
-    async def waiting(self, message: str, elapsed_s: float) -> None:
-        """Tell the client that its call waits for people (a progress notification, if it asked for progress)."""
+    async def waiting(self, waiting: Waiting, message: str, elapsed_s: float) -> None:
+        """Tell the client that its call waits for people (a progress notification, if it asked for progress).
+
+        `waiting` is what the desk would answer if the client's patience ended now.
+        """
         ...
 
 

@@ -266,6 +266,8 @@ class Rule(Section):
     """For `hold`: when there is somebody to ask."""
     break_glass: bool = True
     """For `hold`: whether the openers of `[approval.break_glass]` may stand in."""
+    run_unattended: bool = False
+    """For `hold`: whether the approved call may run while nobody waits for it: its client left, or was told to come back."""
     lifts_risk: bool = False
     """For `allow`: where it matches, `risk = "high"` alone does not hold the call."""
 
@@ -300,6 +302,10 @@ class ApprovalSettings(Section):
     """How long a held call keeps an unknown client waiting before it is told to come back."""
     budgets: dict[str, Seconds] = {}
     """The same by `clientInfo.name`, for clients that are known to wait: `claude-code = "45s"`."""
+    max_unattended: int = Field(default=500, ge=0)
+    """Calls of rules with `run_unattended` that a process waits for in their clients' place; any more are just pending."""
+    max_unattended_per_identity: int = Field(default=50, ge=0)
+    """The same for one identity, whatever clients it comes with."""
     presentations: list[PresentationName] = ["task", "url", "progress"]
     """How clients may be told that a call is held, where they declare that they can follow: as a task (the tasks extension), by
     the approval's page (URL elicitation), by waiting with the request open. Every other call is answered as pending at once."""

@@ -172,7 +172,7 @@ class World:
     async def notify(self, notice: CleanNotice) -> None:
         self.notices.append(notice)
 
-    async def waiting(self, message: str, elapsed_s: float) -> None: ...
+    async def waiting(self, waiting: Waiting, message: str, elapsed_s: float) -> None: ...
 
     def wants(self, notice: RawNotice) -> bool:
         return self.curious

@@ -221,6 +221,7 @@ def _rule(rule: RuleSettings) -> Rule:
         amr=tuple(rule.amr),
         hours=_hours(rule.hours) if rule.hours else None,
         break_glass=rule.break_glass,
+        run_unattended=rule.run_unattended,
         lifts_risk=rule.lifts_risk,
     )
 

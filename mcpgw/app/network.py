@@ -38,6 +38,8 @@ def inbound(settings: Settings) -> InboundConfig:
         max_body_bytes=settings.listen.max_body_bytes,
         max_sessions=settings.listen.max_sessions,
         max_sessions_per_identity=settings.listen.max_sessions_per_identity,
+        max_unattended=settings.approval.max_unattended,
+        max_unattended_per_identity=settings.approval.max_unattended_per_identity,
         presentations=frozenset({Presentation.PENDING, *map(Presentation, settings.approval.presentations)}),
         patience=PatienceTable(
             unknown_s=settings.approval.budget,

@@ -197,12 +197,17 @@ class Desk:
             approval = standing.approval
             for settlement in answer(standing, hold):
                 return self._checked(settlement, approval, facts, hold)
+            waiting = Waiting(
+                approval_id=approval.id,
+                deadline_ns=approval.deadline_ns,
+                running=approval.state is ApprovalState.SPENT,
+                unattended=approval.terms.unattended,
+            )
             elapsed = self._monotonic() - started
             if elapsed >= patience.budget_s:
-                running = approval.state is ApprovalState.SPENT
-                return Waiting(approval_id=approval.id, deadline_ns=approval.deadline_ns, running=running)
+                return waiting
             if elapsed >= next_beat:
-                await peer.waiting(waiting_message(standing), elapsed)
+                await peer.waiting(waiting, waiting_message(standing), elapsed)
                 next_beat = elapsed + patience.heartbeat_s
             left_s = (standing.next_ns() - self._now_ns()) / 1e9
             until_due = left_s if left_s > 0 else _RECHECK_S  # only a call under way outlives its deadline

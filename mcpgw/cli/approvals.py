@@ -37,6 +37,7 @@ Comment = Annotated[str, typer.Option("--comment", "-m", help="Why; kept with yo
 Why = Annotated[str, typer.Option("--comment", "-m", help="What you found out; required, and recorded.")]
 
 OPEN = (ApprovalState.PENDING, ApprovalState.APPROVED)
+UNATTENDED = "once approved, also while nobody waits for it"
 _EVER = 1_000_000
 """Approvals that `stats` looks at: in effect all."""
 _DAY_NS = 86_400_000_000_000
@@ -266,6 +267,7 @@ def print_sheet(sheet: Sheet, standing: Standing, console: Console) -> None:
         *((remark.kind.value, _remark_line(remark)) for remark in approval.remarks),
         *([("to do", to_do(approval))] if approval.needs_review or approval.needs_resolution else []),
         ("deadline", clock_time(approval.deadline_ns)),
+        *([("runs", UNATTENDED)] if approval.terms.unattended else []),
         ("digest", approval.digest),
     )
     for name, value in lines:

@@ -187,6 +187,7 @@ def demands(terms: Terms) -> list[str]:
         *([f"acr {' or '.join(fresh.acr)}"] if fresh.acr else []),
         *([f"amr {' and '.join(fresh.amr)}"] if fresh.amr else []),
         *([] if terms.denial_settles else ["a denial waits until it is withdrawn, or the deadline"]),
+        *(["once approved, it may run while nobody waits for it"] if terms.unattended else []),
         *([f"or, in an emergency, two of {', '.join(glass.openers)}"] if glass.openers else []),
     ]
 

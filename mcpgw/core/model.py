@@ -325,6 +325,8 @@ class Waiting:
     """Unix nanoseconds."""
     running: bool = False
     """It was approved, and an identical call is under way: not nobody's decision but its result is awaited."""
+    unattended: bool = False
+    """Its rule lets it run while nobody waits for it."""
     receipt: "tuple[Receipt, ...]" = field(default=(), compare=False)
     """Of the record that says that this call is held."""
 
@@ -504,6 +506,8 @@ class Held:
     reason: str
     running: bool = False
     """An identical call was approved and is under way."""
+    unattended: bool = False
+    """Its rule lets it run while nobody waits for it."""
     receipt: tuple[Receipt, ...] = field(default=(), compare=False)
     """Of the record that says that this call is held."""
 

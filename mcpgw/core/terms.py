@@ -77,6 +77,8 @@ class Terms:
     break_glass: BreakGlass = BreakGlass()
     admins: tuple[str, ...] = ()
     """Who else may see it, and revoke what was approved; they decide nothing."""
+    unattended: bool = False
+    """Whether the approved call may run while nobody waits for it."""
 
     @classmethod
     def simple(cls, approvers: tuple[str, ...], quorum: int = 1, lasts_s: float = 3600.0) -> "Terms":
@@ -125,7 +127,7 @@ def terms_of(data: Mapping[str, Any]) -> Terms:
         Level(seats=tuple(Seats(seats["count"], tuple(seats["of"])) for seats in level["seats"]), lasts_ns=level["lasts_ns"])
         for level in data["levels"]
     )
-    plain = {name: data[name] for name in ("comment_required", "denial_settles") if name in data}
+    plain = {name: data[name] for name in ("comment_required", "denial_settles", "unattended") if name in data}
     return Terms(
         levels=levels,
         **plain,

@@ -29,7 +29,8 @@ RECEIPT_META: Final = "mcpgw/receipt"
 """`_meta` key of any answer, and key of a JSON-RPC error's `data`: `log`, `index`, `leaf_hash` and the signed `checkpoint`
 over the record that concludes the call. docs/proofs.md says how to check it."""
 APPROVAL_META: Final = "mcpgw/approval"
-"""`_meta` key of a held call's result: `id`, `deadline` (UTC, ISO 8601) and, where people have a page, `url`."""
+"""`_meta` key of a held call's result: `id`, `deadline` (UTC, ISO 8601), where people have a page `url`, and where its rule
+lets it run unattended whether this gateway waits for it, `unattended`."""
 REFUSED_META: Final = "mcpgw/refused"
 """`_meta` key of a refused call's result: the ids of the `rules` that decided, and the `approval` if people did."""
 
@@ -37,17 +38,20 @@ REFUSED_META: Final = "mcpgw/refused"
 _OURS: Final = (CALL_META, RECEIPT_META, APPROVAL_META, REFUSED_META)
 
 
-def to_result(answer: Answer, target: Target | UnknownTarget, *, public_url: str, receipts: bool) -> dict[str, Any]:
+def to_result(
+    answer: Answer, target: Target | UnknownTarget, *, public_url: str, receipts: bool, attended: bool = False
+) -> dict[str, Any]:
     """Return the result that answers a `tools/call`, before it is shaped for an era.
 
-    With `receipts`, the answer carries the receipt of its record, where it has one.
+    With `receipts`, the answer carries the receipt of its record, where it has one. `attended`: the gateway waits for a held
+    call in its client's place.
 
     Raises:
         MCPError: the answer is a JSON-RPC error.
     """
     given = {RECEIPT_META: _receipt(answer.receipt[0])} if receipts and answer.receipt else {}
     try:
-        result = _result(answer, target, public_url)
+        result = _result(answer, target, public_url, attended)
     except MCPError as error:
         raise _with_receipt(error, given) from error.__cause__
     return {**result, "_meta": {**result.get("_meta", {}), **given}} if given else result
@@ -66,12 +70,12 @@ def _with_receipt(error: MCPError, given: dict[str, Any]) -> MCPError:
     return MCPError(error.error.code, error.error.message, {**(data or {}), **given})
 
 
-def _result(answer: Answer, target: Target | UnknownTarget, public_url: str) -> dict[str, Any]:
+def _result(answer: Answer, target: Target | UnknownTarget, public_url: str, attended: bool) -> dict[str, Any]:
     match answer:
         case Completed():
             return _completed(answer, target)
         case Held():
-            return _held(answer, public_url)
+            return _held(answer, public_url, attended)
         case Refused():
             return _refused(answer)
         case Failed():
@@ -148,20 +152,28 @@ def _within_limit(result: dict[str, Any], target: Target | UnknownTarget) -> dic
     )
 
 
-def _held(held: Held, public_url: str) -> dict[str, Any]:
+def _held(held: Held, public_url: str, attended: bool) -> dict[str, Any]:
     deadline = datetime.fromtimestamp(held.deadline_ns // 1_000_000_000, UTC).isoformat()
     url = f"{public_url}/approvals/{held.approval_id}" if public_url else ""
     if held.running:
         text = f"Approved as {held.approval_id}; an identical call is under way. Call again the same way for its result."
         return error_result(text, {APPROVAL_META: {"id": held.approval_id, "deadline": deadline}})
     lines = [
-        f"Held for approval {held.approval_id}, not executed. Call again with identical arguments once approved.",
+        f"Held for approval {held.approval_id}, not executed. {_what_next(held, attended)}",
         f"Reason: {held.reason}" if held.reason else "",
         f"Without a decision by {deadline} it is denied.",
         f"It waits at {url}" if url else "",
     ]
-    approval = {"id": held.approval_id, "deadline": deadline, **({"url": url} if url else {})}
+    unattended = {"unattended": attended} if held.unattended else {}
+    approval = {"id": held.approval_id, "deadline": deadline, **unattended, **({"url": url} if url else {})}
     return error_result("\n".join(line for line in lines if line), {APPROVAL_META: approval})
+
+
+def _what_next(held: Held, attended: bool) -> str:
+    if attended:
+        return "Once approved it runs by itself; call again with identical arguments for its result."
+    again = "Call again with identical arguments once approved."
+    return f"{again} It does not run by itself: too many calls wait for that already." if held.unattended else again
 
 
 def _refused(refused: Refused) -> dict[str, Any]:

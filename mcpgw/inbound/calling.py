@@ -11,10 +11,10 @@ from mcp.shared.inbound import InboundLadderRejection, validate_mcp_param_header
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS
 
-from mcpgw.core.model import Answer, Held, Patience, Request, Target, TargetKind
+from mcpgw.core.model import Answer, Held, Origin, Patience, Request, Target, TargetKind, Waiting
 from mcpgw.inbound.answers import to_result
 from mcpgw.inbound.argument_names import has_case_variant
-from mcpgw.inbound.caller import caller_of
+from mcpgw.inbound.caller import Caller, caller_of
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.in_flight import InFlight
 from mcpgw.inbound.origin import client_of, is_traceparent, origin_of
@@ -23,6 +23,7 @@ from mcpgw.inbound.presentation import Presentation, choose
 from mcpgw.inbound.rounds import Round, round_of
 from mcpgw.inbound.shaping import is_modern
 from mcpgw.inbound.tasks import Tasks
+from mcpgw.inbound.unattended import Unattended
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import Catalog, Policy
 
@@ -44,6 +45,7 @@ class ToolCalls:
         config: InboundConfig,
         in_flight: InFlight,
         tasks: Tasks,
+        unattended: Unattended,
     ) -> None:
         self._corridor = corridor
         self._catalog = catalog
@@ -51,6 +53,7 @@ class ToolCalls:
         self._config = config
         self._in_flight = in_flight
         self._tasks = tasks
+        self._unattended = unattended
 
     async def call(self, ctx: ServerRequestContext[Any, Any], *, log_floor: str = "debug") -> dict[str, Any]:
         """Walk the call and return its result, before it is shaped for an era.
@@ -84,31 +87,40 @@ class ToolCalls:
             resumes=this_round.resumes,
         )
         caller.trail.recorded = True  # from here on by the corridor
-        answer = await self._walk(request, RequestPeer(ctx, token=token, log_floor=log_floor), caller.gone)
-        result = to_result(answer, target, public_url=self._config.public_url, receipts=self._config.receipts)
+        answer = await self._walk(request, RequestPeer(ctx, token=token, log_floor=log_floor), caller)
+        attended = isinstance(answer, Held) and self._wait_for(answer, caller, request.origin)
+        result = to_result(
+            answer, target, public_url=self._config.public_url, receipts=self._config.receipts, attended=attended
+        )
         if isinstance(answer, Held) and presentation is Presentation.TASK:
             return await self._tasks.created(answer, caller.identity, result)
         if isinstance(answer, Held) and presentation is Presentation.URL:
             return this_round.answer(answer, result)
         return result
 
-    async def _walk(self, request: Request, peer: RequestPeer, gone: anyio.Event) -> Answer:
+    async def _walk(self, request: Request, peer: RequestPeer, caller: Caller) -> Answer:
         answers: list[Answer] = []
         with anyio.move_on_after(self._config.call_timeout_s) as scope:
             self._in_flight.enter(scope)
             try:
                 async with anyio.create_task_group() as tasks:
-                    peer.once_held(lambda: tasks.start_soon(_end_without_client, gone, scope))
+                    peer.once_held(lambda: tasks.start_soon(_end_without_client, caller.gone, scope))
                     answers.append(await self._corridor.walk(request, peer))
                     tasks.cancel_scope.cancel()
             finally:
                 self._in_flight.leave(scope)
+                if not answers and not peer.is_cancelled:  # its client left, or it took too long
+                    for waiting in peer.waits:
+                        self._wait_for(waiting, caller, request.origin)
         if answers:
             return answers[0]
         why = "The gateway is shutting down" if self._in_flight.stopping else "The call took too long"
         raise MCPError(
             INTERNAL_ERROR, f"{why}, so it was given up. It may have had an effect; the record says how far it came."
         )
+
+    def _wait_for(self, held: Held | Waiting, caller: Caller, origin: Origin) -> bool:
+        return held.unattended and not held.running and self._unattended.wait_for(held.approval_id, caller, origin)
 
 
 def _patience(presentation: Presentation, this_round: Round, client: Patience) -> Patience:
@@ -123,7 +135,8 @@ def _patience(presentation: Presentation, this_round: Round, client: Patience) -
 
 
 async def _end_without_client(gone: anyio.Event, scope: anyio.CancelScope) -> None:
-    """Cancel a held call whose client has left, so that an approval later runs nothing that nobody waits for.
+    """Cancel a held call whose client has left, so that an approval later runs nothing that nobody waits for: not by this
+    request. Where the rule lets it run unattended, it is waited for apart from it.
 
     2026-07-28 connections and pipes cancel by themselves. Before, a broken stream is no cancellation (2025-11-25
     basic/transports), so a call that is already with its upstream goes on; but its hold ends here.

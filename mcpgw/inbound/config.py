@@ -86,6 +86,10 @@ class InboundConfig:
     recheck_s: float = 30.0
     """How often the credential behind a standing stream is checked again, so that a revoked one loses it."""
     patience: PatienceTable = field(default_factory=PatienceTable)
+    max_unattended: int = 500
+    """Held calls that are waited for in their clients' place, where their rule lets them run unattended."""
+    max_unattended_per_identity: int = 50
+    """The same for one identity, whatever clients it comes with."""
     presentations: frozenset[Presentation] = ALL
     """How held calls may be presented. `pending` always may."""
     state_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)

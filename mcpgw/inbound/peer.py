@@ -10,7 +10,7 @@ import mcp_types
 from mcp.server.connection import allowed_log_levels
 from mcp.server.context import ServerRequestContext
 
-from mcpgw.core.model import CleanNotice, Identity, RawNotice
+from mcpgw.core.model import CleanNotice, Identity, RawNotice, Waiting
 from mcpgw.inbound.caller import caller_of
 from mcpgw.inbound.shaping import encoded_size
 
@@ -45,6 +45,16 @@ class RequestPeer:
         self._log_floor = log_floor
         self._waited = 0.0
         self._once_held: Callable[[], object] = _ignore
+        self.waits: tuple[Waiting, ...] = ()
+        """What its call waits for, once it began to wait for people."""
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the client said that it wants no answer, by `notifications/cancelled`: it did not merely leave.
+
+        A look behind the SDK's public face: its request contexts offer this nowhere else in `mcp` 2.3.
+        """
+        return self._ctx.session._request_outbound.cancel_requested.is_set()
 
     def once_held(self, act: Callable[[], object]) -> None:
         """Have `act` called when the call begins to wait for people. Most calls never do, so nothing else waits for it."""
@@ -66,7 +76,8 @@ class RequestPeer:
         else:
             await self._send(notice.method, dict(notice.params))
 
-    async def waiting(self, message: str, elapsed_s: float) -> None:
+    async def waiting(self, waiting: Waiting, message: str, elapsed_s: float) -> None:
+        self.waits = (waiting,)
         self._once_held()
         self._once_held = _ignore
         self._waited = max(self._waited + 0.001, elapsed_s)  # two heartbeats in one instant still increase

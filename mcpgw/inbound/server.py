@@ -37,6 +37,7 @@ from mcpgw.inbound.shares import must_have_room
 from mcpgw.inbound.task_stream import telling_of_tasks
 from mcpgw.inbound.task_view import TaskViewer
 from mcpgw.inbound.tasks import METHODS, Tasks
+from mcpgw.inbound.unattended import Unattended
 from mcpgw.inbound.watching import OwnListBus, Watchers
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import Authenticator, Catalog, HeldCalls, Policy
@@ -101,7 +102,19 @@ class GatewayServer:
             call_timeout_s=config.call_timeout_s,
         )
         self._calls = ToolCalls(
-            corridor=corridor, catalog=catalog, policy=policy, config=config, in_flight=self._in_flight, tasks=self._tasks
+            corridor=corridor,
+            catalog=catalog,
+            policy=policy,
+            config=config,
+            in_flight=self._in_flight,
+            tasks=self._tasks,
+            unattended=Unattended(
+                tasks=self._tasks,
+                calls=held_calls,
+                most=config.max_unattended,
+                most_per_identity=config.max_unattended_per_identity,
+                is_draining=lambda: self._draining,
+            ),
         )
         self._state = StateSeal(config.state_key, audience=config.name, lifetime_s=config.state_lifetime_s)
         self._watchers = Watchers(self._lists)
@@ -121,7 +134,8 @@ class GatewayServer:
         return {**stopping, **self._ready()}
 
     def running(self) -> AbstractAsyncContextManager[None]:
-        """Hold this open while requests are served: in it, approved calls run for clients that ask for their tasks."""
+        """Hold this open while requests are served: in it, approved calls run for clients that ask for their tasks, and
+        unattended where their rule says so."""
         return self._tasks.running()
 
     async def notify_list_changed(self) -> None:

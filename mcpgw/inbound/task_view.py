@@ -80,6 +80,8 @@ class TaskViewer:
                 where = f" It waits at {self._page(approval)}" if self.public_url else ""
                 until = f"Without a decision by {_iso(approval.deadline_ns)} it is denied."
                 return f"Held for approval {approval.id}, not executed. {until}{where}"
+            case ApprovalState.APPROVED if approval.terms.unattended:
+                return f"Approved as {approval.id}; it runs now, at the latest when it is asked for."
             case ApprovalState.APPROVED:
                 return f"Approved as {approval.id}; it runs as soon as it is asked for."
             case ApprovalState.SPENT:

@@ -6,7 +6,7 @@ its result, so it runs then: the identical call is made again from what the desk
 
 import logging
 import re
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -33,6 +33,7 @@ from mcpgw.core.model import (
     Target,
     TargetKind,
     UnknownTarget,
+    Waiting,
 )
 from mcpgw.inbound.caller import Caller, caller_of
 from mcpgw.inbound.in_flight import InFlight
@@ -75,7 +76,7 @@ class _TaskPeer:
     async def notify(self, notice: CleanNotice) -> None:
         """Nothing is wanted, so nothing comes."""
 
-    async def waiting(self, message: str, elapsed_s: float) -> None:
+    async def waiting(self, waiting: Waiting, message: str, elapsed_s: float) -> None:
         """Its state says so."""
 
 
@@ -104,6 +105,13 @@ class Tasks:
             finally:
                 self._group.remove(group)
                 group.cancel_scope.cancel()
+
+    def in_background(self, work: Callable[[str], Coroutine[Any, Any, None]], approval_id: str) -> bool:
+        """Start something that belongs to an approval and ends with `running`; False if that is over, and nothing started."""
+        if not self._group:
+            return False
+        self._group[-1].start_soon(work, approval_id)
+        return True
 
     # --- what clients ask ------------------------------------------------------------------------------------------------
 
@@ -187,10 +195,13 @@ class Tasks:
     def _set_going(self, approval: Approval, caller: Caller, origin: Origin) -> None:
         if approval.id in self._running or not self._group:
             return  # at the end of the process nothing is started
-        self._running.add(approval.id)
-        self._group[-1].start_soon(self._run, approval, caller, origin)
+        self._group[-1].start_soon(self.take_up, approval, caller, origin)
 
-    async def _run(self, approval: Approval, caller: Caller, origin: Origin) -> None:
+    async def take_up(self, approval: Approval, caller: Caller, origin: Origin) -> None:
+        """Run an approved call for its requester, unless this process does so already. What came of it, the ledger says."""
+        if approval.id in self._running:
+            return
+        self._running.add(approval.id)
         try:
             with anyio.move_on_after(self.call_timeout_s) as scope:
                 self.in_flight.enter(scope)

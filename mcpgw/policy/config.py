@@ -141,6 +141,8 @@ class Rule:
     """None: there is always somebody to ask."""
     break_glass: bool = True
     """Whether the defaults' break-glass may stand in."""
+    run_unattended: bool = False
+    """Whether the approved call may run while nobody waits for it."""
     lifts_risk: bool = False
     """For allow rules: where it matches, `risk = "high"` alone does not hold the call. `tools` must then be exact names."""
 

@@ -206,6 +206,7 @@ def _terms(rule: Rule, defaults: Defaults) -> Terms:
         freshness=Freshness(max_age_ns=_ns(rule.max_auth_age_s), acr=rule.acr, amr=rule.amr),
         break_glass=common.break_glass if rule.break_glass else BreakGlass(),
         admins=common.admins,
+        unattended=rule.run_unattended,
     )
     if terms.lasts_ns > _ns(_LONGEST_WAIT_S):
         raise Mistake("on_silence", "makes the call wait for more than 30 days in all", "")
@@ -285,6 +286,7 @@ def _check(rule: Rule) -> None:
         "amr": bool(rule.amr),
         "hours": rule.hours is not None,
         "break_glass": not rule.break_glass,
+        "run_unattended": rule.run_unattended,
     }
     for key, given in for_the_desk.items():
         if given and rule.effect is not Effect.HOLD:

@@ -216,7 +216,7 @@ class Witness:
     async def identity(self) -> Identity:
         raise AssertionError("the desk asks for nobody's credential")
 
-    async def waiting(self, message: str, elapsed_s: float) -> None:
+    async def waiting(self, waiting: Waiting, message: str, elapsed_s: float) -> None:
         await anyio.lowlevel.checkpoint()
         self.heard.append((elapsed_s, message))
 

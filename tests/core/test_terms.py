@@ -17,6 +17,7 @@ FULL = Terms(
     freshness=Freshness(max_age_ns=5, acr=("gold",), amr=("mfa",)),
     break_glass=BreakGlass(openers=("group:duty",), lasts_ns=9, reviewers=("group:audit",)),
     admins=("group:admins",),
+    unattended=True,
 )
 
 
@@ -47,6 +48,7 @@ def test_the_binding_leaves_out_durations_alone() -> None:
     assert longer.binding() == Terms.simple((LEADS,)).binding()
     assert Terms.simple((LEADS,), 2).binding() != Terms.simple((LEADS,)).binding()
     assert FULL.binding() != Terms(levels=FULL.levels).binding()
+    assert Terms(levels=FULL.levels, unattended=True).binding() != Terms(levels=FULL.levels).binding()
 
 
 def test_seats_and_levels_read_as_words() -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -85,7 +85,8 @@ class TagPolicy:
         if "deny" in call.target.tags:
             return Deny(ruling=CALM)
         if "hold" in call.target.tags:
-            return Hold(ruling=CALM, terms=Terms.simple(("group:ops",)))
+            terms = Terms.simple(("group:ops",))
+            return Hold(ruling=CALM, terms=replace(terms, unattended="unattended" in call.target.tags))
         return Allow(ruling=CALM)
 
     def sees(self, identity: Identity, target: Target) -> bool:
@@ -131,21 +132,24 @@ class MemoryDesk:
     calls: list[Approval] = field(default_factory=list)
     """What `held` finds, each for its requester."""
     broken: bool = False
+    ids: Iterator[str] = field(default_factory=lambda: itertools.repeat("apr_1"))
+    """Of the approvals that calls are held as."""
 
     async def settle(
         self, shown: ShownCall, hold: Hold, patience: Patience, peer: Peer
     ) -> Allow | Deny | Waiting | AlreadyDone:
         self.patience.append(patience)
-        await peer.waiting("Waiting for ops.", 0.0)
+        waiting = Waiting(approval_id=next(self.ids), deadline_ns=1_800_000_000_000_000_000, unattended=hold.terms.unattended)
+        await peer.waiting(waiting, "Waiting for ops.", 0.0)
         with anyio.move_on_after(min(patience.budget_s, self.limit_s)):
             try:
                 await self.approved.wait()
             finally:
                 if not self.approved.is_set():
                     self.left.set()
-            await peer.waiting("Still waiting for ops.", 0.1)
+            await peer.waiting(waiting, "Still waiting for ops.", 0.1)
             return Allow(ruling=hold.ruling)
-        return Waiting(approval_id="apr_1", deadline_ns=1_800_000_000_000_000_000)
+        return waiting
 
     async def held(self, approval_id: str, requester: Identity) -> tuple[Approval, ...]:
         self._works()
@@ -280,6 +284,7 @@ def published(target: Target) -> dict[str, Any]:
 ECHO_TOOLS: dict[str, Target] = {
     name: target(name, **more)
     for name, more in {
+        "bank__alone": {"tags": frozenset({"hold", "unattended"})},
         "bank__alice": {"tags": frozenset({"only:alice"})},
         "bank__bob": {"tags": frozenset({"only:bob"})},
         "bank__denied": {"tags": frozenset({"deny"})},
