@@ -306,6 +306,9 @@ class ApprovalSettings(Section):
     """Calls of rules with `run_unattended` that a process waits for in their clients' place; any more are just pending."""
     max_unattended_per_identity: int = Field(default=50, ge=0)
     """The same for one identity, whatever clients it comes with."""
+    decide_over_mcp: bool = False
+    """Whether approvers may give verdicts by a tool of their own MCP session, `mcpgw__approvals_decide`. Whoever lets a model
+    drive that session lets it decide for them."""
     presentations: list[PresentationName] = ["task", "url", "progress"]
     """How clients may be told that a call is held, where they declare that they can follow: as a task (the tasks extension), by
     the approval's page (URL elicitation), by waiting with the request open. Every other call is answered as pending at once."""

@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcpgw import __version__
-from mcpgw.app import anchors, convert, network, standings
+from mcpgw.app import anchors, convert, network, own, standings
 from mcpgw.app.bookkeeper import Bookkeeper
 from mcpgw.app.live import LivePolicy
 from mcpgw.app.outlets import CURSORS, outlets
@@ -25,6 +25,7 @@ from mcpgw.identity import ApiKeys, protected_resource_metadata, www_authenticat
 from mcpgw.inbound.server import GatewayServer
 from mcpgw.ledger import Ledger, RecordContext, new_id
 from mcpgw.ledger.anchors.loop import AnchoredJournal, Anchoring
+from mcpgw.own import CatalogWithOwn, UpstreamsWithOwn
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import Authenticator, Definitions, ServerState, ServerStatus
 from mcpgw.redaction import PresidioRedactor
@@ -67,19 +68,20 @@ class Gateway:
         self.policy = LivePolicy(convert.policy(settings))
         self.desk = convert.desk(settings, ledger)
         self.pool = UpstreamPool(on_definitions=self._on_definitions, on_status=self._on_status, version=__version__)
+        catalog = CatalogWithOwn(registry, own.offers(settings))
         self.corridor = Corridor(
-            catalog=registry,
+            catalog=catalog,
             policy=self.policy,
             redactor=redactor,
             desk=self.desk,
             journal=AnchoredJournal(ledger, anchoring),
-            upstreams=self.pool,
+            upstreams=UpstreamsWithOwn(self.pool, own.tools(settings, self.desk, redactor, network.pages(settings))),
             new_id=new_id,
         )
         self.server = GatewayServer(
             config=replace(network.inbound(settings), state_key=convert.state_key(settings)),
             corridor=self.corridor,
-            catalog=registry,
+            catalog=catalog,
             policy=self.policy,
             authenticator=authenticator,
             publish=convert.published,

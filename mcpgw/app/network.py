@@ -30,7 +30,7 @@ def inbound(settings: Settings) -> InboundConfig:
         version=__version__,
         name=settings.name,
         instructions=settings.instructions,
-        public_url=_pages(settings),
+        public_url=pages(settings),
         receipts=settings.ledger.receipts,
         allowed_hosts=tuple(dict.fromkeys(hosts)),
         allowed_origins=(f"{public.scheme}://{public.netloc}", *settings.listen.allowed_origins),
@@ -48,7 +48,7 @@ def inbound(settings: Settings) -> InboundConfig:
     )
 
 
-def _pages(settings: Settings) -> str:
+def pages(settings: Settings) -> str:
     """Return where a held call's page is; empty where there is none, or the system chooses the port."""
     known = settings.listen.public_url or settings.listen.port
     return settings.public_url if settings.console.enabled and known else ""

@@ -5,12 +5,9 @@ from collections.abc import Iterable
 
 from mcpgw.core.errors import GatewayError
 from mcpgw.core.members import is_one_of
-from mcpgw.core.model import Identity, IdentityKind
+from mcpgw.core.model import Identity
 from mcpgw.core.terms import Terms
 from mcpgw.ports import Approval
-
-_UNPROVEN = "unsafe_anonymous"
-"""`Identity.method` of a caller who showed no credential: nobody in particular, so never a second person."""
 
 
 class NotEntitled(GatewayError):
@@ -39,8 +36,8 @@ def same_person(one: str, other: str) -> bool:
 
 
 def is_person(identity: Identity) -> bool:
-    """Tell whether this is a human acting in person: not an agent or service, not a token delegated to one."""
-    return identity.kind is IdentityKind.HUMAN and not identity.actors and identity.method != _UNPROVEN
+    """Tell whether this is a human acting in person; nobody in particular is never a second person."""
+    return identity.is_person
 
 
 def fitting(identity: Identity, entries: Iterable[str]) -> tuple[str, ...]:

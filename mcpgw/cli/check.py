@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from mcpgw.app import convert, network
+from mcpgw.app import convert, network, own
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.publish import warnings
 from mcpgw.catalog.registry import Registry
@@ -198,7 +198,11 @@ def _upstreams(settings: Settings, registry: Registry, servers: Sequence[str]) -
 
 def _lists(settings: Settings, registry: Registry) -> Iterator[Finding]:
     policy = convert.policy(settings)
-    tools = registry.targets(TargetKind.TOOL)
+    tools = [*registry.targets(TargetKind.TOOL), *(offer.target for offer in own.offers(settings))]
+    for rule, tool in policy.own_tools_held(tools):
+        hint = "Name in its `tools` what it is to hold; or take the tool from the scope."
+        detail = f"The rule {rule} would hold {tool}, about which nobody can be asked, so that it is denied."
+        yield Finding("policy", Verdict.FAIL, detail, hint)
     for rule in policy.idle_rules(tools):
         hint = "Compare its `tools` with `mcpgw catalog list`."
         yield Finding("policy", Verdict.WARN, f"The rule {rule} is about no tool that is published.", hint)

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 
 from mcpgw import __version__
-from mcpgw.app import convert
+from mcpgw.app import convert, own
 from mcpgw.approval import Desk
 from mcpgw.catalog.registry import Registry
 from mcpgw.core.errors import AuthenticationError
@@ -47,9 +47,10 @@ def build_policy(settings: Settings) -> Policy:
 
 
 def load_targets(settings: Settings) -> Sequence[Target]:
-    """Return the tools as they were accepted, without asking any upstream. Raises `ConfigError`."""
+    """Return the tools as they were accepted, and the gateway's own, without asking any upstream. Raises `ConfigError`."""
     registry = Registry(settings.catalog_dir)
-    return [*registry.snapshot.found[TargetKind.TOOL].values()]
+    accepted = registry.snapshot.found[TargetKind.TOOL].values()
+    return sorted([*accepted, *(offer.target for offer in own.offers(settings))], key=lambda target: target.name)
 
 
 def record_context(settings: Settings) -> RecordContext:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Generic, NewType, TypeAlias, TypeVar
 
 from mcpgw.core.canonical import digest
+from mcpgw.core.naming import OWN_SERVER
 from mcpgw.core.terms import Terms
 
 Json: TypeAlias = Any
@@ -25,6 +26,10 @@ CleanJson = NewType("CleanJson", dict[str, Any])
 
 
 # --- who -----------------------------------------------------------------------------------------------------------------
+
+
+UNAUTHENTICATED = "unsafe_anonymous"
+"""`Identity.method` of callers that showed no credential: nobody in particular."""
 
 
 class IdentityKind(StrEnum):
@@ -69,6 +74,11 @@ class Identity:
         return f"{self.issuer}#{self.subject}"
 
     @property
+    def is_person(self) -> bool:
+        """Whether this is a human in person: no agent or service, no token delegated to one, and not nobody in particular."""
+        return self.kind is IdentityKind.HUMAN and not self.actors and self.method != UNAUTHENTICATED
+
+    @property
     def names(self) -> frozenset[str]:
         """Every `user:…` and `group:…` that means this identity, alone and with its issuer (`group:ISSUER#NAME`).
 
@@ -93,6 +103,15 @@ class TargetKind(StrEnum):
 class Risk(StrEnum):
     LOW = "low"
     HIGH = "high"
+
+
+class Audience(StrEnum):
+    """Whom a target is for, among those to whom roles grant it. To the others it does not exist."""
+
+    GRANTED = "granted"
+    """For all of them."""
+    DECIDERS = "deciders"
+    """For people, in person, who could decide on some held call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +165,12 @@ class Target:
     max_result_bytes: int = 100_000
     truncate: bool = False
     """Beyond `max_result_bytes`: cut the text and say so (True), or answer with an error (False)."""
+    audience: Audience = Audience.GRANTED
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the gateway itself answers, and no upstream."""
+        return self.server == OWN_SERVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

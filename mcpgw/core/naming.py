@@ -6,6 +6,9 @@ import unicodedata
 SEPARATOR = "__"
 """Between server and tool. MCP hosts rewrite dots and slashes; two underscores survive everywhere."""
 
+OWN_SERVER = "mcpgw"
+"""The server of the gateway's own tools: no upstream may have its name."""
+
 MAX_LENGTH = 64
 """Hosts reject or cut longer names (VS Code and the OpenAI API: 64 characters)."""
 
@@ -24,7 +27,7 @@ def is_published_name(name: str) -> bool:
 
 def is_server_name(name: str) -> bool:
     """Tell whether a server may be called so: lower case, no `__`, at most 31 characters, not the gateway's own."""
-    return name != "mcpgw" and not name.endswith("_") and _SERVER.fullmatch(name) is not None
+    return name != OWN_SERVER and not name.endswith("_") and _SERVER.fullmatch(name) is not None
 
 
 def published_name(server: str, tool: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Identity, Target
+from mcpgw.core.naming import OWN_SERVER, SEPARATOR
 from mcpgw.policy.config import Role, Scope
 from mcpgw.policy.glob import Glob
 from mcpgw.policy.members import Member, parse_member
@@ -12,6 +13,9 @@ from mcpgw.policy.wording import did_you_mean, known_names
 
 SIGN_IN_SCOPES = frozenset({"openid", "profile", "email", "address", "phone", "offline_access"})
 """OpenID Connect Core 1.0 sections 3.1.2.1, 5.4 and 11: they say how somebody signed in, not what they may do."""
+
+
+_OWN = f"{OWN_SERVER}{SEPARATOR}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,17 @@ class Selector:
             return target.scope == self.scope.name
         if self.scope.by_name:
             return False
+        if target.is_own and not self._names_own(target.name):
+            return False
         fits_tools = not self.tools or any(glob.matches(target.name) for glob in self.tools)
         fits_tags = not self.scope.tags or any(tag in target.tags for tag in self.scope.tags)
         fits_risk = not self.scope.risk or target.risk in self.scope.risk
         return fits_tools and fits_tags and fits_risk and self._fits_annotations(target)
+
+    def _names_own(self, name: str) -> bool:
+        """Tell whether a pattern means this tool of the gateway's own, and not just every tool: who wrote `*`, or a risk, meant
+        what upstreams offer."""
+        return any(glob.parts[0].startswith(_OWN) and glob.matches(name) for glob in self.tools)
 
     def _fits_annotations(self, target: Target) -> bool:
         return all(target.annotations.get(name) is value for name, value in self.scope.annotations.items())

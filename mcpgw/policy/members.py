@@ -4,10 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mcpgw.core.members import has_claim
-from mcpgw.core.model import Identity, IdentityKind
-
-UNAUTHENTICATED = "unsafe_anonymous"
-"""`Identity.method` of callers that showed no credential: they are not part of `everyone`, only of `user:anonymous`."""
+from mcpgw.core.model import UNAUTHENTICATED, Identity, IdentityKind
 
 
 class Member(Protocol):

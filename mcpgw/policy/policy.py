@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, fields
 
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Allow, Call, Decision, Deny, Hold, Identity, Risk, Ruling, Target, UnknownTarget
+from mcpgw.core.members import is_one_of
+from mcpgw.core.model import Allow, Audience, Call, Decision, Deny, Hold, Identity, Risk, Ruling, Target, UnknownTarget
 from mcpgw.core.terms import Terms
 from mcpgw.policy.cel import Facts
 from mcpgw.policy.config import Defaults, Effect, Role, Rule, Scope
@@ -31,6 +32,8 @@ Observed = tuple[tuple[str, str], ...]
 _NOT_GRANTED = "Nothing that this caller may use has this name."
 _FAILED = "The policy could not be evaluated, so the call is denied."
 _NO_APPROVERS = "This needs approval, but nobody is named who could approve it."
+_NOT_FOR_THEM = "This is for people, in person, who could decide on some held call."
+_NEVER_HELD = "People cannot be asked about a tool of the gateway's own, so it is denied: a rule would hold it."
 _RISKY = "This tool is marked as high risk, so people decide on each call."
 
 
@@ -63,6 +66,8 @@ class Policy:
 
     Deny by default. Precedence is deny, hold, allow; within one effect the order of the rules decides whose reason and whose
     approvers count. A deny or hold rule whose condition has no answer denies; an allow rule then does not match.
+    A tool of the gateway's own is never held: where a rule would, it is denied. One that is for deciders does not exist for
+    anybody else.
     `sees(identity, target)` is False exactly if `decide` answers every call to the target with a hidden denial.
     """
 
@@ -71,6 +76,7 @@ class Policy:
         self._rules = tuple(rules)
         self._early = tuple(rule for rule in rules if rule.known_before_the_call and not rule.is_observed)
         self._default_terms = terms
+        self._deciders = _deciders(terms, rules)
         self.policy_hash = policy_hash
 
     @classmethod
@@ -120,7 +126,9 @@ class Policy:
         ways: tuple[Grant, ...] = ()
         findings: tuple[Finding, ...] = ()
         decision: Decision = Deny(ruling=self._ruling((DENY_BY_DEFAULT,), _NOT_GRANTED), hidden=True)
-        if not isinstance(call.target, UnknownTarget):
+        if not isinstance(call.target, UnknownTarget) and not self._is_for(call.identity, call.target):
+            decision = Deny(ruling=self._ruling((DENY_BY_DEFAULT,), _NOT_FOR_THEM), hidden=True)
+        elif not isinstance(call.target, UnknownTarget):
             ways = self._grants.ways_to(call.target, call.identity, roles)
             if ways:
                 facts = Facts(call.identity, call.target, call)
@@ -158,7 +166,23 @@ class Policy:
         names = [target.name for target in targets]
         return tuple(rule.rule.id for rule in self._rules if not any(rule.fits(name) for name in names))
 
+    def own_tools_held(self, targets: Iterable[Target]) -> tuple[tuple[str, str], ...]:
+        """Return each rule that would hold a tool of the gateway's own which some role grants, with the tool's name. Nothing
+        that would be held there can be called."""
+        granted = [
+            target for target in targets if target.is_own and any(self._grants.selects(r, target) for r in self._grants.roles)
+        ]
+        holding = [rule for rule in self._rules if rule.rule.effect is Effect.HOLD and not rule.is_observed]
+        return tuple((rule.rule.id, target.name) for rule in holding for target in granted if rule.fits(target.name))
+
+    def _is_for(self, identity: Identity, target: Target) -> bool:
+        if target.audience is Audience.GRANTED:
+            return True
+        return identity.is_person and any(is_one_of(identity, entry) for entry in self._deciders)
+
     def _sees(self, identity: Identity, target: Target) -> bool:
+        if not self._is_for(identity, target):
+            return False
         if not self._grants.ways_to(target, identity, self._grants.roles_of(identity)):
             return False
         facts = Facts(identity, target, None)
@@ -177,6 +201,9 @@ class Policy:
         holding = [rule for rule in matched if rule.rule.effect is Effect.HOLD]
         allowing = [rule for rule in matched if rule.rule.effect is Effect.ALLOW]
         risky = target.risk is Risk.HIGH and not any(rule.rule.lifts_risk for rule in allowing)
+        if (holding or risky) and target.is_own:
+            ids = tuple(rule.rule.id for rule in holding) + ((RISK_RULE,) if risky else ())
+            return Deny(ruling=self._ruling(ids, _NEVER_HELD, seen))
         if holding or risky:
             return self._hold(call, holding, risky, seen)
         ids = tuple(rule.rule.id for rule in allowing) + tuple(way.id for way in ways)
@@ -197,6 +224,12 @@ class Policy:
 
     def _ruling(self, rule_ids: tuple[str, ...], reason: str, seen: Observed = ()) -> Ruling:
         return Ruling(rule_ids=rule_ids, reason=reason, policy_hash=self.policy_hash, observed=seen)
+
+
+def _deciders(terms: Terms, rules: Sequence[CompiledRule]) -> tuple[str, ...]:
+    """Return every entry that names somebody who could be asked, at any level, or break the glass."""
+    asking = [terms, *(rule.terms for rule in rules if not rule.is_observed)]
+    return tuple(dict.fromkeys(entry for one in asking for entry in one.everybody))
 
 
 def _why_denied(rule: CompiledRule, finding: Finding) -> str:

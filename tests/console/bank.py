@@ -177,12 +177,12 @@ def approval_of(result: CallToolResult) -> dict[str, Any]:
 
 
 @contextmanager
-def open_bank(path: Path) -> Iterator[Bank]:
+def open_bank(path: Path, config: str = CONFIG) -> Iterator[Bank]:
     """Make the bank, its gateway and its people. Slow (seconds): one serves all tests that leave it in order."""
     db = path / "bank.db"
     path.mkdir(parents=True, exist_ok=True)
     subprocess.run([sys.executable, EXAMPLE / "seed.py", db], check=True, timeout=30)
-    folder = make_folder(path / "gateway", config=CONFIG, environ={"BANK_TOKEN": TOKEN})
+    folder = make_folder(path / "gateway", config=config, environ={"BANK_TOKEN": TOKEN})
     for who, groups in PEOPLE.items():
         folder.key(who, *groups)
     folder.key("robot", "tellers", "payments-leads", "auditors", kind=IdentityKind.AGENT)
