@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, NewType, TypeAlias, TypeVar
 
+from mcpgw.core.allowance import Allowance
 from mcpgw.core.canonical import digest
 from mcpgw.core.naming import OWN_SERVER
 from mcpgw.core.terms import Terms
@@ -306,10 +307,12 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRef:
-    """An approval that the Intent spends in its own transaction, at most once."""
+    """An approval that the Intent spends in its own transaction, at most once; or a grant that it is one use of."""
 
     id: str
     digest: str
+    amounts: tuple[str, ...] = ()
+    """Of a use: the one amount that it adds to the grant's total, in decimal digits. Nothing: the approval is for this call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -606,6 +609,8 @@ class Opened:
     """The digest's facts with the exact arguments, encrypted under the desk's key, for the approver's eyes. They stand in
     the projection alone, never in a record, and are erased when the approval is settled or spent."""
     deadline_ns: int
+    allowances: tuple[Allowance, ...] = ()
+    """What is counted, where this is a grant and not one call; nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

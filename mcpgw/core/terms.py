@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mcpgw.core.allowance import NO_GRANTS, GrantLimits
+
 _NS = 1_000_000_000
 
 
@@ -79,6 +81,8 @@ class Terms:
     """Who else may see it, and revoke what was approved; they decide nothing."""
     unattended: bool = False
     """Whether the approved call may run while nobody waits for it."""
+    grants: GrantLimits = NO_GRANTS
+    """How much may be granted at once, instead of one call."""
 
     @classmethod
     def simple(cls, approvers: tuple[str, ...], quorum: int = 1, lasts_s: float = 3600.0) -> "Terms":
@@ -114,6 +118,8 @@ class Terms:
 def as_data(terms: Terms) -> dict[str, Any]:
     """Return the terms as JSON data of objects, lists, strings, booleans and integers below 2^53."""
     data: dict[str, Any] = _listed(asdict(terms))
+    if terms.grants == NO_GRANTS:
+        del data["grants"]  # as before there were any
     return data
 
 
@@ -134,6 +140,7 @@ def terms_of(data: Mapping[str, Any]) -> Terms:
         freshness=Freshness(**_tupled(data.get("freshness", {}))),
         break_glass=BreakGlass(**_tupled(data.get("break_glass", {}))),
         admins=tuple(data.get("admins", ())),
+        grants=GrantLimits(**data.get("grants", {})),
     )
 
 
