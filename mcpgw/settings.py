@@ -225,6 +225,27 @@ class Hours(Section):
     """`"deny"`, or the first deadline of calls that arrive at another time: `"16h"`."""
 
 
+def _amounts(value: object) -> object:
+    """Take numbers as they are written: an amount is compared in decimal."""
+    if not isinstance(value, dict):
+        return value
+    for amount in value.values():
+        if isinstance(amount, bool) or not isinstance(amount, int | float | str):
+            raise ValueError("must be a number for an argument, such as { amount = 10000 }")
+    return {name: str(amount) for name, amount in value.items()}
+
+
+class Grants(Section):
+    """How much may be asked for at once, instead of call by call."""
+
+    max_calls: int = Field(ge=1, le=500)
+    """How many calls a grant may cover."""
+    max_for: Seconds
+    """How long it may last, from when it was asked for; at most 30 days."""
+    max_total: Annotated[dict[str, str], BeforeValidator(_amounts)] = {}
+    """`{ amount = 10000 }`: a grant must have a total of that argument over all its calls, of at most so much."""
+
+
 class Rule(Section):
     """One rule. deny beats hold beats allow; within an effect the first match gives the reason and the approvers."""
 
@@ -268,6 +289,8 @@ class Rule(Section):
     """For `hold`: whether the openers of `[approval.break_glass]` may stand in."""
     run_unattended: bool = False
     """For `hold`: whether the approved call may run while nobody waits for it: its client left, or was told to come back."""
+    grants: Grants | None = None
+    """For `hold`: whether people may be asked ahead for several calls at once, and for how much; empty: call by call."""
     lifts_risk: bool = False
     """For `allow`: where it matches, `risk = "high"` alone does not hold the call."""
 
@@ -298,6 +321,8 @@ class ApprovalSettings(Section):
     admins: list[str] = []
     """Who may see every held call and revoke what others approved. They decide nothing by that."""
     break_glass: BreakGlass = BreakGlass()
+    risk_grants: Grants | None = None
+    """As `grants` in a rule, for calls that are held for `risk = "high"` alone; empty: call by call."""
     budget: Seconds = 4.0
     """How long a held call keeps an unknown client waiting before it is told to come back."""
     budgets: dict[str, Seconds] = {}

@@ -20,9 +20,10 @@ from mcpgw.ledger.checkpoint import InvalidNote
 from mcpgw.ledger.keys import countersigned, load_verifiers
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database
-from mcpgw.policy import Defaults, Effect, Hours, Mode, Policy, Role, Rule, Scope, SqlCondition, Step
+from mcpgw.policy import Defaults, Effect, Grants, Hours, Mode, Policy, Role, Rule, Scope, SqlCondition, Step
 from mcpgw.redaction import Audience, Blobs, Operator, Profile, Recognizer, RedactionConfig, TokenScope, relaxed_output_schema
 from mcpgw.redaction.token_file import TokenFile
+from mcpgw.settings import Grants as GrantsSettings
 from mcpgw.settings import Hours as HoursSettings
 from mcpgw.settings import LedgerSettings, RedactionProfile, Settings
 from mcpgw.settings import Rule as RuleSettings
@@ -31,7 +32,7 @@ from mcpgw.settings import Step as StepSettings
 API_KEYS = "api_keys.json"
 DESK_KEY = "desk.key"
 REDACTION_KEY = "redaction.key"
-POLICY_OF_DESK = ("approvers", "quorum", "deadline", "admins", "break_glass")
+POLICY_OF_DESK = ("approvers", "quorum", "deadline", "admins", "break_glass", "risk_grants")
 """Keys of `[approval]` that are part of the policy; the others say how clients are kept waiting."""
 TOKENS = "tokens.db"
 """File of reversible tokens, below `data`."""
@@ -183,6 +184,7 @@ def _policy(settings: Settings) -> Policy:
             openers=tuple(settings.approval.break_glass.openers),
             break_glass_s=settings.approval.break_glass.valid,
             reviewers=tuple(settings.approval.break_glass.reviewers),
+            risk_grants=_grants(settings.approval.risk_grants) if settings.approval.risk_grants else None,
         ),
     )
 
@@ -222,12 +224,17 @@ def _rule(rule: RuleSettings) -> Rule:
         hours=_hours(rule.hours) if rule.hours else None,
         break_glass=rule.break_glass,
         run_unattended=rule.run_unattended,
+        grants=_grants(rule.grants) if rule.grants else None,
         lifts_risk=rule.lifts_risk,
     )
 
 
 def _step(step: StepSettings) -> Step:
     return Step(approvers=tuple(step.approvers), quorum=step.quorum, deadline_s=step.deadline)
+
+
+def _grants(grants: GrantsSettings) -> Grants:
+    return Grants(max_calls=grants.max_calls, max_for_s=grants.max_for, max_total=dict(grants.max_total))
 
 
 def _hours(hours: HoursSettings) -> Hours:

@@ -180,7 +180,8 @@ def describe(decision: Decision) -> str:
 
 def demands(terms: Terms) -> list[str]:
     """Return what a vote must be like, and what is out of the ordinary, in words for people."""
-    fresh, glass = terms.freshness, terms.break_glass
+    fresh, glass, grants = terms.freshness, terms.break_glass, terms.grants
+    total = f", {grants.max_total} of {grants.total_of} in all" if grants.total_of else ""
     return [
         *(["a comment with each vote"] if terms.comment_required else []),
         *([f"a sign-in of at most {fresh.max_age_ns / 60e9:g} min ago"] if fresh.max_age_ns else []),
@@ -188,6 +189,11 @@ def demands(terms: Terms) -> list[str]:
         *([f"amr {' and '.join(fresh.amr)}"] if fresh.amr else []),
         *([] if terms.denial_settles else ["a denial waits until it is withdrawn, or the deadline"]),
         *(["once approved, it may run while nobody waits for it"] if terms.unattended else []),
+        *(
+            [f"or a grant of at most {grants.max_calls} calls in {grants.lasts_ns / 3600e9:g} h{total}"]
+            if grants.max_calls
+            else []
+        ),
         *([f"or, in an emergency, two of {', '.join(glass.openers)}"] if glass.openers else []),
     ]
 

@@ -3,7 +3,7 @@
 Start at `policy.py`. `Policy.build(roles, scopes, rules, defaults)` makes the one object that other rooms need.
 """
 
-from mcpgw.policy.config import Defaults, Effect, Hours, Mode, Role, Rule, Scope, SqlCondition, Step
+from mcpgw.policy.config import Defaults, Effect, Grants, Hours, Mode, Role, Rule, Scope, SqlCondition, Step
 from mcpgw.policy.grants import Grant
 from mcpgw.policy.policy import Access, Explanation, Policy
 from mcpgw.policy.rule import Finding, Outcome
@@ -15,6 +15,7 @@ __all__ = [
     "Explanation",
     "Finding",
     "Grant",
+    "Grants",
     "Hours",
     "Mode",
     "Outcome",

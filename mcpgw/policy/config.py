@@ -107,6 +107,17 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grants:
+    """How much may be asked for at once, instead of call by call."""
+
+    max_calls: int
+    max_for_s: float
+    """Seconds."""
+    max_total: Mapping[str, str] = field(default_factory=dict)
+    """The argument that a grant must have a total of, and the most that it may be, in decimal digits; one, or nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One rule. It is about a call if `tools` and `roles` fit; it matches if `when` and `sql` hold as well."""
 
@@ -143,6 +154,8 @@ class Rule:
     """Whether the defaults' break-glass may stand in."""
     run_unattended: bool = False
     """Whether the approved call may run while nobody waits for it."""
+    grants: Grants | None = None
+    """None: every call is asked about by itself."""
     lifts_risk: bool = False
     """For allow rules: where it matches, `risk = "high"` alone does not hold the call. `tools` must then be exact names."""
 
@@ -162,3 +175,5 @@ class Defaults:
     """How long an approval can be used then; seconds."""
     reviewers: tuple[str, ...] = ()
     """Who must look at it afterwards; empty: any third person who may decide."""
+    risk_grants: Grants | None = None
+    """For calls that are held for `risk = "high"` alone. None: every one of them is asked about by itself."""

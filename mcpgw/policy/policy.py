@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import reduce
 
+from mcpgw.core.allowance import GrantLimits
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.members import is_one_of
@@ -217,7 +219,8 @@ class Policy:
             terms = first.terms_at(call.received_ns)
             if isinstance(terms, str):
                 return Deny(ruling=self._ruling(ids, terms, seen))
-            return Hold(ruling=self._ruling(ids, first.reason, seen), terms=terms)
+            grants = reduce(GrantLimits.narrowed, (rule.terms.grants for rule in holding))  # no rule is a way around another
+            return Hold(ruling=self._ruling(ids, first.reason, seen), terms=replace(terms, grants=grants))
         if not self._default_terms.levels:
             return Deny(ruling=self._ruling(ids, _NO_APPROVERS, seen))  # now, rather than when the deadline has passed
         return Hold(ruling=self._ruling(ids, _RISKY, seen), terms=self._default_terms)

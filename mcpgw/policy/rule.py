@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from mcpgw.core.allowance import DIGITS, MAX_CALLS, NO_GRANTS, GrantLimits
 from mcpgw.core.model import Identity, JsonObject, Target
 from mcpgw.core.terms import BreakGlass, Freshness, Level, Terms
 from mcpgw.policy.cel import VARIABLES, BadExpression, EvaluationError, Expression, Facts
-from mcpgw.policy.config import Defaults, Effect, Mode, Rule
+from mcpgw.policy.config import Defaults, Effect, Grants, Mode, Rule
 from mcpgw.policy.glob import Glob
 from mcpgw.policy.hours import OpeningHours
 from mcpgw.policy.members import Member, looks_like_member, parse_member
@@ -193,6 +194,7 @@ def default_terms(defaults: Defaults) -> Terms:
         levels=(level,) if level.seats[0].of else (),
         break_glass=glass,
         admins=defaults.admins,
+        grants=_grants("risk_grants", defaults.risk_grants),
     )
 
 
@@ -207,6 +209,7 @@ def _terms(rule: Rule, defaults: Defaults) -> Terms:
         break_glass=common.break_glass if rule.break_glass else BreakGlass(),
         admins=common.admins,
         unattended=rule.run_unattended,
+        grants=_grants("grants", rule.grants),
     )
     if terms.lasts_ns > _ns(_LONGEST_WAIT_S):
         raise Mistake("on_silence", "makes the call wait for more than 30 days in all", "")
@@ -257,6 +260,22 @@ def _check_wait(key: str, seconds: float) -> None:
         raise Mistake(key, "must be more than nothing and at most 30 days", f'Write {key.rpartition(".")[2]} = "1h".')
 
 
+def _grants(key: str, given: Grants | None) -> GrantLimits:
+    if given is None:
+        return NO_GRANTS
+    if not 0 < given.max_calls <= MAX_CALLS:
+        raise Mistake(f"{key}.max_calls", f"must be between 1 and {MAX_CALLS}", "")
+    _check_wait(f"{key}.max_for", given.max_for_s)
+    limits = GrantLimits(max_calls=given.max_calls, lasts_ns=_ns(given.max_for_s))
+    if len(given.max_total) > 1:
+        raise Mistake(f"{key}.max_total", "names more than one argument", "Write max_total = { amount = 10000 }.")
+    for argument, at_most in given.max_total.items():
+        if not re.fullmatch(rf"[0-9]{{1,{DIGITS}}}(\.[0-9]{{1,{DIGITS}}})?", at_most, re.ASCII) or not at_most.strip("0."):
+            raise Mistake(f"{key}.max_total", "must be a number above 0, of at most 18 digits", "")
+        return replace(limits, total_of=argument, max_total=at_most)
+    return limits
+
+
 def _hours(rule: Rule) -> OpeningHours | None:
     if rule.hours is None:
         return None
@@ -287,6 +306,7 @@ def _check(rule: Rule) -> None:
         "hours": rule.hours is not None,
         "break_glass": not rule.break_glass,
         "run_unattended": rule.run_unattended,
+        "grants": rule.grants is not None,
     }
     for key, given in for_the_desk.items():
         if given and rule.effect is not Effect.HOLD:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from mcpgw.core.allowance import NO_GRANTS, GrantLimits
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Allow, Deny, Hold
 from mcpgw.core.terms import BreakGlass, Freshness, Level, Seats
-from mcpgw.policy import Defaults, Effect, Hours, Mode, Rule, Step
+from mcpgw.policy import Defaults, Effect, Grants, Hours, Mode, Rule, Step
 from tests.policy.samples import LEADS, RISKY, call, identity, policy, target
 
 HOUR_NS = 3_600_000_000_000
@@ -233,3 +234,65 @@ def test_defaults_under_which_nobody_could_agree_are_refused(defaults: dict[str,
 def test_approvers_without_a_number_are_refused_where_the_default_names_others() -> None:
     with pytest.raises(ConfigError, match="is missing, and that of"):
         policy(hold(approvers=("group:x",)), defaults=Defaults(quorum="1 of group:leads"))
+
+
+GRANTS = Grants(max_calls=20, max_for_s=3_600.0, max_total={"amount": "10000"})
+LIMITS = GrantLimits(max_calls=20, lasts_ns=HOUR_NS, total_of="amount", max_total="10000")
+
+
+def test_grants_are_permitted_where_the_rule_says_so_and_nowhere_else() -> None:
+    assert held(hold()).terms.grants == NO_GRANTS
+    assert held(hold(grants=GRANTS)).terms.grants == LIMITS
+    assert held(hold(grants=dataclasses.replace(GRANTS, max_total={}))).terms.grants == GrantLimits(
+        max_calls=20, lasts_ns=HOUR_NS
+    )
+
+
+def test_no_rule_is_a_way_around_another_that_permits_no_grants_or_fewer() -> None:
+    second = Rule(id="second", effect=Effect.HOLD)
+    for other, limits in ((None, NO_GRANTS), (Grants(max_calls=3, max_for_s=60.0), 3)):
+        decision = policy(hold(grants=GRANTS), dataclasses.replace(second, grants=other)).decide(call())
+        assert isinstance(decision, Hold)
+        assert limits in (decision.terms.grants, decision.terms.grants.max_calls)
+
+
+def test_what_is_held_for_its_risk_is_granted_only_if_the_defaults_say_so() -> None:
+    for grants, limits in ((None, NO_GRANTS), (GRANTS, LIMITS)):
+        decision = policy(defaults=dataclasses.replace(LEADS, risk_grants=grants)).decide(call(to=RISKY))
+        assert isinstance(decision, Hold)
+        assert decision.terms.grants == limits
+        assert held(hold(), dataclasses.replace(LEADS, risk_grants=grants)).terms.grants == NO_GRANTS
+
+
+def test_grants_are_part_of_the_policys_hash_and_of_what_an_approval_binds() -> None:
+    assert policy(hold()).policy_hash != policy(hold(grants=GRANTS)).policy_hash
+    assert held(hold()).terms.binding() != held(hold(grants=GRANTS)).terms.binding()
+    assert "grants" not in held(hold()).terms.binding()
+
+
+@pytest.mark.parametrize(
+    ("grants", "where"),
+    [
+        (dataclasses.replace(GRANTS, max_calls=0), "grants.max_calls"),
+        (dataclasses.replace(GRANTS, max_calls=501), "grants.max_calls"),
+        (dataclasses.replace(GRANTS, max_for_s=0.0), "grants.max_for"),
+        (dataclasses.replace(GRANTS, max_for_s=31 * 86_400.0), "grants.max_for"),
+        (dataclasses.replace(GRANTS, max_total={"a": "1", "b": "1"}), "grants.max_total"),
+        (dataclasses.replace(GRANTS, max_total={"a": "0.0"}), "grants.max_total"),
+        (dataclasses.replace(GRANTS, max_total={"a": "-1"}), "grants.max_total"),
+        (dataclasses.replace(GRANTS, max_total={"a": "1e9"}), "grants.max_total"),
+        (dataclasses.replace(GRANTS, max_total={"a": "nan"}), "grants.max_total"),
+    ],
+)
+def test_grants_that_mean_nothing_are_refused(grants: Grants, where: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        policy(hold(grants=grants))
+    assert refused.value.where == f"rules.r.{where}"
+    with pytest.raises(ConfigError) as refused:
+        policy(defaults=dataclasses.replace(LEADS, risk_grants=grants))
+    assert refused.value.where == f"approval.risk_{where}"
+
+
+def test_grants_are_for_hold_rules() -> None:
+    with pytest.raises(ConfigError, match="hold rules only"):
+        policy(Rule(id="r", effect=Effect.ALLOW, grants=GRANTS))
