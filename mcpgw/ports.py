@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
+from mcpgw.core.access import Access
+from mcpgw.core.allowance import Allowance, added
 from mcpgw.core.model import (
     Allow,
     AlreadyDone,
@@ -130,12 +132,24 @@ class Desk(Protocol):
         """Park the call until people decide, its deadline passes, or the client's patience ends.
 
         The identical call (same identity, delegation, target definition, arguments and policy) attaches to the approval
-        that stands. A call that resumes an approval attaches to that one alone, whatever became of it, and is denied where it
-        is not the identical call. Whatever is returned, the ledger holds it already. `Allow` carries the approval that the
+        that stands; while none stands that was approved, a grant of the requester that covers the call is used instead, once
+        for each call. A call that resumes an approval attaches to that one alone, whatever became of it, and is denied where
+        it is not the identical call. Whatever is returned, the ledger holds it already. `Allow` carries the approval that the
         Intent is to spend. Cancelling the wait leaves the approval standing.
 
         Raises:
             LedgerUnavailable: the hold could not be recorded, so it does not stand.
+        """
+        ...
+
+    async def ask(self, shown: ShownCall, hold: Hold, access: Access, words: CleanJson) -> Waiting:
+        """Ask people for a grant whose example this call is, and return at once: nothing runs by it.
+
+        `words` holds the requester's reason as it may be recorded. The identical request attaches to the one that stands.
+
+        Raises:
+            ValueError: the example cannot be written down exactly.
+            LedgerUnavailable: the request could not be recorded, so it does not stand.
         """
         ...
 
@@ -204,6 +218,7 @@ class Journal(Protocol):
 class ApprovalState(StrEnum):
     PENDING = "pending"
     APPROVED = "approved"
+    """A grant stays so while it is used, until it ends."""
     SPENT = "spent"
     DONE = "done"
     FAILED = "failed"
@@ -283,8 +298,28 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """One call under a grant, from its intent on."""
+
+    call_id: str
+    amount: str
+    """What it added to the grant's total, in decimal digits; `0` where there is none."""
+    time_ns: int
+    outcome: str = ""
+    """`done`, `failed` or `indeterminate`; empty while it is under way."""
+
+
+def total_of(uses: Sequence[Use]) -> str:
+    """Return what the uses add up to, in decimal digits."""
+    total = "0"
+    for use in uses:
+        total = added(total, use.amount)
+    return total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """One held call as the ledger's projection knows it."""
+    """One held call, or a grant that was asked for, as the ledger's projection knows it."""
 
     id: str
     state: ApprovalState
@@ -310,7 +345,7 @@ class Approval:
     deadline_ns: int
     """The last one, of all levels."""
     usable_until_ns: int
-    """When an approved call can no longer run: the deadline, or earlier after break-glass."""
+    """When an approved call can no longer run: the deadline, or earlier after break-glass. When a grant ends."""
     votes: tuple[CastVote, ...]
     settled_ns: int = 0
     """When it stopped to wait for people; 0 while it does."""
@@ -319,6 +354,24 @@ class Approval:
     remarks: tuple[Remark, ...] = ()
     done: tuple[AlreadyDone, ...] = ()
     """The recorded reply of the call that spent it: one, once it is done."""
+    allowances: tuple[Allowance, ...] = ()
+    """Of a grant: the one that is counted. Of a call: nothing."""
+    uses: tuple[Use, ...] = ()
+    """Of a grant: the calls that were made under it, in order."""
+
+    @property
+    def decide_by_ns(self) -> int:
+        """When it is too late to decide: the deadline, or when what is asked for would have ended already."""
+        return min(self.deadline_ns, self.usable_until_ns)
+
+    @property
+    def is_grant(self) -> bool:
+        return bool(self.allowances)
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether a grant has been used as often as it may be."""
+        return any(len(self.uses) >= one.max_calls for one in self.allowances)
 
     def remarked(self, kind: RemarkKind) -> bool:
         return any(remark.kind is kind for remark in self.remarks)
@@ -369,6 +422,10 @@ class ApprovalStore(Protocol):
 
     async def approvals(self, states: Sequence[ApprovalState] = (), limit: int = 200) -> tuple[Approval, ...]:
         """Return approvals in those states (all, if none are named), the newest first."""
+        ...
+
+    async def grants(self, requester: str, target: str) -> tuple[Approval, ...]:
+        """Return the approved grants of that principal for that published name, the oldest first."""
         ...
 
     async def open_items(self) -> tuple[Approval, ...]:

@@ -8,8 +8,9 @@
     approved  Settled            -> expired (once it cannot be used any more) | revoked
     pending   Stopped            -> withdrawn
     approved  Stopped            -> withdrawn | revoked
-    approved  Intent, in time    -> spent              (same digest)
-    spent     Outcome            -> done | failed
+    approved  Intent, in time    -> spent              (same digest; of one call)
+    approved  Intent, in time    -> approved           (same digest; of a grant with calls and total left: one use more)
+    spent     Outcome            -> done | failed      (of a grant's use: noted with the use)
     spent     Indeterminate      -> indeterminate
     indeterminate  Resolved      -> indeterminate      (once)
     any       Reviewed           -> as it is           (once, and only after break-glass)
@@ -21,8 +22,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from mcpgw.core.allowance import Allowance
 from mcpgw.core.errors import ApprovalConflict
 from mcpgw.core.model import (
+    Allow,
     ApprovalRef,
     CleanReply,
     Escalated,
@@ -41,7 +44,7 @@ from mcpgw.core.model import (
 from mcpgw.core.terms import Terms
 from mcpgw.ledger.describe import Indeterminate, Recordable
 from mcpgw.ledger.record import Record
-from mcpgw.ports import ENDED_UNUSED, TRANSITIONS, ApprovalState, CastVote, Remark, RemarkKind, ballots
+from mcpgw.ports import ENDED_UNUSED, TRANSITIONS, ApprovalState, CastVote, Remark, RemarkKind, Use, ballots, total_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +79,27 @@ class ApprovalRow:
     """The call that spent it; empty until one did."""
     outcome_event: str = ""
     """The record of how that call ended; empty until it has."""
+    allowances: tuple[Allowance, ...] = ()
+    """Of a grant: one, which says how often it can be used."""
+    uses: tuple[Use, ...] = ()
 
     def matters(self, now_ns: int) -> bool:
-        """Tell whether an identical call is to attach to it (`ApprovalStore.live`)."""
+        """Tell whether an identical call, or request for a grant, is to attach to it (`ApprovalStore.live`)."""
         if self.state in ENDED_UNUSED or self.remarked(RemarkKind.RESOLVED):
             return False
-        return now_ns < (self.usable_until_ns if self.state is ApprovalState.APPROVED else self.deadline_ns)
+        if any(len(self.uses) >= one.max_calls for one in self.allowances):
+            return False
+        match self.state:
+            case ApprovalState.PENDING:
+                return now_ns < self.decide_by_ns
+            case ApprovalState.APPROVED:
+                return now_ns < self.usable_until_ns
+        return now_ns < self.deadline_ns
+
+    @property
+    def decide_by_ns(self) -> int:
+        """When it is too late to decide: the deadline, or when what is asked for would have ended already."""
+        return min(self.deadline_ns, self.usable_until_ns)
 
     def remarked(self, kind: RemarkKind) -> bool:
         return any(remark.kind is kind for remark in self.remarks)
@@ -120,7 +138,8 @@ def advanced(entry: Recordable, record: Record, rows: Rows) -> tuple[ApprovalRow
             return (_settled(_existing(entry.approval_id, rows), entry, record.time_ns),)
         case Intent(allow=allow) if allow.approval is not None:
             row = _existing(allow.approval.id, rows)
-            return (_spent(row, allow.approval, entry.shown.call.id, record.time_ns),)
+            take = _used if allow.approval.amounts else _spent
+            return (take(row, allow.approval, entry.shown.call.id, record.time_ns),)
         case Outcome(intent=intent) if intent.entry.allow.approval is not None:
             state = ApprovalState.DONE if isinstance(entry.result, CleanReply) else ApprovalState.FAILED
             return _concluded(rows.approval(intent.entry.allow.approval.id), intent.entry.shown.call.id, state, record)
@@ -159,8 +178,9 @@ def _opened(entry: Opened, record: Record, rows: Rows) -> ApprovalRow:
         policy_hash=hold.ruling.policy_hash,
         opened_ns=record.time_ns,
         deadline_ns=entry.deadline_ns,
-        usable_until_ns=entry.deadline_ns,
+        usable_until_ns=next((one.until_ns for one in entry.allowances), entry.deadline_ns),
         exact=entry.exact,
+        allowances=entry.allowances,
     )
 
 
@@ -206,11 +226,11 @@ def _settled(row: ApprovalRow, entry: Settled, now_ns: int) -> ApprovalRow:
     match entry.state:
         case SettledAs.APPROVED:
             moved = _moved(row, ApprovalState.APPROVED)
-            _require_in_time(row, row.deadline_ns, now_ns)
+            _require_in_time(row, row.decide_by_ns, now_ns)
             if ballots(row.votes) != entry.ballots:
                 raise ApprovalConflict(f"approval {row.id} was counted from other votes than it has")
-            glass_ns = now_ns + row.terms.break_glass.lasts_ns if entry.break_glass else row.deadline_ns
-            until_ns = min(row.deadline_ns, glass_ns)
+            glass_ns = now_ns + row.terms.break_glass.lasts_ns if entry.break_glass else row.usable_until_ns
+            until_ns = min(row.usable_until_ns, glass_ns)
             approved = replace(moved, usable_until_ns=until_ns, break_glass=entry.break_glass)
             return replace(approved, reason=entry.reason, settled_ns=now_ns)
         case SettledAs.EXPIRED if row.state is ApprovalState.APPROVED and now_ns < row.usable_until_ns:
@@ -253,16 +273,50 @@ def _remark(kind: RemarkKind, person: Identity, comment: str, now_ns: int) -> Re
 
 def _spent(row: ApprovalRow, ref: ApprovalRef, call_id: str, now_ns: int) -> ApprovalRow:
     moved = _moved(row, ApprovalState.SPENT)
+    _require_given_for(row, ref, now_ns)
+    if row.allowances:
+        raise ApprovalConflict(f"approval {row.id} is a grant, and not for one call")
+    return replace(moved, spent_call=call_id, exact=b"")
+
+
+def _used(row: ApprovalRow, ref: ApprovalRef, call_id: str, now_ns: int) -> ApprovalRow:
+    """Take one use of a grant: calls and total are compared in the transaction that takes it, whoever else takes one."""
+    _require(row, ApprovalState.APPROVED)
+    _require_given_for(row, ref, now_ns)
+    (amount,) = ref.amounts
+    if not any(one.has_room(len(row.uses), total_of(row.uses), amount) for one in row.allowances):
+        raise ApprovalConflict(f"grant {row.id} has nothing left for this call")
+    return replace(row, uses=(*row.uses, Use(call_id=call_id, amount=amount, time_ns=now_ns)))
+
+
+def use_number(entry: Recordable, rows: Rows) -> Sequence[int]:
+    """Return which use of its grant the entry is about to take, the first being 1; nothing if it takes none."""
+    match entry:
+        case Intent(allow=Allow(approval=ApprovalRef(id=approval_id, amounts=(_,)))):
+            return [len(row.uses) + 1 for row in rows.approval(approval_id)]
+    return []
+
+
+def _require_given_for(row: ApprovalRow, ref: ApprovalRef, now_ns: int) -> None:
     _require_in_time(row, row.usable_until_ns, now_ns)
     if row.digest != ref.digest:
         raise ApprovalConflict(f"approval {row.id} was given for other facts")
-    return replace(moved, spent_call=call_id, exact=b"")
 
 
 def _concluded(rows: Sequence[ApprovalRow], call_id: str, state: ApprovalState, record: Record) -> tuple[ApprovalRow, ...]:
     """Only the call that spent it concludes it. A late outcome corrects an `indeterminate`."""
     mine = [row for row in rows if row.spent_call == call_id and state in TRANSITIONS[row.state]]
-    return tuple(replace(row, state=state, outcome_event=record.event_id) for row in mine)
+    granted = [row for row in rows if any(use.call_id == call_id for use in row.uses)]
+    return (
+        *(replace(row, state=state, outcome_event=record.event_id) for row in mine),
+        *(replace(row, uses=concluded(row.uses, call_id, state)) for row in granted),
+    )
+
+
+def concluded(uses: Sequence[Use], call_id: str, state: ApprovalState) -> tuple[Use, ...]:
+    """Return the uses once it is known how that call ended. A late outcome corrects an `indeterminate`."""
+    open_ = ("", ApprovalState.INDETERMINATE.value)
+    return tuple(replace(use, outcome=state.value) if use.call_id == call_id and use.outcome in open_ else use for use in uses)
 
 
 def _moved(row: ApprovalRow, to: ApprovalState) -> ApprovalRow:

@@ -49,6 +49,8 @@ def _approval(store: Reading, row: ApprovalRow) -> Approval:
         votes=row.votes,
         break_glass=row.break_glass,
         remarks=row.remarks,
+        allowances=row.allowances,
+        uses=row.uses,
         done=_done(store, row) if row.state is ApprovalState.DONE else (),
     )
 

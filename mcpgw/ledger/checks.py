@@ -6,10 +6,13 @@ the order of the records, by whoever walks through the log. A check that begins 
 whatever came before.
 """
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
+from mcpgw.core.allowance import Allowance, added
 from mcpgw.ledger.record import Members
 
 
@@ -24,7 +27,7 @@ class ProblemKind(StrEnum):
     PAYLOAD = "payload"
     """A payload beside the record is missing, foreign, or not the one that was committed to."""
     APPROVAL = "approval"
-    """An approval was spent that no record shows to be approved and unspent."""
+    """An approval was spent that no record shows to be approved and unspent, or a grant was used beyond what was granted."""
     SESSION = "session"
     """The numbers of a session have a gap or a repeat, go on after its end, or are not what its end says."""
     COUNTS = "counts"
@@ -77,39 +80,104 @@ class Check(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A use of a grant, as its intent says."""
+
+    number: int
+    amount: str
+
+
+@dataclass(slots=True)
+class _Granted:
+    """A grant as its records have told it so far."""
+
+    allowance: Allowance
+    uses: int = 0
+    total: str = "0"
+
+
+ApprovalNote: TypeAlias = tuple[str, bool | Allowance | _Taken | None]
+"""The approval's id, and whether it is approved (True), over (False) or spent (None) by this record; or a grant, or a use."""
+
+
 class Approvals:
-    """Which approvals stand approved and unspent, as the records tell it."""
+    """Which approvals stand approved and unspent, and what is left of grants, as the records tell it."""
 
     def __init__(self, *, from_start: bool) -> None:
         self._unknown_are_unspent = not from_start
+        self._unknown_are_grants = not from_start
         self._approved: dict[str, bool] = {}
+        self._granted: dict[str, _Granted] = {}
 
     @staticmethod
-    def noted(members: Members) -> tuple[str, bool | None] | None:
-        """Return the approval's id, and whether it is approved (True), over (False) or spent (None) by this record."""
+    def noted(members: Members) -> ApprovalNote | None:
         approval = members.get("approval", {})
         match members["kind"]:
             case "approval.settled" | "approval.break_glass" | "approval.withdrawn" | "approval.revoked":
                 return approval["id"], approval["state"] == "approved"
+            case "call.held" if "grant" in approval:
+                grant = approval["grant"]
+                return approval["id"], Allowance(
+                    max_calls=int(grant["max_calls"]),
+                    until_ns=int(grant["until_ns"]),
+                    total_of=str(grant["total_of"]),
+                    max_total=_decimal(grant["max_total"]),
+                )
+            case "call.intent" if "use" in approval:
+                return approval["id"], _Taken(int(approval["use"]["number"]), _decimal(approval["use"]["amount"]))
             case "call.intent" if approval:
                 return approval["id"], None
         return None
 
-    def objections(self, note: tuple[str, bool | None]) -> Iterator[Objection]:
-        approval_id, approved = note
-        spends = approved is None
+    def objections(self, note: ApprovalNote) -> Iterator[Objection]:
+        approval_id, what = note
+        if isinstance(what, Allowance):
+            self._granted[approval_id] = _Granted(what)
+            return
+        if isinstance(what, _Taken):
+            yield from self._use(approval_id, what)
+            return
+        spends, approved = what is None, bool(what)
+        if spends and approval_id in self._granted:
+            yield ProblemKind.APPROVAL, f"it spends grant {approval_id} as if that were for one call"
         if spends and not self._approved.get(approval_id, self._unknown_are_unspent):
             yield (
                 ProblemKind.APPROVAL,
                 f"it spends approval {approval_id}, which no record shows to be approved and unspent",
             )
+        if not approved:
+            self._granted.pop(approval_id, None)
         if approved or self._unknown_are_unspent:
-            self._approved[approval_id] = bool(approved)
+            self._approved[approval_id] = approved
         else:  # forgotten: unknown is as good as over, and a log may hold millions of them
             self._approved.pop(approval_id, None)
 
+    def _use(self, approval_id: str, taken: _Taken) -> Iterator[Objection]:
+        if not self._approved.get(approval_id, self._unknown_are_unspent):
+            yield ProblemKind.APPROVAL, f"it uses grant {approval_id}, which no record shows to be approved and in force"
+        grant = self._granted.get(approval_id)
+        if grant is None:
+            if not self._unknown_are_grants:
+                yield ProblemKind.APPROVAL, f"it uses {approval_id}, which no record shows to be a grant in force"
+            return
+        if taken.number != grant.uses + 1:
+            yield ProblemKind.APPROVAL, f"it is use {taken.number} of grant {approval_id}, and {grant.uses + 1} comes next"
+        if not grant.allowance.has_room(grant.uses, grant.total, taken.amount):
+            yield ProblemKind.APPROVAL, f"it uses grant {approval_id} beyond what was granted: {grant.allowance}"
+        grant.uses, grant.total = taken.number, added(grant.total, taken.amount)
+
     def unknown(self) -> None:
-        pass  # whoever removes a settlement may not spend it: the intent is to blame as well
+        """Whoever removes a settlement may not spend it: the intent is to blame as well. What is left of a grant is unknown."""
+        self._granted.clear()
+        self._unknown_are_grants = True
+
+
+def _decimal(text: str) -> str:
+    """Raises: ValueError: these are not the digits of an amount."""
+    if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", text, re.ASCII):
+        raise ValueError(f"{text!r} is no amount")
+    return text
 
 
 def named(records: range) -> str:

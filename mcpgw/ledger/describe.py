@@ -4,7 +4,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypeAlias
 
 from mcpgw.core.canonical import SALT_BYTES, commitment
@@ -211,7 +211,16 @@ def _intent(entry: Intent, sheet: _Sheet) -> str:
     sheet.members["decision"] = _decision("allow", entry.allow.ruling)
     if entry.allow.approval is not None:
         sheet.members["approval"] = {"id": entry.allow.approval.id, "digest": entry.allow.approval.digest}
+        for amount in entry.allow.approval.amounts:
+            sheet.members["approval"]["use"] = {"amount": amount}  # its number comes with its place: `of_use`
     return "call.intent"
+
+
+def of_use(draft: Draft, number: int) -> Draft:
+    """Return the draft of an intent under a grant, with the number of its use: known only once the store is locked."""
+    approval = draft.members["approval"]
+    numbered = {**approval, "use": {**approval["use"], "number": number}}
+    return replace(draft, members={**draft.members, "approval": numbered})
 
 
 def _outcome(entry: Outcome, sheet: _Sheet) -> str:
@@ -273,6 +282,8 @@ def _opened(entry: Opened, sheet: _Sheet) -> str:
         "terms": as_data(hold.terms),
         "deadline_ns": str(entry.deadline_ns),
     }
+    for one in entry.allowances:
+        sheet.members["approval"]["grant"] = {**asdict(one), "until_ns": str(one.until_ns)}
     sheet.keep("facts", payload_bytes(entry.facts))
     return "call.held"
 

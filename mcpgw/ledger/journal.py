@@ -283,6 +283,9 @@ class Ledger:
     async def approvals(self, states: Sequence[ApprovalState] = (), limit: int = 200) -> tuple[Approval, ...]:
         return await self._approvals(lambda store: store.approvals((), states, limit))
 
+    async def grants(self, requester: str, target: str) -> tuple[Approval, ...]:
+        return await self._approvals(lambda store: store.grants(requester, target))
+
     async def open_items(self) -> tuple[Approval, ...]:
         found = await self._approvals(lambda store: store.exceptional_approvals())
         return tuple(approval for approval in found if approval.needs_review or approval.needs_resolution)

@@ -122,6 +122,10 @@ class PostgresStore:
             for who, server, kind, came, number in map(_shown, execute(self._db, sql, (start, end)))
         ]
 
+    def grants(self, requester: str, target: str) -> Sequence[ApprovalRow]:
+        found = execute(self._db, _GRANTS, (stored(requester), stored(target)))
+        return [approval_of(_shown(row)) for row in found]
+
     def exceptional_approvals(self) -> Sequence[ApprovalRow]:
         return [approval_of(_shown(row)) for row in execute(self._db, _EXCEPTIONAL)]
 
@@ -356,6 +360,10 @@ _OPEN_CALLS = "SELECT call_id, seq, node, approval_id FROM open_calls ORDER BY s
 _INSERT_RECORD = f"INSERT INTO records ({', '.join(RECORD)}) VALUES ({', '.join(['%s'] * len(RECORD))})"
 _EXCEPTIONAL = (
     f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE break_glass != 0 OR state = 'indeterminate' ORDER BY held_seq DESC"
+)
+_GRANTS = (
+    f"SELECT {', '.join(APPROVAL)} FROM approvals "
+    "WHERE state = 'approved' AND allowances != '[]' AND requester = %s AND target = %s ORDER BY held_seq"
 )
 _UPSERT_APPROVAL = (
     f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join(['%s'] * len(APPROVAL))}) "

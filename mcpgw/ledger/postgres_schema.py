@@ -196,11 +196,20 @@ CREATE INDEX approvals_exceptional ON approvals (held_seq) WHERE break_glass != 
 """
 # Who must agree became more than a list and a number: a gateway that knew only those must not count these votes.
 
+_GRANTS = """
+ALTER TABLE approvals
+    ADD allowances text COLLATE "C" NOT NULL DEFAULT '[]', -- JSON objects; of a grant there is one
+    ADD uses       text COLLATE "C" NOT NULL DEFAULT '[]';
+CREATE INDEX approvals_granted ON approvals (requester, target) WHERE state = 'approved' AND allowances != '[]';
+"""
+# A gateway that does not know these leaves them as they are, and cannot open what a grant's approvers would look at.
+
 MIGRATIONS = (
     Migration(_V1, oldest=1),
     Migration(_TILES, oldest=1),
     Migration(_SESSIONS, oldest=1),
     Migration(_TERMS, oldest=4),
+    Migration(_GRANTS, oldest=4),
 )
 VERSION = len(MIGRATIONS)
 """What this mcpgw needs the table `migrations` to have reached."""

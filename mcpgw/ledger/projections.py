@@ -10,14 +10,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from mcpgw.core.allowance import Allowance
 from mcpgw.core.terms import Level, Seats, Terms, terms_of
 from mcpgw.ledger import changes, summaries
-from mcpgw.ledger.approvals import ApprovalRow, stopped_reason
+from mcpgw.ledger.approvals import ApprovalRow, concluded, stopped_reason
 from mcpgw.ledger.describe import MAX_LIST, MAX_TEXT, cut
 from mcpgw.ledger.record import Members, parse, unpack
 from mcpgw.ledger.spans import SPAN, read
 from mcpgw.ledger.store import OpenCall, Reading, Store, StoredPayload, Transaction
-from mcpgw.ports import ENDED_UNUSED, ApprovalState, CastVote, Remark, RemarkKind
+from mcpgw.ports import ENDED_UNUSED, ApprovalState, CastVote, Remark, RemarkKind, Use
 
 _ALL = 2**62
 _OPEN = (ApprovalState.PENDING, ApprovalState.APPROVED)
@@ -66,10 +67,14 @@ class Projections:
                 self.approvals[row.id] = _remarked(row, RemarkKind.REVIEWED, members, payloads)
             case "call.intent":
                 self.open_calls[call] = OpenCall(call, seq, members["node"], approval.get("id", ""))
-                if row:
+                if row and row.allowances:
+                    self.approvals[row.id] = replace(row, uses=(*row.uses, _use(members)))
+                elif row:
                     self.approvals[row.id] = replace(row, state=ApprovalState.SPENT, spent_call=call)
             case "call.outcome" | "call.indeterminate":
                 self.open_calls.pop(call, None)
+                if row and row.allowances:
+                    self.approvals[row.id] = replace(row, uses=concluded(row.uses, call, _ended(members)))
                 if row and row.spent_call == call and row.state in _SPENT:
                     self.approvals[row.id] = replace(row, state=_ended(members), outcome_event=members["id"])
             case "summary.daily" if facts["page"] == facts["pages"]:
@@ -174,6 +179,8 @@ def repaired(
 
 def _opened(seq: int, members: Members) -> ApprovalRow:
     approval, decision, who = members["approval"], members["decision"], members["who"]
+    granted = [approval["grant"]] if "grant" in approval else []
+    allowances = tuple(Allowance(**{**one, "until_ns": int(one["until_ns"])}) for one in granted)
     return ApprovalRow(
         id=approval["id"],
         state=ApprovalState.PENDING,
@@ -190,7 +197,8 @@ def _opened(seq: int, members: Members) -> ApprovalRow:
         policy_hash=decision["policy"],
         opened_ns=int(members["time_ns"]),
         deadline_ns=int(approval["deadline_ns"]),
-        usable_until_ns=int(approval["deadline_ns"]),
+        usable_until_ns=next((one.until_ns for one in allowances), int(approval["deadline_ns"])),
+        allowances=allowances,
     )
 
 
@@ -222,6 +230,10 @@ def _vote(members: Members, payloads: Sequence[StoredPayload]) -> CastVote:
     )
 
 
+def _use(members: Members) -> Use:
+    return Use(call_id=members["call"], amount=members["approval"]["use"]["amount"], time_ns=int(members["time_ns"]))
+
+
 def _vote_withdrawn(row: ApprovalRow, members: Members) -> ApprovalRow:
     voter, now_ns = _principal(members), int(members["time_ns"])
     return replace(
@@ -237,7 +249,7 @@ def _settled(row: ApprovalRow, members: Members) -> ApprovalRow:
     state, break_glass = ApprovalState(approval["state"]), members["kind"] == "approval.break_glass"
     until_ns = row.usable_until_ns
     if break_glass:
-        until_ns = min(row.deadline_ns, now_ns + row.terms.break_glass.lasts_ns)
+        until_ns = min(row.usable_until_ns, now_ns + row.terms.break_glass.lasts_ns)
     return replace(
         row,
         state=state,

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from mcpgw.core.allowance import Allowance
 from mcpgw.core.terms import as_data, terms_of
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.sessions import SessionRow
 from mcpgw.ledger.store import StoredRecord
-from mcpgw.ports import ApprovalState, CastVote, Remark, RemarkKind
+from mcpgw.ports import ApprovalState, CastVote, Remark, RemarkKind, Use
 
 INDEX = (
     "time_ns", "kind", "principal", "server", "target", "decision",
@@ -19,7 +20,9 @@ RECORD = ("seq", "event_id", "leaf", "hash", *INDEX)
 APPROVAL = tuple(field.name for field in fields(ApprovalRow))
 SESSION = tuple(field.name for field in fields(SessionRow))
 _LISTS = ("actors", "rule_ids")
-"""Columns of an approval that hold a JSON list of strings; `terms`, `votes` and `remarks` hold JSON objects."""
+"""Columns of an approval that hold a JSON list of strings; the objects are `terms` and those in `_OBJECTS`."""
+_OBJECTS = ("votes", "remarks", "allowances", "uses")
+"""Columns that hold a JSON list of objects."""
 
 
 def record_of(row: Sequence[Any]) -> StoredRecord:
@@ -40,6 +43,8 @@ def approval_of(row: Sequence[Any]) -> ApprovalRow:
             "votes": tuple(CastVote(**_tupled(vote)) for vote in json.loads(values["votes"])),
             "remarks": tuple(_remark(**remark) for remark in json.loads(values["remarks"])),
             "break_glass": bool(values["break_glass"]),
+            "allowances": tuple(Allowance(**one) for one in json.loads(values["allowances"])),
+            "uses": tuple(Use(**use) for use in json.loads(values["uses"])),
         }
     )
 
@@ -58,7 +63,7 @@ def approval_values(row: ApprovalRow) -> tuple[Any, ...]:
     """Return what to store in the columns `APPROVAL`."""
     values: dict[str, Any] = {name: getattr(row, name) for name in APPROVAL}
     values |= {name: json.dumps(values[name]) for name in _LISTS}
-    values |= {name: json.dumps([asdict(one) for one in values[name]]) for name in ("votes", "remarks")}
+    values |= {name: json.dumps([asdict(one) for one in values[name]]) for name in _OBJECTS}
     return tuple(
         (
             values | {"terms": json.dumps(as_data(row.terms)), "state": row.state.value, "break_glass": int(row.break_glass)}

@@ -144,7 +144,14 @@ CREATE INDEX approvals_exceptional ON approvals (held_seq) WHERE break_glass != 
 """
 """Who must agree became more than a list and a number; a gateway that knew only those must not count these votes."""
 
-MIGRATIONS = (_V1, _TILES, _SESSIONS, _TERMS)
+_GRANTS = """
+ALTER TABLE approvals ADD COLUMN allowances TEXT NOT NULL DEFAULT '[]';    -- JSON objects; of a grant there is one
+ALTER TABLE approvals ADD COLUMN uses TEXT NOT NULL DEFAULT '[]';
+CREATE INDEX approvals_granted ON approvals (requester, target) WHERE state = 'approved' AND allowances != '[]';
+"""
+"""A gateway that does not know these leaves them as they are, and cannot open what a grant's approvers would look at."""
+
+MIGRATIONS = (_V1, _TILES, _SESSIONS, _TERMS, _GRANTS)
 VERSION = len(MIGRATIONS)
 """Kept in the file as `PRAGMA user_version`."""
 TILES_SINCE = MIGRATIONS.index(_TILES) + 1

@@ -211,6 +211,9 @@ class SqliteStore:
         WHERE seq >= ? AND seq < ? AND kind LIKE 'call.%' GROUP BY 1, 2, 3, 4"""
         return [(who, server, kind, came, number) for who, server, kind, came, number in self._all(sql, (start, end))]
 
+    def grants(self, requester: str, target: str) -> Sequence[ApprovalRow]:
+        return [approval_of(row) for row in self._all(_GRANTS, (requester, target))]
+
     def exceptional_approvals(self) -> Sequence[ApprovalRow]:
         return [approval_of(row) for row in self._all(_EXCEPTIONAL)]
 
@@ -483,6 +486,10 @@ _OPEN_CALLS = "SELECT call_id, seq, node, approval_id FROM open_calls ORDER BY s
 _INSERT_RECORD = f"INSERT INTO records ({', '.join(RECORD)}) VALUES ({', '.join('?' * len(RECORD))})"
 _EXCEPTIONAL = (
     f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE break_glass != 0 OR state = 'indeterminate' ORDER BY held_seq DESC"
+)
+_GRANTS = (
+    f"SELECT {', '.join(APPROVAL)} FROM approvals "
+    "WHERE state = 'approved' AND allowances != '[]' AND requester = ? AND target = ? ORDER BY held_seq"
 )
 _UPSERT_APPROVAL = (
     f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join('?' * len(APPROVAL))}) "

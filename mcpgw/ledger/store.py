@@ -162,6 +162,10 @@ class Reading(Tiles, Protocol):
 
     def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]: ...
 
+    def grants(self, requester: str, target: str) -> Sequence[ApprovalRow]:
+        """Return the rows of approved grants of that principal for that published name, the oldest first."""
+        ...
+
     def exceptional_approvals(self) -> Sequence[ApprovalRow]:
         """Return the rows with break-glass, and those whose call has an unknown outcome, the newest first."""
         ...

@@ -23,9 +23,9 @@ from typing import Any
 
 from mcpgw.core.errors import ApprovalConflict, GatewayError, LedgerUnavailable
 from mcpgw.core.model import Intent, Outcome
-from mcpgw.ledger.approvals import advanced
+from mcpgw.ledger.approvals import advanced, use_number
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, open_checkpoint, signatures_of
-from mcpgw.ledger.describe import Indeterminate, Recordable, SessionOpened
+from mcpgw.ledger.describe import Indeterminate, Recordable, SessionOpened, of_use
 from mcpgw.ledger.keys import LogKeys
 from mcpgw.ledger.record import Draft, Record, Unrecordable, seal
 from mcpgw.ledger.sessions import SessionRow, Sessions, calls_of, session_for
@@ -75,6 +75,8 @@ class Batch:
             Unrecordable: the entry cannot be a leaf. Nothing of it was written.
         """
         time_ns = self._clock()
+        for number in use_number(entry, self.tx):
+            draft = of_use(draft, number)
         drafts, session = self._numbered(entry, draft, time_ns)
         records = [
             seal(one, log=self._log, seq=seq, time_ns=time_ns) for seq, one in enumerate(drafts, start=self._frontier.size)

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 import anyio
 
+from mcpgw.core.allowance import Allowance
 from mcpgw.core.model import (
     Allow,
     ApprovalRef,
@@ -116,7 +117,9 @@ def rejection(address: str = "10.0.0.1") -> Rejection:
     return Rejection(origin=origin, refused=Refused(code=RefusalCode.UNAUTHENTICATED, reason="who are you"))
 
 
-def opened(approval_id: str, *, key: str = "key", deadline_ns: int = 0, who: str = "alice") -> Opened:
+def opened(
+    approval_id: str, *, key: str = "key", deadline_ns: int = 0, who: str = "alice", allowances: tuple[Allowance, ...] = ()
+) -> Opened:
     """A hold that ends in an hour, unless said otherwise."""
     return Opened(
         shown=shown(who),
@@ -127,7 +130,17 @@ def opened(approval_id: str, *, key: str = "key", deadline_ns: int = 0, who: str
         facts=CleanJson({"tool": "bank__transfer", "arguments": {"ssn": "[SSN]"}}),
         exact=b"encrypted under the desk's key",
         deadline_ns=deadline_ns or time.time_ns() + HOUR_NS,
+        allowances=allowances,
     )
+
+
+def allowance(calls: int = 3, total: str = "100") -> Allowance:
+    """A grant for two hours."""
+    return Allowance(max_calls=calls, until_ns=time.time_ns() + 2 * HOUR_NS, total_of="amount", max_total=total)
+
+
+def use(approval_id: str, amount: str = "10", digest: str = "d1" * 32) -> Intent:
+    return intent(approval=ApprovalRef(id=approval_id, digest=digest, amounts=(amount,)))
 
 
 def vote(approval_id: str, who: str = "bob", verdict: Verdict = Verdict.APPROVE, comment: str = "fine by me") -> Vote:

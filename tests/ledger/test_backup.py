@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
-from ledger_parts import ORIGIN, Open, failed, intent, opened, outcome, person, refusal, settled, spend, vote
+from ledger_parts import ORIGIN, Open, allowance, failed, intent, opened, outcome, person, refusal, settled, spend, use, vote
 from postgres_server import Server
 from stores import Kept, KeptInPostgres, KeptInSqlite, verified
 from typer.testing import CliRunner
@@ -41,6 +41,11 @@ async def written(anyio_backend: str, open_ledger: Open, kept: Kept) -> Kept:
         await ledger.append(outcome(await ledger.append(spend("d"))))
         await ledger.append(outcome(await ledger.append(spend("e")), failed()))
         await ledger.append(spend("f"))
+        await ledger.append(opened("g", key="g", allowances=(allowance(),)))
+        await ledger.append(settled("g"))
+        await ledger.append(outcome(await ledger.append(use("g", "0.1"))))
+        await ledger.append(outcome(await ledger.append(use("g", "7")), failed()))
+        await ledger.append(use("g", "3"))
         await ledger.append(refusal())
         for _ in range(150):
             await ledger.append(outcome(await ledger.append(intent())))
