@@ -6,11 +6,13 @@ no second path for the console or an admin. Resources, prompts and completions w
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import anyio
 
+from mcpgw.core.access import Access, objection
 from mcpgw.core.errors import ApprovalConflict, AuthenticationError, LedgerUnavailable, RedactionError, UpstreamError
 from mcpgw.core.model import (
     Allow,
@@ -47,6 +49,8 @@ from mcpgw.ports import Catalog, Desk, Journal, Peer, Policy, Redactor, Upstream
 
 logger = logging.getLogger(__name__)
 
+AnswerT = TypeVar("AnswerT", bound=Answer)
+
 _SPEND_ATTEMPTS = 3
 """A lost race for an approval moves it forward (approved, spent, done), so a third try can lose to nothing."""
 
@@ -79,6 +83,18 @@ class Corridor:
 
     async def walk(self, request: Request, peer: Peer) -> Answer:
         """Take one request through the corridor. Never raises, except to pass on the cancellation of its own task."""
+        return await self._answered(request, lambda call: self._walk(call, request.patience, peer))
+
+    async def request_access(self, request: Request, access: Access) -> Held | Refused:
+        """Ask people for a grant: calls like this one, within the bounds of `access`.
+
+        The request is the example, and never runs. It walks the corridor up to the desk, as the call would, and is answered as
+        soon as the desk has it on record. Raises as `walk`.
+        """
+        return await self._answered(request, lambda call: self._ask(call, access))
+
+    async def _answered(self, request: Request, work: Callable[[Call], Awaitable[AnswerT]]) -> AnswerT | Refused:
+        """Do the work on the request's call; whatever hinders it refuses."""
         call = Call(
             id=self._new_id(),
             identity=request.identity,
@@ -92,7 +108,7 @@ class Corridor:
         visible = False
         try:
             visible = isinstance(call.target, Target) and self._policy.sees(call.identity, call.target)
-            return await self._walk(call if visible else _unaided(call), request.patience, peer)
+            return await work(call if visible else _unaided(call))
         except LedgerUnavailable:
             logger.error("call %s: the ledger cannot write; nothing was done", call.id)
             return Refused(code=RefusalCode.UNAVAILABLE, reason=_NO_RECORD)
@@ -119,12 +135,7 @@ class Corridor:
         watch = _Stopwatch()
 
         # (1) redaction: the arguments as they may be recorded, and the call as it will run, tokens in it given their values
-        try:
-            shown = await self._redactor.show(call)
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await self._refuse_unshown(call, "The caller went away before the call was judged.", RefusalCode.ABANDONED)
-            raise
+        shown = await self._shown(call)
         call = shown.call
         watch.lap("redact_in")
 
@@ -144,7 +155,7 @@ class Corridor:
             else:
                 settled = decision
             if not isinstance(settled, Allow):
-                return await self._turn_away(shown, settled, decision.ruling)
+                return await self._unreleased(shown, settled, decision.ruling)
 
             # (4) ledger: the intent is durable, and its approval spent, before the effect that they permit
             try:
@@ -161,7 +172,33 @@ class Corridor:
             return await self._conclude(intent, result, watch)
 
         ruling = Ruling(rule_ids=(), reason="The approval was taken by identical calls.", policy_hash="")
-        return await self._turn_away(shown, Deny(ruling=ruling), ruling)
+        return await self._turn_away(shown, Deny(ruling=ruling))
+
+    async def _ask(self, call: Call, access: Access) -> Held | Refused:
+        # (1) redaction: the example, and the requester's own words, as they may be recorded
+        shown = await self._shown(call)
+        words = await self._shown(replace(call, arguments={"reason": access.reason}))
+
+        # (2) policy: what would run at once, or never, is nothing to ask for
+        decision = self._policy.decide(shown.call)
+        if isinstance(decision, Deny):
+            return await self._turn_away(shown, decision)
+        if isinstance(decision, Allow):
+            return await self._turn_away(shown, _not_granted(decision, "This call needs no approval: call it."))
+        if why := objection(access, decision.terms.grants, shown.call.arguments, shown.arguments):
+            return await self._turn_away(shown, _not_granted(decision, why))
+
+        # (3) approval: people decide, later
+        waiting = await self._desk.ask(shown, decision, access, words.arguments)
+        return _held(waiting, decision.ruling)
+
+    async def _shown(self, call: Call) -> ShownCall:
+        try:
+            return await self._redactor.show(call)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._refuse_unshown(call, "The caller went away before the call was judged.", RefusalCode.ABANDONED)
+            raise
 
     async def _released(
         self, call: Call, hold: Hold, settled: Allow | Deny | Waiting | AlreadyDone, peer: Peer
@@ -242,21 +279,17 @@ class Corridor:
             return replace(result, receipt=sealed.receipt)
         return Completed(reply=result, sealed=sealed)
 
-    async def _turn_away(self, shown: ShownCall, settled: Deny | Waiting | AlreadyDone, ruling: Ruling) -> Answer:
+    async def _unreleased(self, shown: ShownCall, settled: Deny | Waiting | AlreadyDone, ruling: Ruling) -> Answer:
         if isinstance(settled, Waiting):
-            return Held(
-                approval_id=settled.approval_id,
-                deadline_ns=settled.deadline_ns,
-                reason=ruling.reason,
-                running=settled.running,
-                unattended=settled.unattended,
-                receipt=settled.receipt,
-            )
+            return _held(settled, ruling)
         if isinstance(settled, AlreadyDone):
             replay = await self._journal.append(Replay(shown=shown, done=settled, ruling=ruling))
             return Completed(reply=settled.reply, sealed=replay, replayed_from=settled.call_id)
-        refused = _refused(shown.call, settled)
-        refusal = await self._journal.append(Refusal(shown=shown, refused=refused, ruling=settled.ruling))
+        return await self._turn_away(shown, settled)
+
+    async def _turn_away(self, shown: ShownCall, deny: Deny) -> Refused:
+        refused = _refused(shown.call, deny)
+        refusal = await self._journal.append(Refusal(shown=shown, refused=refused, ruling=deny.ruling))
         return replace(refused, receipt=refusal.receipt)
 
     async def _refuse_unshown(self, call: Call, reason: str, code: RefusalCode = RefusalCode.UNAVAILABLE) -> Refused:
@@ -279,6 +312,21 @@ class _Stopwatch:
 
 _NO_RECORD = "The gateway cannot write its record, so nothing was done. Try again later."
 _NO_OUTCOME = "The call ran, but the gateway cannot write its record, so the answer is withheld."
+
+
+def _held(waiting: Waiting, ruling: Ruling) -> Held:
+    return Held(
+        approval_id=waiting.approval_id,
+        deadline_ns=waiting.deadline_ns,
+        reason=ruling.reason,
+        running=waiting.running,
+        unattended=waiting.unattended,
+        receipt=waiting.receipt,
+    )
+
+
+def _not_granted(decision: Allow | Hold, why: str) -> Deny:
+    return Deny(ruling=replace(decision.ruling, reason=f"No grant is asked for. {why}"))
 
 
 def _void(ruling: Ruling, what: str) -> Ruling:

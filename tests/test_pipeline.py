@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import anyio
 import pytest
 
+from mcpgw.core.access import Access, access_of
+from mcpgw.core.allowance import GrantLimits
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ApprovalConflict, AuthenticationError, LedgerUnavailable, RedactionError, UpstreamError
 from mcpgw.core.model import (
@@ -65,6 +67,8 @@ EntryT = TypeVar("EntryT", bound=Entry)
 
 RULING = Ruling(rule_ids=("rule",), reason="because", policy_hash="p1")
 HOLD = Hold(ruling=RULING, terms=Terms.simple(("group:leads",)))
+GRANTING = replace(HOLD, terms=replace(HOLD.terms, grants=GrantLimits(max_calls=5, lasts_ns=100)))
+ACCESS = access_of({"max_calls": 5, "lasts_ns": 100, "reason": "my words"})
 DENY = Deny(ruling=RULING)
 APPROVED = Allow(ruling=RULING, approval=ApprovalRef(id="apr_1", digest="d"))
 MANIFEST = Manifest(profile="default", profile_hash="r1")
@@ -152,6 +156,12 @@ class World:
         self.on_settle(self)
         return self.settlements.pop(0)
 
+    async def ask(self, shown: ShownCall, hold: Hold, access: Access, words: CleanJson) -> Waiting:
+        await anyio.lowlevel.checkpoint()
+        self.pass_through("ask")
+        assert (shown.call.arguments, words) == (REQUEST.arguments, {"ssn": "<US_SSN>"})
+        return Waiting(approval_id="apr_9", deadline_ns=9)
+
     async def append(self, entry: EntryT) -> Sealed[EntryT]:
         await anyio.lowlevel.checkpoint()
         self.pass_through(type(entry).__name__)
@@ -202,6 +212,9 @@ class World:
 
     async def walk(self) -> Any:
         return await self.corridor().walk(REQUEST, self)
+
+    async def request_access(self, access: Access) -> Any:
+        return await self.corridor().request_access(REQUEST, access)
 
     def recorded(self) -> list[str]:
         return [type(entry).__name__ for entry in self.entries]
@@ -581,3 +594,55 @@ async def test_what_was_only_counted_or_not_recorded_has_no_receipt() -> None:
     assert (await World(decisions=[DENY], note="").walk()).receipt == ()
     for door in ("Intent", "Outcome"):
         assert (await World(faults={door: [LedgerUnavailable("full")]}).walk()).receipt == ()
+
+
+async def test_a_request_for_a_grant_walks_to_the_desk_and_runs_nothing() -> None:
+    world = World(decisions=[GRANTING])
+    answer = await world.request_access(ACCESS)
+    assert answer == Held(approval_id="apr_9", deadline_ns=9, reason="because")
+    assert world.log == ["show", "show", "policy", "ask"]
+    assert [call.arguments for call in world.shown] == [REQUEST.arguments, {"reason": "my words"}]
+
+
+@pytest.mark.parametrize(
+    ("decision", "access", "reason"),
+    [
+        (Allow(ruling=RULING), ACCESS, "No grant is asked for. This call needs no approval: call it."),
+        (DENY, ACCESS, "because"),
+        (HOLD, ACCESS, "No grant is asked for. What holds this call permits no grants: it is approved call by call."),
+        (
+            GRANTING,
+            replace(ACCESS, max_calls=6),
+            "No grant is asked for. At most 5 calls may be granted here, and 6 were asked for.",
+        ),
+    ],
+)
+async def test_a_grant_that_is_none_to_ask_for_is_refused_on_record(decision: Decision, access: Access, reason: str) -> None:
+    world = World(decisions=[decision])
+    assert await world.request_access(access) == Refused(code=RefusalCode.DENIED, reason=reason, rule_ids=("rule",))
+    assert world.recorded() == ["Refusal"]
+    assert "ask" not in world.log
+
+
+async def test_a_grant_for_a_hidden_tool_and_for_an_unknown_one_get_the_same_answer_and_the_same_steps() -> None:
+    hidden = World(decisions=[replace(DENY, hidden=True)], visible=False)
+    unknown = World(decisions=[replace(DENY, hidden=True)], target=UnknownTarget(kind=TargetKind.TOOL, name="bank__transfer"))
+    answers = [await world.request_access(ACCESS) for world in (hidden, unknown)]
+    assert answers == [Refused(code=RefusalCode.UNKNOWN, reason="Unknown tool: bank__transfer")] * 2
+    assert hidden.log == unknown.log == ["show", "show", "policy", "Refusal"]
+
+
+@pytest.mark.parametrize(
+    ("door", "fault"),
+    [
+        ("show", RedactionError("no model")),
+        ("policy", ValueError("a bug")),
+        ("ask", LedgerUnavailable("the disk is full")),
+        ("ask", ValueError("it has no canonical form")),
+    ],
+)
+async def test_a_grant_that_a_door_fails_over_is_refused(door: str, fault: Exception) -> None:
+    world = World(decisions=[GRANTING], faults={door: [fault]})
+    answer = await world.request_access(ACCESS)
+    assert isinstance(answer, Refused)
+    assert answer.code is RefusalCode.UNAVAILABLE

@@ -16,15 +16,19 @@ import anyio
 
 from mcpgw.approval import people
 from mcpgw.approval.answers import Settlement, answer, deny, waiting_message
-from mcpgw.approval.facts import Facts, facts_of
+from mcpgw.approval.facts import Facts, facts_of, facts_of_grant
+from mcpgw.approval.grants import use_of
 from mcpgw.approval.kept import exact_facts, kept
-from mcpgw.approval.seal import Seal
+from mcpgw.approval.seal import Seal, SealBroken
 from mcpgw.approval.sheet import Sheet, lay_out
 from mcpgw.approval.standing import Standing, is_fresh, weigh
+from mcpgw.core.access import Access, allowance_of
 from mcpgw.core.errors import ApprovalConflict, GatewayError, LedgerUnavailable
 from mcpgw.core.model import (
     Allow,
     AlreadyDone,
+    ApprovalRef,
+    CleanJson,
     Deny,
     Escalated,
     Event,
@@ -133,14 +137,48 @@ class Desk:
             reason = "The approval is void: the policy, the tool or the call itself changed after it was asked for."
             ruling = Ruling(rule_ids=hold.ruling.rule_ids, reason=reason, policy_hash=hold.ruling.policy_hash)
             return Deny(ruling=ruling, approval_id=shown.call.resumes)
+        for ref in await self._granted(shown, facts, request_key):
+            return Allow(ruling=hold.ruling, approval=ref)
         approval_id = await self._attach(shown, hold, facts, request_key)
         settled = await self._wait(approval_id, facts, hold, patience, peer)
         if isinstance(settled, Waiting):
             return replace(settled, receipt=self._attached.get((shown.call.id, approval_id), ()))
         return settled
 
-    async def _attach(self, shown: ShownCall, hold: Hold, facts: Facts, request_key: str) -> str:
-        """Join the approval that stands for the identical call, or open one; two that open at once end with one."""
+    async def _granted(self, shown: ShownCall, facts: Facts, request_key: str) -> tuple[ApprovalRef, ...]:
+        """Return the use of the requester's own grant that this call would be, or nothing.
+
+        A call that was approved by itself keeps its own answer: whoever repeats it asks for that, and not for a second effect.
+        """
+        if shown.call.resumes or any(one.state is not ApprovalState.PENDING for one in await self._store.live(request_key)):
+            return ()
+        for approval in await self._store.grants(shown.call.identity.principal, shown.call.target.name):
+            try:
+                bound = exact_facts(approval, self._seal).bound
+            except SealBroken as error:
+                logger.error("%s: nothing is released under this grant: %s", approval.id, error)
+                continue
+            if found := use_of(await self._conclude(approval), bound, facts):
+                return found
+        return ()
+
+    async def ask(self, shown: ShownCall, hold: Hold, access: Access, words: CleanJson) -> Waiting:
+        """Open a grant, for people to decide on, and return at once. See `ports.Desk`."""
+        facts = facts_of_grant(shown, hold, access, words)
+        approval_id = await self._attach(shown, hold, facts, self._seal.request_key(facts.request()), access)
+        approval = await self._find(approval_id)
+        granted = approval.state is ApprovalState.APPROVED
+        return Waiting(
+            approval_id=approval_id,
+            deadline_ns=approval.usable_until_ns if granted else approval.decide_by_ns,
+            receipt=self._attached.get((shown.call.id, approval_id), ()),
+        )
+
+    async def _attach(self, shown: ShownCall, hold: Hold, facts: Facts, request_key: str, *access: Access) -> str:
+        """Join the approval that stands for the identical call, or request for a grant, or open one.
+
+        Two that open at once end with one.
+        """
         for _ in range(_ATTACH_ATTEMPTS):
             resumed = shown.call.resumes
             standing = await (self._store.approval(resumed) if resumed else self._store.live(request_key))
@@ -148,7 +186,7 @@ class Desk:
                 if standing:
                     await self._join(shown, hold, standing[0])
                     return standing[0].id
-                return await self._open(shown, hold, facts, request_key)
+                return await self._open(shown, hold, facts, request_key, *access)
             except ApprovalConflict:
                 await self.sweep()  # a duplicate was faster, or an overdue approval of the same key is in the way
         raise LedgerUnavailable("The held call could not be recorded: its approval kept changing.")
@@ -169,22 +207,26 @@ class Desk:
         if len(self._attached) > _ATTACHED_KEPT:
             self._attached.popitem(last=False)
 
-    async def _open(self, shown: ShownCall, hold: Hold, facts: Facts, request_key: str) -> str:
+    async def _open(self, shown: ShownCall, hold: Hold, facts: Facts, request_key: str, *access: Access) -> str:
         approval_id = _new_id()
-        deadline_ns = self._now_ns() + hold.terms.lasts_ns
-        bound = facts.bound(deadline_ns, self._seal.nonce(approval_id))
+        now_ns = self._now_ns()
+        deadline_ns = now_ns + hold.terms.lasts_ns
+        allowances = tuple(allowance_of(one, now_ns + one.lasts_ns) for one in access)
+        expires_ns = next((one.until_ns for one in allowances), deadline_ns)
+        bound = facts.bound(expires_ns, self._seal.nonce(approval_id))
         opened = Opened(
             shown=shown,
             hold=hold,
             approval_id=approval_id,
             digest=_sha256(bound),
             request_key=request_key,
-            facts=facts.shown(deadline_ns),
-            exact=self._seal.close(approval_id, kept(bound, shown.call.sent)),
+            facts=facts.shown(expires_ns),
+            exact=self._seal.close(approval_id, kept(bound, shown.call.sent), grant=bool(access)),
             deadline_ns=deadline_ns,
+            allowances=allowances,
         )
         self._remember(shown, approval_id, await self._journal.append(opened))
-        logger.info("call %s: held as %s", shown.call.id, approval_id)
+        logger.info("call %s: %s as %s", shown.call.id, "a grant is asked for" if access else "held", approval_id)
         return approval_id
 
     async def _wait(
@@ -228,7 +270,8 @@ class Desk:
     async def held(self, approval_id: str, requester: Identity) -> tuple[Approval, ...]:
         """Return the requester's own approval as it stands now, or nothing. See `ports.HeldCalls`."""
         found = await self._store.approval(approval_id)
-        return tuple([(await self._conclude(approval)).approval for approval in found if _asked(requester, approval)])
+        calls = [approval for approval in found if _asked(requester, approval) and not approval.is_grant]
+        return tuple([(await self._conclude(approval)).approval for approval in calls])
 
     async def recall(self, approval: Approval) -> JsonObject:
         """Return the arguments as they were sent, tokens in the place of values. See `ports.HeldCalls`.

@@ -35,7 +35,7 @@ def exact_facts(approval: Approval, seal: Seal) -> ExactFacts:
     Raises:
         SealBroken: it does not open, is erased, or is not what the digest binds.
     """
-    plain = seal.open(approval.id, approval.exact)
+    plain = seal.open(approval.id, approval.exact, grant=approval.is_grant)
     outer = json.loads(plain)
     bound = outer["bound"].encode() if "bound" in outer else plain
     if hashlib.sha256(bound).hexdigest() != approval.digest:

@@ -37,6 +37,7 @@ class Seal:
         self._request_key = _derive(key, b"mcpgw/approval/request/1")
         self._nonce_key = _derive(key, b"mcpgw/approval/nonce/1")
         self._aead = AESGCM(_derive(key, b"mcpgw/approval/exact/1"))
+        self._grants = AESGCM(_derive(key, b"mcpgw/approval/grant/1"))
 
     def request_key(self, request: bytes) -> str:
         """Return the name of an identical call: hex HMAC-SHA256, so that the store tells nobody what was asked."""
@@ -49,19 +50,26 @@ class Seal:
         """
         return _hmac(self._nonce_key, approval_id.encode())
 
-    def close(self, approval_id: str, plain: bytes) -> bytes:
-        """Encrypt for the approval of that id alone: a random nonce, then AES-256-GCM with the id as associated data."""
-        nonce = secrets.token_bytes(_GCM_NONCE_BYTES)
-        return nonce + self._aead.encrypt(nonce, plain, approval_id.encode())
+    def close(self, approval_id: str, plain: bytes, *, grant: bool = False) -> bytes:
+        """Encrypt for the approval of that id alone: a random nonce, then AES-256-GCM with the id as associated data.
 
-    def open(self, approval_id: str, sealed: bytes) -> bytes:
+        What a grant covers has a key of its own: a gateway that knows nothing of grants, and would show its example as if that
+        were all, can open none and so have nobody approve one.
+        """
+        nonce = secrets.token_bytes(_GCM_NONCE_BYTES)
+        return nonce + self._key(grant).encrypt(nonce, plain, approval_id.encode())
+
+    def _key(self, grant: bool) -> AESGCM:
+        return self._grants if grant else self._aead
+
+    def open(self, approval_id: str, sealed: bytes, *, grant: bool = False) -> bytes:
         """Decrypt what `close` made for that id.
 
         Raises:
             SealBroken: it was made with another key or for another approval, or was changed since.
         """
         try:
-            return self._aead.decrypt(sealed[:_GCM_NONCE_BYTES], sealed[_GCM_NONCE_BYTES:], approval_id.encode())
+            return self._key(grant).decrypt(sealed[:_GCM_NONCE_BYTES], sealed[_GCM_NONCE_BYTES:], approval_id.encode())
         except (InvalidTag, ValueError) as error:
             hint = "Check that every process uses the desk key of this data directory, then run `mcpgw verify`."
             raise SealBroken(f"The exact arguments of {approval_id} cannot be opened.", hint=hint) from error

@@ -80,7 +80,7 @@ class Standing:
     def is_over(self) -> bool:
         """Whether the last deadline has come, or the time in which an approved call can run. At that moment itself it has."""
         approved = self.approval.state is ApprovalState.APPROVED
-        return self.now_ns >= (self.approval.usable_until_ns if approved else self.approval.deadline_ns)
+        return self.now_ns >= (self.approval.usable_until_ns if approved else self.approval.decide_by_ns)
 
     @property
     def silence_ns(self) -> int:
@@ -102,7 +102,7 @@ class Standing:
             return self._due_while_pending()
         if self.approval.state is ApprovalState.APPROVED:
             if self.is_over:
-                return (self._settled(SettledAs.EXPIRED, "Approved, but not called again by the deadline."),)
+                return (self._settled(SettledAs.EXPIRED, self._ended),)
             if not self.is_agreed:
                 return (self._settled(SettledAs.REVOKED, "The approval is void: its votes do not make the quorum any more."),)
         return ()
@@ -110,8 +110,14 @@ class Standing:
     def next_ns(self) -> int:
         """Return the next moment at which something falls due by itself, Unix nanoseconds."""
         if self.approval.state is ApprovalState.PENDING:
-            return min(self.silence_ns, self.approval.deadline_ns)
+            return min(self.silence_ns, self.approval.decide_by_ns)
         return self.approval.usable_until_ns
+
+    @property
+    def _ended(self) -> str:
+        for allowance in self.approval.allowances:
+            return f"The grant has ended. It was used {len(self.approval.uses)} of {allowance.max_calls} times."
+        return "Approved, but not called again by the deadline."
 
     def _due_while_pending(self) -> tuple[Settled | Escalated, ...]:
         if self.is_denied:

@@ -181,6 +181,14 @@ class MemoryLedger:
         await anyio.lowlevel.checkpoint()
         return tuple(one for one in self.records.values() if one.needs_review or one.needs_resolution)
 
+    async def grants(self, requester: str, target: str) -> tuple[Approval, ...]:
+        await anyio.lowlevel.checkpoint()
+        return tuple(
+            one
+            for one in self.records.values()
+            if one.is_grant and one.state is ApprovalState.APPROVED and (one.requester, one.target) == (requester, target)
+        )
+
     async def live(self, request_key: str) -> tuple[Approval, ...]:
         await anyio.lowlevel.checkpoint()
         return self._live(request_key)

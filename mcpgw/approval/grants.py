@@ -1,0 +1,40 @@
+"""What a grant covers at this moment, and what it tells people. Pure: no clock, no store."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcpgw.approval.facts import Facts
+from mcpgw.approval.standing import Standing
+from mcpgw.core.access import access_of, allowance_of, amount_of
+from mcpgw.core.canonical import canonical
+from mcpgw.core.model import ApprovalRef
+from mcpgw.ports import Approval, ApprovalState, total_of
+
+
+def use_of(standing: Standing, bound: Mapping[str, Any], facts: Facts) -> tuple[ApprovalRef, ...]:
+    """Return the use of a grant that a held call would be, or nothing where the grant does not cover it.
+
+    `bound` is what the grant's digest is over, and `facts` are the call's of today: who calls through whom, what and how it is
+    defined and reached, under which policy, held by which rules on which terms. All of that must be as it was approved.
+    """
+    approval = standing.approval
+    if approval.state is not ApprovalState.APPROVED or standing.is_over or not standing.is_agreed:
+        return ()
+    if any(canonical(bound[name]) != canonical(fact) for name, fact in facts.common.items()):
+        return ()
+    access = access_of(bound["access"])
+    allowance = allowance_of(access, bound["expires_ns"])
+    if approval.allowances != (allowance,):
+        return ()  # somebody changed the store: nobody approved this
+    amounts = amount_of(access, bound["arguments"], facts.arguments, facts.clean)
+    if not all(allowance.has_room(len(approval.uses), total_of(approval.uses), amount) for amount in amounts):
+        return ()
+    return tuple(ApprovalRef(id=approval.id, digest=approval.digest, amounts=(amount,)) for amount in amounts)
+
+
+def left(approval: Approval) -> str:
+    """Return how far a grant is used, in words for everybody; empty for a call."""
+    for one in approval.allowances:
+        total = f", {total_of(approval.uses)} of {one.max_total} {one.total_of}" if one.total_of else ""
+        return f"used {len(approval.uses)} of {one.max_calls}{total}"
+    return ""
