@@ -4,14 +4,13 @@ import hmac
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mcpgw.app.whose import must_name_issuers
 from mcpgw.approval import Desk
 from mcpgw.catalog.references import ReferenceUnresolved, substitute
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import IdentityKind, Risk, Target
+from mcpgw.core.model import IdentityKind, Risk
 from mcpgw.core.toml import line_of
 from mcpgw.identity import ApiKeys, Authenticators, Issuer, JwtIssuers, KeyRoster
 from mcpgw.identity.issuer import KindRule
@@ -21,7 +20,7 @@ from mcpgw.ledger.keys import countersigned, load_verifiers
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database
 from mcpgw.policy import Defaults, Effect, Grants, Hours, Mode, Policy, Role, Rule, Scope, SqlCondition, Step
-from mcpgw.redaction import Audience, Blobs, Operator, Profile, Recognizer, RedactionConfig, TokenScope, relaxed_output_schema
+from mcpgw.redaction import Audience, Blobs, Operator, Profile, Recognizer, RedactionConfig, TokenScope
 from mcpgw.redaction.token_file import TokenFile
 from mcpgw.settings import Grants as GrantsSettings
 from mcpgw.settings import Hours as HoursSettings
@@ -312,17 +311,6 @@ def _profile(profile: RedactionProfile) -> Profile:
 
 def _operators(named: Mapping[str, str]) -> dict[str, Operator]:
     return {entity: Operator(operator) for entity, operator in named.items()}
-
-
-def published(target: Target) -> dict[str, Any]:
-    """Return the definition that lists show: the upstream's, verbatim, but for what the gateway answers for itself.
-
-    That is the name, the annotations that an admin set, and `outputSchema` exactly where masking may change a value's type.
-    """
-    shown = {**target.definition, "name": target.name, "annotations": dict(target.annotations)}
-    if isinstance(shown.get("outputSchema"), Mapping):
-        shown["outputSchema"] = relaxed_output_schema(shown["outputSchema"])
-    return shown
 
 
 def state_key(settings: Settings) -> bytes:

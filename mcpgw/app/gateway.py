@@ -28,7 +28,7 @@ from mcpgw.ledger.anchors.loop import AnchoredJournal, Anchoring
 from mcpgw.own import CatalogWithOwn, UpstreamsWithOwn
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import Authenticator, Definitions, ServerState, ServerStatus
-from mcpgw.redaction import PresidioRedactor
+from mcpgw.redaction import PresidioRedactor, ShownDefinitions
 from mcpgw.settings import Settings, load
 from mcpgw.sinks.exporter import open_exporter
 from mcpgw.upstream import ServerConfig, UpstreamPool
@@ -84,7 +84,7 @@ class Gateway:
             catalog=catalog,
             policy=self.policy,
             authenticator=authenticator,
-            publish=convert.published,
+            publish=ShownDefinitions(convert.redaction(settings)).shown,
             challenge=self._challenge,
             resource_metadata=self._resource_metadata,
             ready=self._problems,

@@ -4,6 +4,7 @@
 """
 
 from mcpgw.redaction.config import Audience, Blobs, Operator, Profile, RedactionConfig, TokenScope
+from mcpgw.redaction.definition import ShownDefinitions
 from mcpgw.redaction.recognizers import Recognizer
 from mcpgw.redaction.redactor import PresidioRedactor
 from mcpgw.redaction.schema import relaxed_output_schema
@@ -16,6 +17,7 @@ __all__ = [
     "Profile",
     "Recognizer",
     "RedactionConfig",
+    "ShownDefinitions",
     "TokenScope",
     "relaxed_output_schema",
 ]

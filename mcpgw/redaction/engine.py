@@ -18,7 +18,7 @@ from mcpgw.redaction.reader import ANYONE, Reader
 from mcpgw.redaction.recognizers import Recognizers
 from mcpgw.redaction.seams import Seams
 from mcpgw.redaction.vocabulary import BARE, meaning
-from mcpgw.redaction.walk import Place, Taker
+from mcpgw.redaction.walk import Place, Taker, safe_key
 
 _VERBATIM = frozenset(
     {
@@ -106,16 +106,27 @@ class Engine:
         kind = value.get("type")
         if isinstance(kind, str) and kind in _BLOB_KEYS and isinstance(value.get("data"), str) and path.endswith("content[*]"):
             withheld[path] += 1
-            return value if self._config.blobs is Blobs.PASS else _withheld_block(value, kind)
-        if isinstance(value.get("blob"), str) and isinstance(value.get("uri"), str):
+            value = self._blob(value, "data", path)
+        elif isinstance(value.get("blob"), str) and isinstance(value.get("uri"), str):
             withheld[path] += 1
-            return value if self._config.blobs is Blobs.PASS else _withheld_resource(value)
-        return {key: self._blobs(item, withheld, depth + 1, f"{path}.{key}" if path else key) for key, item in value.items()}
+            value = self._blob(value, "blob", path)
+        return {
+            key: self._blobs(item, withheld, depth + 1, f"{path}.{safe_key(key)}" if path else safe_key(key))
+            for key, item in value.items()
+        }
+
+    def _blob(self, value: dict[str, Any], field: str, path: str) -> dict[str, Any]:
+        """Return what stands for a blob: a text that says so; in `structuredContent`, whose shape a schema holds, a mark."""
+        if self._config.blobs is Blobs.PASS:
+            return value
+        if path.startswith("structuredContent"):
+            return {**value, field: "<BLOB>"}
+        return _withheld_resource(value) if field == "blob" else _withheld_block(value)
 
 
-def _withheld_block(block: dict[str, Any], kind: str) -> dict[str, Any]:
+def _withheld_block(block: dict[str, Any]) -> dict[str, Any]:
     size = len(block["data"]) * 3 // 4
-    text = f"[{kind} of about {size} bytes withheld by the gateway: its content cannot be checked for personal data]"
+    text = f"[{block['type']} of about {size} bytes withheld by the gateway: its content cannot be checked for personal data]"
     kept = {key: value for key, value in block.items() if key in ("annotations", "_meta")}
     return {"type": "text", "text": text, **kept}
 

@@ -166,7 +166,7 @@ class Taker:
         """Rows of values under a header that stands elsewhere: what SQL tools return."""
         meanings = [meaning(name) for name in header]
         personal = any(told.sure and told.entity in PERSONAL for told in meanings)
-        paths = [f"{place.path}[*].{_safe(name)}" for name in header]
+        paths = [f"{place.path}[*].{safe_key(name)}" for name in header]
         for index, row in enumerate(rows, first):
             record = self._record()
             for name, told, path, value in zip(header, meanings, paths, row, strict=True):
@@ -179,7 +179,7 @@ class Taker:
         layout = self._layouts.get(known)
         if layout is None:
             under = f"{place.path}." if place.path and place.path[-1] != ":" else place.path
-            layout = self._layouts[known] = [(self._meaning(key, place), under + _safe(key)) for key in keys]
+            layout = self._layouts[known] = [(self._meaning(key, place), under + safe_key(key)) for key in keys]
         return layout
 
     def _record(self) -> int:
@@ -320,7 +320,7 @@ class Taker:
         meanings = [meaning(name) if name else BARE for name in (*table.header, "")]
         personal = any(told.sure and told.entity in PERSONAL for told in meanings)
         columns = [
-            Place(name, told, f"{place.path}:[*].{_safe(name)}", (), personal)
+            Place(name, told, f"{place.path}:[*].{safe_key(name)}", (), personal)
             for name, told in zip((*table.header, ""), meanings, strict=True)
         ]
         last = len(table.header)  # under no head: the cells that a row has beyond them
@@ -353,7 +353,7 @@ class Taker:
                 start += 1
             while text[stop - 1].isspace():
                 stop -= 1
-            path = f"{place.path}:{_safe(stretch.key)}" if stretch.key else place.path
+            path = f"{place.path}:{safe_key(stretch.key)}" if stretch.key else place.path
             here = Place(stretch.key or place.key, meanings[stretch.key], path, (stretch.key,), personal, record)
             if markup.MARKED_UP.search(text, start, stop):  # tags inside a line, which hold nothing together
                 yield start, stop, Escaped(self._pieces(text, start, stop, here))
@@ -463,7 +463,7 @@ _LONG_NUMBER = re.compile(r"\d{5}|@")
 
 
 @lru_cache(maxsize=16384)
-def _safe(key: str) -> str:
+def safe_key(key: str) -> str:
     """Return the key as a manifest may hold it: one that could itself be personal data is written `*`."""
     return key if _PLAIN_KEY.fullmatch(key) and not _LONG_NUMBER.search(key) and len(key.split()) < 5 else "*"
 
@@ -514,6 +514,3 @@ def _named_value(pairs: list[tuple[str, Any]]) -> dict[str, str]:
     if not told:
         return {}
     return {key: told[0] for key, _ in pairs if key.casefold() in _VALUED and told[0] not in ("", key)}
-
-
-__all__ = ["BARE", "UNKNOWN", "Place", "Taker"]

@@ -6,7 +6,7 @@ import pytest
 
 from mcpgw.app import convert, network
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import IdentityKind, Masking, Target, TargetKind
+from mcpgw.core.model import IdentityKind
 from mcpgw.identity.issuer import KindRule
 from mcpgw.inbound.config import Nobody
 from mcpgw.inbound.head import check_host
@@ -113,27 +113,6 @@ def test_a_profile_that_hashes_needs_the_folders_key(tmp_path: Path) -> None:
     settings.keys_dir.mkdir()
     (settings.keys_dir / convert.REDACTION_KEY).write_bytes(bytes(32))
     assert convert.redaction(settings).hash_key == bytes(32)
-
-
-def test_a_published_definition_is_the_upstreams_but_for_what_the_gateway_answers_for() -> None:
-    definition = {
-        "name": "rows",
-        "x-unknown": None,
-        "annotations": {"title": "Rows"},
-        "outputSchema": {"type": "object", "properties": {"born": {"type": "string", "format": "date"}}},
-    }
-    target = Target(
-        kind=TargetKind.TOOL, name="bank__rows", server="bank", server_fingerprint="f", upstream_name="rows",
-        definition=definition, definition_hash="h", annotations={"title": "Rows", "readOnlyHint": True}, masking=Masking(),
-    )  # fmt: skip
-    shown = convert.published(target)
-    assert shown == {
-        **definition,
-        "name": "bank__rows",
-        "annotations": {"title": "Rows", "readOnlyHint": True},
-        "outputSchema": {"type": "object", "properties": {"born": {"type": "string"}}},
-    }
-    assert definition["name"] == "rows"
 
 
 def test_the_hash_of_the_configuration_follows_its_content_and_not_its_folder() -> None:

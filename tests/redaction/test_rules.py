@@ -1,5 +1,7 @@
 """Columns, paths, operators, profiles and blobs: what the admin says, whatever the detectors think."""
 
+import json
+
 import pytest
 
 from mcpgw.core.errors import ConfigError
@@ -112,6 +114,29 @@ def test_blobs_pass_where_the_setting_says_so_and_are_counted() -> None:
     out = engine_of(blobs=Blobs.PASS).redact({"content": [IMAGE, BLOB]}, Masking())
     assert out.payload == {"content": [IMAGE, BLOB]}
     assert {m.detector for m in out.masked} == {"blob-pass@1"}
+
+
+def test_a_blob_in_structured_content_is_withheld_without_a_change_of_shape() -> None:
+    structured = {"files": [{"uri": "x://a", "blob": "AAAA", "mimeType": "application/pdf"}], "content": [IMAGE]}
+    out = engine_of().redact({"structuredContent": structured}, Masking())
+    assert out.payload["structuredContent"] == {
+        "files": [{"uri": "x://a", "blob": "<BLOB>", "mimeType": "application/pdf"}],
+        "content": [{**IMAGE, "data": "<BLOB>"}],
+    }
+    assert [(m.path, m.count) for m in out.masked] == [("structuredContent.content[*]", 1), ("structuredContent.files[*]", 1)]
+
+
+def test_blobs_inside_what_is_left_of_a_blob_are_withheld_too() -> None:
+    inner = {"uri": "x://b", "blob": "AAAA"}
+    out = engine_of().redact(
+        {"content": [{**IMAGE, "_meta": {"a": inner}}], "contents": [{**inner, "_meta": inner}]}, Masking()
+    )
+    assert "blob" not in json.dumps([out.payload["content"], out.payload["contents"]])
+
+
+def test_a_key_that_may_be_personal_data_is_in_no_blobs_path() -> None:
+    out = engine_of().redact({"data": {"219-09-9999": {"uri": "x://b", "blob": "AAAA"}}}, Masking())
+    assert [m.path for m in out.masked] == ["data.*"]
 
 
 def test_settings_that_cannot_work_are_refused() -> None:

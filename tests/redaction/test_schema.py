@@ -81,3 +81,62 @@ def test_each_keyword_is_relaxed_exactly_where_masking_may_touch_it(
     strict: dict[str, object], relaxed: dict[str, object]
 ) -> None:
     assert relaxed_output_schema(strict) == relaxed
+
+
+REFERRED = [
+    (
+        {"$ref": "#/components/a~1b", "components": {"a/b": {"items": {"$ref": "#/components/a~1b"}, "type": "integer"}}},
+        {
+            "$ref": "#/$defs/~1components~1a~01b",
+            "components": {"a/b": {"items": {"$ref": "#/components/a~1b"}, "type": "integer"}},
+            "$defs": {"/components/a~1b": {"items": {"$ref": "#/$defs/~1components~1a~01b"}, "type": ["integer", "string"]}},
+        },
+    ),
+    ({"$ref": "#/oneOf/0", "oneOf": [{"const": 1}]}, {"$ref": "#/$defs/~1oneOf~10", "anyOf": [{}], "$defs": {"/oneOf/0": {}}}),
+    ({"$ref": "#/oneOf/7"}, {"$ref": "#/$defs/~1oneOf~17", "$defs": {"/oneOf/7": True}}),
+    ({"$ref": "#/%24defs/a", "$defs": {"a": {"const": 1}}}, {"$ref": "#/%24defs/a", "$defs": {"a": {}}}),
+    ({"$ref": "#/items/0/items", "items": [{"items": True}]}, {"$ref": "#/items/0/items", "items": [{"items": True}]}),
+    ({"$ref": "#a", "$defs": {"x": {"$anchor": "a"}}}, {"$ref": "#a", "$defs": {"x": {"$anchor": "a"}}}),
+]
+
+
+@pytest.mark.parametrize(("strict", "relaxed"), REFERRED)
+def test_a_reference_leads_to_a_relaxed_schema(strict: dict[str, object], relaxed: dict[str, object]) -> None:
+    assert relaxed_output_schema(strict) == relaxed
+
+
+def test_a_reference_inside_an_embedded_schema_is_looked_up_there() -> None:
+    inner = {"$id": "https://a.example/in", "x": {"const": 1}, "$ref": "#/x"}
+    relaxed = relaxed_output_schema({"$defs": {"in": inner, "ref": {"$ref": "in"}}, "$id": "https://a.example/out", "x": {}})
+    assert relaxed["$defs"]["in"] == {**inner, "$ref": "#/$defs/~1x", "$defs": {"/x": {}}}
+    assert relaxed["$defs"]["ref"] == {"$ref": "in"} and "/x" not in relaxed["$defs"]
+
+
+@pytest.mark.parametrize("out", ["https://a.example/s.json", "http://[", "other#/properties/a", "https://a.example/in#/x"])
+def test_what_stands_in_another_document_may_insist_on_nothing(out: str) -> None:
+    schema = {
+        "$defs": {"a": {"$ref": out, "type": "integer", "title": "t"}, "in": {"$id": "https://a.example/in"}},
+        "properties": {"b": {"type": "boolean"}},
+        "unevaluatedProperties": False,
+    }
+    relaxed = relaxed_output_schema(schema)
+    assert relaxed == {
+        "$defs": {"a": {"title": "t"}, "in": {"$id": "https://a.example/in"}},
+        "properties": schema["properties"],
+    }
+
+
+CONDITION = {"if": {"properties": {"kind": {"const": "a"}}}, "then": {"required": ["a"]}, "else": {"required": ["b"]}}
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted"), [({"kind": "<MASKED>", "a": 1}, True), ({"b": 1}, True), ({"kind": "a"}, False)]
+)
+def test_of_a_condition_one_way_must_have_been_gone(value: object, accepted: bool) -> None:
+    assert jsonschema_rs.validator_for(relaxed_output_schema(CONDITION)).is_valid(value) is accepted
+
+
+def test_more_may_be_contained_when_masked_than_was() -> None:
+    schema = {"contains": {"const": "a"}, "maxContains": 1, "minContains": 1}
+    relaxed = jsonschema_rs.validator_for(relaxed_output_schema(schema))
+    assert relaxed.is_valid(["<MASKED>", "<MASKED>"]) and not relaxed.is_valid([])
