@@ -39,6 +39,12 @@ class View:
             return start, end
         return self._starts[start], self._ends[end - 1]
 
+    def over(self, other: "View") -> "View":
+        """Return a view of the text that `other`, whose text this one views, is itself a view of."""
+        if not (self._starts and other._starts):
+            return View(self.text, self._starts or other._starts, self._ends or other._ends)
+        return View(self.text, [other._starts[at] for at in self._starts], [other._ends[at - 1] for at in self._ends])
+
 
 def view(original: str) -> View:
     """Return the plain view of a text; linear in its length."""

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mcpgw.core.errors import RedactionError
 from mcpgw.core.model import Json, Masked, Masking
 from mcpgw.redaction.config import Blobs, Operator, RedactionConfig
 from mcpgw.redaction.findings import Finding
@@ -37,6 +38,8 @@ _VERBATIM = frozenset(
 )
 """Fields at the top of MCP's own messages that carry no one's words, and that the protocol needs as they are."""
 _BLOB_KEYS = frozenset({"image", "audio"})
+_ROUNDS = 8
+"""How often a payload is redacted at most where values are dropped; nearly always the second round finds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,11 @@ class Redacted:
     """Everything that was judged, in order, with its findings: for `explain`."""
     operator: Callable[[Finding], Operator] = field(default=lambda finding: Operator.MASK, repr=False)
     """What happened to a finding."""
+
+    def followed_by(self, again: "Redacted") -> "Redacted":
+        """Return the outcome of redacting the payload once more: both manifests, without what the second one met again."""
+        more = [line for line in again.masked if line.entity != "BLOB" and not line.detector.startswith("keep:")]
+        return replace(self, payload=again.payload, masked=(*self.masked, *more), issued={**self.issued, **again.issued})
 
 
 class Engine:
@@ -72,6 +80,17 @@ class Engine:
             RedactionError: it is not JSON data, or it is nested too deep.
             ConfigError: the profile does not exist, or a path rule is not one.
         """
+        redacted, dropped = self._once(payload, masking, envelope, reader)
+        for _ in range(_ROUNDS):
+            if not dropped:
+                return redacted
+            again, _ = self._once(redacted.payload, masking, envelope, replace(reader, before=""))
+            dropped = again.payload != redacted.payload
+            redacted = redacted.followed_by(again)
+        raise RedactionError("what is dropped from it leaves ever more to drop", hint="Use another operator than drop.")
+
+    def _once(self, payload: Any, masking: Masking, envelope: bool, reader: Reader) -> tuple[Redacted, bool]:
+        """Redact; tell too whether something was dropped, which brings together what stood apart."""
         profile = self._config.profile(masking.profile).seen_by(reader.members)
         columns, places = (*profile.columns, *masking.columns), (*profile.paths, *masking.paths)
         rules = Rules(columns, places, masking.rules, reader.members)
@@ -95,7 +114,7 @@ class Engine:
         masked += [
             Masked("BLOB", path, f"blob-{self._config.blobs.value}@1", count) for path, count in sorted(withheld.items())
         ]
-        return Redacted(new, tuple(masked), writer.issued, tuple(taker.units), writer.operator)
+        return Redacted(new, tuple(masked), writer.issued, tuple(taker.units), writer.operator), writer.dropped
 
     def _blobs(self, value: Any, withheld: Counter[str], depth: int, path: str = "") -> Any:
         """Deal with images, audio and binary resources, which nobody here can read."""

@@ -1,5 +1,6 @@
 """Decide every unit: rules first, then keys, patterns and context, then names; at last, one decision per value everywhere."""
 
+import itertools
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -108,28 +109,26 @@ class Judge:
             self._ask(asked, units)
         self._read(prose)
         if self._recognizers:
-            self._recognize(units)
+            for unit in units:
+                if not unit.forced:
+                    unit.findings = self._recognized(unit.findings, unit.plain.text, unit.key)
         _settle(units)
-        if self._namer.reads:
-            self._read_again(prose, units)
+        self._read_again(units)
 
-    def _recognize(self, units: Sequence[Unit]) -> None:
+    def _recognized(self, findings: Iterable[Finding], text: str, key: str) -> list[Finding]:
         """Add what the recognizers of packs and settings find, and drop what packs that are off would have found."""
-        for unit in units:
-            if not unit.forced:
-                found = self._recognizers.find(unit.plain.text, unit.key)
-                unit.findings = [*self._recognizers.heard(unit.findings), *found]
+        return [*self._recognizers.heard(findings), *self._recognizers.find(text, key)]
 
     def _cell(self, unit: Unit) -> bool:
         """Judge a value of a field; return whether it remains to ask if it is a name."""
         text, told = unit.text, unit.meaning
         if told.sure:
-            found, ask = _judge_cell(unit)
+            found, ask = _judge_cell(unit, unit.plain.text)
         else:
             key = (text, told.entity, unit.personal, unit.number)
             known = self._cells.get(key)
             if known is None:
-                known = _judge_cell(unit)
+                known = _judge_cell(unit, unit.plain.text)
                 self._remember(self._cells, key, known, text)
             found, ask = known
         unit.findings = list(found)
@@ -160,22 +159,31 @@ class Judge:
             for unit, view, found in zip(units, views, self._people(views), strict=True):
                 unit.findings.extend(finding.within(view) for finding in found)
 
-    def _read_again(self, prose: Sequence[Unit], units: Sequence[Unit]) -> None:
-        """Read what masking makes of the prose until nothing more is found in it, so that a second redaction finds nothing.
+    def _read_again(self, units: Sequence[Unit]) -> None:
+        """Read what masking makes of a text until nothing more is found in it, so that a second redaction finds nothing.
 
-        A model sees another sentence once a name in it has become `<PERSON>`, and may see somebody there whom it overlooked.
+        Masking sets apart what stood together: a number that ran into another one stands beside `<US_SSN>` then. And a model
+        sees another sentence once a name in it has become `<PERSON>`, and may see somebody there whom it overlooked.
         """
+        changed = units
         for _ in range(_READINGS):
-            views = [(unit, masked(unit.plain.text, unit.findings)) for unit in prose if unit.findings]
-            again = [(unit, view) for unit, view in views if next(names.pairs(view.text), None)]
-            grown = False
-            for (unit, view), people in zip(again, self._people([view for _, view in again]), strict=True):
-                new = _outside_placeholders(view.text, resolve([*judge_prose(view.text), *people]))
-                unit.findings.extend(finding.within(view) for finding in new)
-                grown |= bool(new)
-            if not grown:
+            views = [(unit, masked(unit.plain.text, unit.findings)) for unit in changed if _partly_found(unit)]
+            again = [view if unit.prose and next(names.pairs(view.text), None) else _NO_VIEW for unit, view in views]
+            before = [len(unit.findings) for unit in units]
+            for (unit, view), people in zip(
+                views, self._people(again) if self._namer.reads else itertools.repeat(()), strict=False
+            ):
+                found = resolve([*self._by_rule(unit, view.text), *people])
+                unit.findings.extend(finding.within(view) for finding in _outside_placeholders(view.text, found))
+            if before == [len(unit.findings) for unit in units]:
                 return
             _settle(units)
+            changed = [unit for unit, count in zip(units, before, strict=True) if len(unit.findings) != count]
+
+    def _by_rule(self, unit: Unit, text: str) -> list[Finding]:
+        """Return what patterns, keys, cues and recognizers find in another text of a unit."""
+        found = judge_prose(text) if unit.prose else _judge_cell(unit, text)[0]
+        return self._recognized(found, text, unit.key) if self._recognizers else list(found)
 
     def _people(self, views: Sequence[View]) -> list[list[Finding]]:
         """Return whom the model finds in each text, where patterns and cues leave a possible name."""
@@ -204,6 +212,15 @@ _READINGS = 8
 _SENTENCE = re.compile(r"\n|(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\b[A-Z])[.!?][\"')]?[ \t]+(?=[A-Z\"'(])")
 
 
+_NO_VIEW = View("", (), ())
+
+
+def _partly_found(unit: Unit) -> bool:
+    """Tell whether something was found in a unit, and something else stands beside it."""
+    found = unit.findings
+    return bool(found) and not (len(found) == 1 and found[0].end - found[0].start == len(unit.plain.text))
+
+
 def _readable(text: str, found: Sequence[Finding]) -> Iterator[tuple[int, str]]:
     """Yield the sentences and lines that hold a possible name which nothing has explained yet: the model is the slow part."""
     known = sorted((finding.start, finding.end) for finding in found)
@@ -227,8 +244,8 @@ def _rule_entity(unit: Unit) -> str:
 # --- values of fields ----------------------------------------------------------------------------------------------------
 
 
-def _judge_cell(unit: Unit) -> tuple[tuple[Finding, ...], bool]:
-    text = unit.plain.text
+def _judge_cell(unit: Unit, text: str) -> tuple[tuple[Finding, ...], bool]:
+    """Return what is found in a plain text of a unit, and whether it remains to ask if it is a name."""
     told = unit.meaning
     stripped = text.strip()
     if not stripped or stripped.casefold() in _NOTHING or (stripped[0] == "<" and PLACEHOLDER.fullmatch(stripped)):

@@ -8,7 +8,7 @@ from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Protocol
 
 from mcpgw.redaction.disguise import View, view
-from mcpgw.redaction.findings import PLACEHOLDER, Finding
+from mcpgw.redaction.findings import PLACEHOLDER, Finding, masked
 from mcpgw.redaction.vocabulary import Meaning
 
 
@@ -61,7 +61,9 @@ class Unit:
         """Number of the object or row that it is part of; 0 where it is part of none."""
         self.forced = forced
         """The detector that masks it whatever it is: a column or path rule."""
-        self.plain: View = view(text)
+        plain = view(text)
+        self.plain: View = masked(plain.text).over(plain) if "<" in plain.text else plain
+        """Where masking wrote something earlier it is as `mask` writes it, so that no operator is read in another way."""
         self.findings: list[Finding] = []
         """In code points of `plain.text`."""
         self.masked: str | None = None

@@ -23,9 +23,9 @@ _SAME_DIGITS = 6
 
 
 class Writer:
-    """Writes what a reader sees in the place of findings. `issued` is every token that it wrote, with its value."""
+    """Writes what a reader sees in the place of findings."""
 
-    __slots__ = ("_key", "_known", "_numbers", "_operators", "_pattern", "_profile", "_reader", "issued")
+    __slots__ = ("_key", "_known", "_numbers", "_operators", "_pattern", "_profile", "_reader", "dropped", "issued")
 
     def __init__(self, profile: Profile, operators: Mapping[str, Operator], key: bytes, reader: Reader) -> None:
         self._profile = profile
@@ -37,6 +37,9 @@ class Writer:
         self._numbers = {_digits(value): token for value, token in self._known.items() if len(_digits(value)) >= _SAME_DIGITS}
         self._pattern = _any_of(self._known)
         self.issued: dict[str, Json] = {}
+        """Every token that it wrote, with its value."""
+        self.dropped = False
+        """Whether it wrote nothing in the place of something."""
 
     def write(self, unit: Unit) -> list[Finding]:
         """Replace what was found in a unit and return what was done; a kept finding's detector begins with `keep:`."""
@@ -76,6 +79,7 @@ class Writer:
     def _replacement(self, operator: Operator, entity: str, value: str, *, number: bool) -> str:
         match operator:
             case Operator.DROP:
+                self.dropped = True
                 return ""
             case Operator.PARTIAL:
                 kept = _tail(value)

@@ -186,10 +186,23 @@ def _digits(candidate: str) -> str:
 
 
 def _embedded(text: str, start: int, end: int) -> bool:
-    """Tell whether a number is part of something longer: a decimal, an amount, a path, a version, a word."""
+    """Tell whether a number is part of something longer: a decimal, an amount, a path, a version, a word.
+
+    One that is written in groups, or is longer than any amount, is no part of a decimal with a comma: what follows is the next
+    number of a list or row.
+    """
+    grouped = not text[start:end].isdigit()
     if start and (text[start - 1] in ".$€£_@" or (text[start - 1] in "-/:#" and start > 1 and text[start - 2].isalnum())):
         return True
-    return end < len(text) and (text[end] in "_%@" or _NEXT_DIGIT.match(text, end) is not None)
+    if end == len(text):
+        return False
+    if text[end] == "," and (grouped or end - start > _LONGEST_AMOUNT):
+        return False
+    return text[end] in "_%@" or _NEXT_DIGIT.match(text, end) is not None
+
+
+_LONGEST_AMOUNT = 12
+"""Digits of an amount before its decimals: a trillion."""
 
 
 def _secret(candidate: str, text: str, start: int, end: int, bare: bool) -> Finding:

@@ -66,24 +66,30 @@ class Seams:
             left, right = max(0, seam - REACH), min(len(whole), seam + REACH)
             read = seam + REACH // 2
             inside = [at - left for at in seams if seam <= at < read]
-            for finding, start, end in self._across(whole[left:right], inside):
-                start, end = start + left, end + left
+            for finding in self._across(whole[left:right], inside):
+                start, end = finding.start + left, finding.end + left
                 new = writer.replacement(finding, whole[start:end])
                 if new is not None and not (cuts and start < cuts[-1][1]):
                     counted[finding.entity, path, f"split:{finding.detector}"] += 1
                     cuts.append((start, end, new))
         return cuts
 
-    def _across(self, window: str, seams: Sequence[int]) -> list[tuple[Finding, int, int]]:
-        plain = view(window)
+    def _across(self, window: str, seams: Sequence[int]) -> list[Finding]:
+        """Return what stands across a seam, together with the values beside the seam that it takes a part of."""
+        bounds = [0, *seams, len(window)]
+        pieces = [(start, window[start:end]) for start, end in itertools.pairwise(bounds)]
+        across = [f for f in self._found(window) if any(f.start < seam < f.end for seam in seams)]
+        if not across:
+            return []
+        beside = [finding.shifted(start) for start, piece in pieces for finding in self._found(piece)]
+        return [f for f in resolve([*across, *beside]) if any(f.start < seam < f.end for seam in seams)]
+
+    def _found(self, text: str) -> list[Finding]:
+        plain = view(text)
         found = [*self._recognizers.heard(judge_prose(plain.text)), *self._recognizers.find(plain.text, "")]
         marks = [mark.span() for mark in PLACEHOLDER.finditer(plain.text)]
-        spans = [
-            (finding, *plain.back(finding.start, finding.end))
-            for finding in resolve(found)
-            if not any(a < finding.end and finding.start < b for a, b in marks)
-        ]
-        return [(finding, start, end) for finding, start, end in spans if any(start < seam < end for seam in seams)]
+        free = [f for f in resolve(found) if not any(a < f.end and f.start < b for a, b in marks)]
+        return [finding.within(plain) for finding in free]
 
 
 def _joins(last: str, first: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from mcpgw.core.errors import RedactionError
 from mcpgw.redaction import markup, split, sql, tables
+from mcpgw.redaction.findings import PLACEHOLDER
 from mcpgw.redaction.judge import PERSONAL
 from mcpgw.redaction.lists import listed
 from mcpgw.redaction.nodes import Blob, CsvQuoted, Escaped, Node, Quoted, Spliced, Unit
@@ -508,9 +509,14 @@ def _named_value(pairs: list[tuple[str, Any]]) -> dict[str, str]:
     """Return, for `{"field": "ssn", "value": "123…"}`, that `value` is to be read as `ssn`."""
     if len(pairs) > 8:
         return {}
-    names = [value for key, value in pairs if key.casefold() in _NAMING and isinstance(value, str) and len(value) <= 60]
-    kinds = [value for key, value in pairs if key.casefold() in _KINDS and isinstance(value, str) and len(value) <= 60]
+    names = [value for key, value in pairs if key.casefold() in _NAMING and _may_name(value)]
+    kinds = [value for key, value in pairs if key.casefold() in _KINDS and _may_name(value)]
     told = [name for name in (*names, *kinds) if meaning(name).tells] or names
     if not told:
         return {}
     return {key: told[0] for key, _ in pairs if key.casefold() in _VALUED and told[0] not in ("", key)}
+
+
+def _may_name(value: Any) -> bool:
+    """Tell whether a value can name another. What masking wrote names what it stands for itself, and nothing beside it."""
+    return isinstance(value, str) and len(value) <= 60 and PLACEHOLDER.search(value) is None

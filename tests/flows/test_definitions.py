@@ -11,6 +11,7 @@ from tests.flows.gateway import MODERN, Folder, Gateway, bearer, make_folder, se
 from tests.real_servers import odd_server
 
 SCHEMA: dict[str, Any] = {"type": "object"}
+PERSONAL = "Call with 078-05-1120 or test@example.com"
 
 
 def odd_definitions() -> list[dict[str, Any]]:
@@ -47,7 +48,7 @@ def odd_definitions() -> list[dict[str, Any]]:
         "output": {"inputSchema": SCHEMA, "outputSchema": {"type": "object", "properties": {"a": {"type": "object"}}}},
         "output_null": {"inputSchema": SCHEMA, "outputSchema": None},
         "output_array": {"inputSchema": SCHEMA, "outputSchema": {"type": "array", "items": {"type": "object"}}},
-        "looks_secret": {"description": "Call with 078-05-1120 or test@example.com", "inputSchema": {"type": "object"}},
+        "personal": {"description": PERSONAL, "inputSchema": {"type": "object", "properties": {"who": {"default": PERSONAL}}}},
     }  # fmt: skip
     plain = {f"plain_{number}": {"description": f"Number {number}.", "inputSchema": SCHEMA} for number in range(50 - len(odd))}
     return [{"name": name, **definition} for name, definition in (odd | plain).items()]
@@ -76,6 +77,7 @@ async def test_every_definition_arrives_as_it_was_written(gateway: Gateway) -> N
     await until(lambda: not gateway.problems(), "the gateway is ready")
     read = {tool["name"].removeprefix("odd__"): tool for tool in await listed(gateway, len(written))}
     assert read.keys() == written.keys() and len(read) == 50
+    written["personal"]["description"] = "Call with <US_SSN> or <EMAIL>"  # the words alone; what a client sends stays
     for name, tool in read.items():
         assert in_order(as_written(tool)) == in_order(as_written(written[name])), name
         assert tool["name"] == f"odd__{name}"

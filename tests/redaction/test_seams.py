@@ -86,3 +86,9 @@ async def test_the_rest_of_a_value_never_follows_its_beginning(make_call: Callab
 
 def test_what_is_no_text_adds_nothing_to_a_stream() -> None:
     assert (streamed({"data": {"a": 1}}), streamed({"message": "m", "data": "d"}), streamed({})) == ("", "m", "")
+
+
+def test_a_value_that_one_across_the_seam_takes_a_part_of_is_masked_with_it(engine: Engine) -> None:
+    content = [{"type": "text", "text": text} for text in ("Write to a@b.example", "c@d.example today")]
+    first, second = engine.redact({"content": content}, Masking()).payload["content"]
+    assert (first["text"], second["text"]) == ("Write to <EMAIL>", " today")
