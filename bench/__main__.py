@@ -38,6 +38,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whatever was started is ended first
     wide = Console(width=None if sys.stdout.isatty() else 160)
     chosen = BENCHMARKS if options.what == "all" else {options.what: BENCHMARKS[options.what]}
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mcpgw-bench-", dir=options.folder) as temporary:
         folder = Path(temporary)
         on = machine(folder)

@@ -53,6 +53,8 @@ _MAX_MASKED = 200
 _MAX_MASKED_BYTES = 32_768
 """The same in bytes. Paths are made of a caller's or an upstream's keys: nobody may choose ones that fill the leaf (64 KiB), or
 he could make a call of which there is no record of its own."""
+_PAYLOADS = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+"""Made once: `json.dumps` makes one for each payload."""
 _MAX_EXACT_INT = 2**53
 """From here on JSON numbers are not exact for every reader (RFC 7493 section 2.2)."""
 
@@ -469,14 +471,14 @@ def payload_bytes(payload: object) -> bytes:
         ValueError: it is not JSON, or holds a lone surrogate or a number that is not finite.
     """
     try:
-        return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _PAYLOADS.encode(payload).encode()
     except (TypeError, RecursionError) as error:
         raise ValueError(f"a payload cannot be kept: {type(error).__name__}") from error
 
 
 def cut(text: str, length: int) -> str:
     """Return at most `length` characters that UTF-8 can carry; an ellipsis shows that something was cut off."""
-    plain = text.encode("utf-8", "replace").decode()
+    plain = text if text.isascii() else text.encode("utf-8", "replace").decode()
     return plain if len(plain) <= length else plain[: length - 1] + "…"
 
 
