@@ -56,7 +56,7 @@ CREATE TABLE payloads (
     seq  bigint NOT NULL,
     slot text COLLATE "C" NOT NULL,
     salt bytea NOT NULL,
-    body bytea NOT NULL,                -- zlib
+    body bytea NOT NULL,                -- record.pack
     PRIMARY KEY (seq, slot)
 );
 ALTER TABLE payloads ALTER body SET STORAGE EXTERNAL; -- it is compressed already

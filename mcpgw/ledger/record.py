@@ -141,20 +141,41 @@ def parse(leaf: bytes) -> Members:
 
 
 def pack(body: bytes) -> bytes:
-    """Compress a payload's body for the store. Commitments are over what was packed, so this may change at any time."""
-    return zlib.compress(body, 1)
+    """Compress a payload's body for the store. Commitments are over what was packed, so this may change at any time.
+
+    A mark, the CRC-32 of the rest, and a raw deflate stream (RFC 1951). Such a stream has bits that mean nothing, and no byte
+    in the store may be changed unseen.
+    """
+    compressor = zlib.compressobj(level=1, wbits=_RAW)
+    stream = compressor.compress(body) + compressor.flush()
+    return _marked(stream) + stream
 
 
 def unpack(packed: bytes) -> bytes:
     """Return the body that was packed.
 
     Raises:
-        ValueError: these are no packed bytes.
+        ValueError: these are no packed bytes, or one of them was changed.
     """
+    head, stream = packed[:_HEAD_BYTES], packed[_HEAD_BYTES:]
     try:
-        return zlib.decompress(packed)
+        if head[:1] == _ZLIB:
+            return zlib.decompress(packed)
+        if head != _marked(stream):
+            raise zlib.error("the checksum differs")
+        return zlib.decompress(stream, wbits=_RAW)
     except zlib.error as error:
         raise ValueError("the payload's bytes are damaged") from error
+
+
+def _marked(stream: bytes) -> bytes:
+    return b"\x01" + zlib.crc32(stream).to_bytes(4, "big")
+
+
+_RAW = -zlib.MAX_WBITS
+_HEAD_BYTES = 5
+_ZLIB = b"\x78"
+"""With this began what was packed before it was marked: a zlib stream (RFC 1950)."""
 
 
 def _canonical(members: Members) -> bytes:

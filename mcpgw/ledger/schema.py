@@ -53,7 +53,7 @@ CREATE TABLE payloads (
     seq  INTEGER NOT NULL,
     slot TEXT NOT NULL,
     salt BLOB NOT NULL,
-    body BLOB NOT NULL,                -- zlib
+    body BLOB NOT NULL,                -- record.pack
     PRIMARY KEY (seq, slot)
 ) STRICT;
 
