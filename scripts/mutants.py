@@ -66,9 +66,10 @@ def mutated(file: str, tests: list[str]) -> dict[str, int | None]:
             config.write(CONFIG.format(files=json.dumps([file]), tests=json.dumps(tests), quick=QUICK))
         done = subprocess.run([sys.executable, "-m", "mutmut", "run"], cwd=temporary, capture_output=True, text=True)
         results = Path(temporary) / "mutants" / f"{file}.meta"
-        if not results.exists():
-            sys.exit(f"mutmut made no mutants of {file}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return dict(json.loads(results.read_text())["exit_code_by_key"])
+        codes = json.loads(results.read_text())["exit_code_by_key"] if results.exists() else {}
+        if set(codes.values()) <= {UNCHECKED}:
+            sys.exit(f"mutmut tried no mutant of {file}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return dict(codes)
 
 
 if __name__ == "__main__":

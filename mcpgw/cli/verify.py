@@ -20,9 +20,10 @@ from mcpgw.core.visible import visible
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, NoteVerifier, Verifier, open_checkpoint
 from mcpgw.ledger.checks import ProblemKind
 from mcpgw.ledger.cosignature import CosignatureVerifier
-from mcpgw.ledger.kept_elsewhere import checkpoints_from_witness, checkpoints_in
+from mcpgw.ledger.kept_elsewhere import checkpoints_by_policy, checkpoints_from_witness, checkpoints_in
 from mcpgw.ledger.keys import PUBLIC, PublicKeys, read_verifiers
 from mcpgw.ledger.store import Database
+from mcpgw.ledger.trust import parse_policy
 from mcpgw.ledger.verify import WHOLE, Report
 from mcpgw.ledger.verify import verify as verified
 from mcpgw.ledger.vigil import Vigil
@@ -50,6 +51,13 @@ def verify(
         ),
     ] = None,
     witness: Annotated[str, typer.Option("--witness", help="The verifier key of the witness that --against names.")] = "",
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            help="A trust policy (C2SP tlog-policy): its witnesses are asked, and a quorum of them must have cosigned the log.",
+        ),
+    ] = None,
     ca: Annotated[str, typer.Option("--ca", help="A PEM file of authorities for the witness's certificate.")] = "",
     first: Annotated[int, typer.Option("--from", min=0, help="The first record to verify.")] = 0,
     last: Annotated[int | None, typer.Option("--to", min=0, help="The last record to verify.")] = None,
@@ -67,6 +75,7 @@ def verify(
     verifiers = PublicKeys(settings.keys_dir)
     believed = read_verifiers(settings.keys_dir / PUBLIC)
     kept = [checkpoint for place in against or () for checkpoint in kept_elsewhere(place, believed, witness, ca)]
+    kept += cosigned_by_quorum(policy, believed, ca) if policy else ()
     examination = Examination(convert.database(settings), verifiers, kept, Console(stderr=True))
 
     def show(report: Report) -> None:
@@ -193,6 +202,24 @@ def kept_elsewhere(place: str, verifiers: Sequence[NoteVerifier], witness: str =
     except InvalidNote as error:
         hint = "Give a file that `mcpgw checkpoint` wrote for this log."
         raise ConfigError(f"the checkpoint cannot be compared: {error}", where="--against", hint=hint) from error
+
+
+def cosigned_by_quorum(file: Path, verifiers: Sequence[NoteVerifier], ca: str) -> Sequence[Checkpoint]:
+    """Return the newest checkpoints of the policy's witnesses, and say which of them could not be asked.
+
+    Raises:
+        ConfigError: the file is no policy, or is one for other logs, or there is no quorum.
+    """
+    try:
+        policy = parse_policy(file.read_bytes(), str(file))
+    except OSError as error:
+        raise ConfigError(f"the policy cannot be read: {error.strerror}", where=str(file)) from error
+    if policy.logs and not {log.verifier for log in policy.logs}.intersection(verifiers):
+        raise ConfigError("the policy lists other logs than this one", where=str(file), hint="Add a line `log VKEY`.")
+    kept, failed = checkpoints_by_policy(policy, verifiers, ca=ca)
+    for name, why in failed.items():
+        logger.warning("the quorum is reached without the witness %s: %s", name, why)
+    return kept
 
 
 def read_note(path: Path) -> str:

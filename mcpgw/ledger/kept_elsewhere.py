@@ -13,7 +13,7 @@ import hashlib
 import ipaddress
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from mcpgw.core.errors import ConfigError
 from mcpgw.ledger.checkpoint import MAX_NOTE_BYTES, Checkpoint, InvalidNote, NoteVerifier, open_checkpoint
 from mcpgw.ledger.cosignature import CosignatureVerifier
+from mcpgw.ledger.trust import TrustPolicy
 
 SUFFIX = ".checkpoint"
 _NAME = re.compile(r"(?P<size>\d{20})\.[0-9a-f]{16}(\.\d+)?\.checkpoint")
@@ -82,6 +83,32 @@ def checkpoints_from_witness(
     except (InvalidNote, UnicodeDecodeError) as error:
         raise ConfigError(f"what the witness shows cannot be believed: {error}", where=url) from error
     return [checkpoint]
+
+
+def checkpoints_by_policy(
+    policy: TrustPolicy, verifiers: Sequence[NoteVerifier], *, ca: str = ""
+) -> tuple[Sequence[Checkpoint], Mapping[str, str]]:
+    """Ask every witness of the policy that has a URL, and return what a quorum of them cosigned, and why others did not answer.
+
+    Each witness answers with the newest checkpoint that it knows, and these may differ: a log that continues all of them is one
+    that a quorum vouches for up to the smallest.
+
+    Raises:
+        ConfigError: those who gave an answer to be believed make no quorum.
+    """
+    found: dict[str, Checkpoint] = {}
+    failed: dict[str, str] = {}
+    for witness in policy.witnesses:
+        try:
+            if not witness.url:
+                raise ConfigError("it has no URL")
+            (found[witness.name],) = checkpoints_from_witness(witness.url, witness.verifier, verifiers, ca=ca)
+        except ConfigError as error:
+            failed[witness.name] = str(error)
+    if not found or not policy.is_reached_by(found.keys()):
+        told = "; ".join(f"{name}: {why}" for name, why in failed.items()) or "it asks for nobody"
+        raise ConfigError(f"the quorum {policy.quorum} of the policy's witnesses is not reached ({told})", where="--policy")
+    return sorted(set(found.values()), key=lambda checkpoint: (checkpoint.size, checkpoint.root)), failed
 
 
 def require_https(url: str, where: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcpgw.ledger.checkpoint import Checkpoint
+from mcpgw.ledger.checkpoint import Checkpoint, Signer
 from mcpgw.ledger.cosignature import CosignatureVerifier
 from mcpgw.ledger.kept_elsewhere import checkpoints_from_witness
 from mcpgw.ledger.keys import load_verifiers
@@ -111,10 +111,23 @@ async def test_a_witness_cosigns_survives_and_refuses_a_log_that_was_rolled_back
             await until(lambda: any("outage_s" in facts for facts in anchored()), "the outage's end is on record")
     assert len(folder.records("anchor.failed")) == 1
     last = witness.folder.cli("witness", "show")
+    policy = folder.path / "witnesses.policy"
+    policy.write_text(f"log {vkey_of(folder)}\nwitness audit {witness.key} {url}\nquorum audit\n")
+    with witness.running():
+        assert "continues the checkpoint over" in folder.cli("verify", "--policy", str(policy))
+    assert "the quorum audit of the policy's witnesses is not reached" in folder.cli(
+        "verify", "--policy", str(policy), expect=2
+    )
+    policy.write_text(f"log {Signer('another.example/log', b'o' * 32).verifier.vkey()}\nquorum none\n")
+    assert "lists other logs than this one" in folder.cli("verify", "--policy", str(policy), expect=2)
+    assert "cannot be read" in folder.cli("verify", "--policy", "no-such-file", expect=2)
 
     shutil.rmtree(folder.data)
     (tmp_path / "yesterday").rename(folder.data)
     folder.verify()  # by itself it is flawless
+    policy.write_text(f"log {vkey_of(folder)}\nwitness audit {witness.key} {url}\nquorum audit\n")
+    with witness.running():
+        assert "a checkpoint kept elsewhere covers" in folder.cli("verify", "--policy", str(policy), expect=1)
     with witness.running(), serving(folder):
         await until(lambda: folder.records("anchor.failed"), "the rollback is on record")
     assert "but the anchor has seen" in folder.records("anchor.failed")[-1]["facts"]["why"]

@@ -17,7 +17,14 @@ from mcpgw.ledger.anchors.anchor import AnchorFailed, Head
 from mcpgw.ledger.anchors.directory import DirectoryAnchor
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, open_note, signatures_of
 from mcpgw.ledger.cosignature import CosignatureVerifier, Cosigner, cosigned_at
-from mcpgw.ledger.kept_elsewhere import checkpoints_from_witness, checkpoints_in, file_name, require_https
+from mcpgw.ledger.kept_elsewhere import (
+    checkpoints_by_policy,
+    checkpoints_from_witness,
+    checkpoints_in,
+    file_name,
+    require_https,
+)
+from mcpgw.ledger.trust import TrustPolicy, parse_policy
 
 LOG = Signer(ORIGIN, b"l" * 32)
 OTHER = Signer(ORIGIN, b"o" * 32)
@@ -224,6 +231,39 @@ def test_a_witness_that_does_not_answer_is_told_and_nobody_believed_is_a_mistake
         checkpoints_from_witness(url, WITNESS.verifier, [LOG.verifier])
     with pytest.raises(ValueError, match="at least one"):
         checkpoints_from_witness(url, WITNESS.verifier, [])
+
+
+def policy_of(*urls: str) -> TrustPolicy:
+    """Two of the witnesses have to cosign."""
+    keys = [Cosigner(f"w{number}.example", bytes([number]) * 32).verifier.vkey() for number in range(len(urls))]
+    witnesses = [f"witness w{number} {key} {url}" for number, (key, url) in enumerate(zip(keys, urls, strict=True))]
+    names = " ".join(f"w{number}" for number in range(len(urls)))
+    return parse_policy("\n".join([*witnesses, f"group two 2 {names}", "quorum two"]).encode(), "p")
+
+
+def cosigned_by(number: int, made: Head) -> bytes:
+    return cosigned(made, Cosigner(f"w{number}.example", bytes([number]) * 32))
+
+
+def test_a_policys_quorum_of_witnesses_is_believed_and_the_others_are_named() -> None:
+    with answering(cosigned_by(0, head(9))) as (first, _), answering(cosigned_by(1, head(7))) as (second, _):
+        found, failed = checkpoints_by_policy(policy_of(first, second, ""), [LOG.verifier])
+    assert found == [head(7).checkpoint, head(9).checkpoint]
+    assert failed == {"w2": "it has no URL"}
+
+
+def test_witnesses_that_make_no_quorum_are_not_believed() -> None:
+    with (
+        answering(cosigned_by(0, head(9))) as (first, _),
+        answering(b"", 500) as (second, _),
+        pytest.raises(ConfigError, match=r"quorum two .* not reached \(w1: http\S+: the witness answered 500\)"),
+    ):
+        checkpoints_by_policy(policy_of(first, second), [LOG.verifier])
+
+
+def test_a_policy_that_asks_for_nobody_is_none_to_verify_with() -> None:
+    with pytest.raises(ConfigError, match="it asks for nobody"):
+        checkpoints_by_policy(parse_policy(b"quorum none", "p"), [LOG.verifier])
 
 
 @pytest.mark.parametrize(
