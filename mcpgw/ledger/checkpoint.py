@@ -300,7 +300,7 @@ def check_name(name: str) -> None:
 
 def b64(data: bytes) -> str:
     """Return standard base64, as notes write it."""
-    return base64.b64encode(data).decode("ascii")
+    return base64.b64encode(data).decode()
 
 
 def unb64(text: str, what: str) -> bytes:

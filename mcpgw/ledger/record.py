@@ -169,7 +169,7 @@ def unpack(packed: bytes) -> bytes:
 
 
 def _marked(stream: bytes) -> bytes:
-    return b"\x01" + zlib.crc32(stream).to_bytes(4, "big")
+    return b"\x01" + zlib.crc32(stream).to_bytes(4)
 
 
 _RAW = -zlib.MAX_WBITS

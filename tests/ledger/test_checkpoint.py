@@ -1,10 +1,20 @@
 """Checkpoints and notes against the rules and examples of C2SP signed-note and tlog-checkpoint."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 
-from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, Verifier, open_checkpoint, open_note, signatures_of
+from mcpgw.ledger.checkpoint import (
+    EVERY_SIZE,
+    Checkpoint,
+    InvalidNote,
+    Signer,
+    Verifier,
+    open_checkpoint,
+    open_note,
+    signatures_of,
+)
 from mcpgw.ledger.tree import EMPTY_ROOT
 
 # The example of Go's sumdb/note, which the C2SP document grew out of: made by an implementation that is not ours.
@@ -82,6 +92,25 @@ def test_one_wrong_signature_of_a_known_key_spoils_the_note(signer: Signer) -> N
     wrong = other.sign("another text\n").removeprefix("another text\n\n")
     with pytest.raises(InvalidNote, match="signature of other is wrong"):
         open_note(signer.sign(text) + wrong, [signer.verifier, other.verifier])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "size", "says"),
+    [
+        (range(3, 6), 2, "was not in use yet: it is believed for checkpoints over 3 to 5 records"),
+        (range(3, 6), 6, "was retired: it is believed for checkpoints over 3 to 5 records"),
+        (range(3, EVERY_SIZE.stop), 2, "was not in use yet: it is believed for checkpoints over 3 records and more"),
+    ],
+)
+def test_a_key_is_believed_for_the_checkpoints_of_its_time_alone(sizes: range, size: int, says: str, signer: Signer) -> None:
+    key = replace(signer.verifier, sizes=sizes)
+    name, key_id, _ = key.vkey().split("+", 2)
+    with pytest.raises(InvalidNote) as refused:
+        open_checkpoint(signer.sign(Checkpoint("example.com/log", size, EMPTY_ROOT).text()), [key])
+    assert str(refused.value) == f"{name}+{key_id} signed it, and {says}"
+    for believed in (3, 5):
+        checkpoint = Checkpoint("example.com/log", believed, EMPTY_ROOT)
+        assert open_checkpoint(signer.sign(checkpoint.text()), [key]) == checkpoint
 
 
 def test_the_text_ends_at_the_last_empty_line(signer: Signer) -> None:
