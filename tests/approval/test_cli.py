@@ -22,14 +22,17 @@ from mcpgw.cli.approvals import approvals, as_table, span
 from mcpgw.cli.common import open_folder, open_gateway_store, record_changes
 from mcpgw.cli.init import initialise, make_keys
 from mcpgw.core.errors import ApprovalConflict, AuthenticationError
-from mcpgw.core.model import IdentityKind, Patience, Waiting
+from mcpgw.core.model import Allow, Hold, Identity, IdentityKind, Intent, Patience, Waiting
+from mcpgw.core.terms import BreakGlass, Seats
 from mcpgw.identity.administration import create_key
 from mcpgw.identity.api_keys import ApiKeys
 from mcpgw.identity.key_record import new_key
 from mcpgw.ports import Approval, ApprovalState
-from tests.approval.world import ALICE, ARGUMENTS, HOLD, Witness, World
+from tests.approval.world import ALICE, ARGUMENTS, HOLD, LEADS, Witness, World, asking, needing, person
 
 GROUP = "payments-leads"
+NOW = Patience(budget_s=0.0)
+THROUGH_AN_AGENT = replace(ALICE, actors=("agent-7",))
 
 
 @dataclass
@@ -51,15 +54,27 @@ class Folder:
 
         return anyio.run(read)
 
-    def hold(self, arguments: dict[str, object]) -> None:
+    def hold(self, arguments: dict[str, object], hold: Hold = HOLD, by: Identity = THROUGH_AN_AGENT) -> None:
         async def settle() -> None:
             async with open_gateway_store(self.path) as store:
-                shown = World().call(replace(ALICE, actors=("agent-7",)), arguments=arguments)
-                answer = await store.desk.settle(shown, HOLD, Patience(budget_s=0.0), Witness())
+                shown = World().call(by, arguments=arguments)
+                answer = await store.desk.settle(shown, hold, NOW, Witness())
                 assert isinstance(answer, Waiting)
                 self.approval_id = answer.approval_id
 
         anyio.run(settle)
+
+    def crash_in_the_middle(self) -> None:
+        """Spend the approval of what the fixture held, in a process that ends before there is an outcome."""
+
+        async def spend() -> None:
+            async with open_gateway_store(self.path) as store:
+                shown = World().call(THROUGH_AN_AGENT, arguments=dict(ARGUMENTS))
+                allow = await store.desk.settle(shown, HOLD, NOW, Witness())
+                assert isinstance(allow, Allow)
+                await store.ledger.append(Intent(shown=shown, allow=allow))
+
+        anyio.run(spend)
 
 
 @pytest.fixture
@@ -70,6 +85,8 @@ def folder(tmp_path: Path) -> Folder:
     keys = {}
     people = [
         ("bob", IdentityKind.HUMAN, GROUP),
+        ("carol", IdentityKind.HUMAN, GROUP),
+        ("audra", IdentityKind.HUMAN, "audit"),
         ("mallory", IdentityKind.HUMAN, "marketing"),
         ("bot", IdentityKind.AGENT, GROUP),
     ]
@@ -236,3 +253,71 @@ def test_nobody_takes_back_reviews_or_resolves_what_is_not_there(folder: Folder)
         assert refused.exit_code != 0
     assert isinstance(folder.run("withdraw", folder.approval_id).exception, ApprovalConflict), "bob has no vote to take back"
     assert folder.approval().state is ApprovalState.PENDING
+
+
+def test_a_vote_is_taken_back_and_given_anew(folder: Folder) -> None:
+    folder.hold({"to": "x"}, asking(2))
+    assert folder.run("approve", folder.approval_id, "--yes").exit_code == 0
+    back = folder.run("withdraw", folder.approval_id, "-m", "not yet")
+    assert "taken back; it is pending, 0 of 2 approved" in back.stdout
+    assert "mcpgw:keys#bob: approve, withdrawn" in folder.run("show", folder.approval_id).stdout
+    assert "it is pending, 1 of 2 approved" in folder.run("approve", folder.approval_id, "--yes").stdout
+    assert "it is approved, 2 of 2 approved" in folder.run("approve", folder.approval_id, "--yes", by="carol").stdout
+
+
+@pytest.mark.parametrize("approved", [False, True])
+def test_who_asked_withdraws_the_call_until_it_runs(folder: Folder, approved: bool) -> None:
+    folder.hold({"to": "x"}, by=person("alice", issuer="mcpgw:keys"))
+    if approved:
+        assert folder.run("approve", folder.approval_id, "--yes").exit_code == 0
+    done = folder.run("withdraw", folder.approval_id, "-m", "a typo", by="alice")
+    assert "taken back; it is withdrawn" in done.stdout
+    refused = folder.run("approve", folder.approval_id, "--yes", by="carol")
+    assert isinstance(refused.exception, ApprovalConflict)
+    assert folder.approval().state is ApprovalState.WITHDRAWN
+
+
+def test_an_unknown_outcome_stands_in_the_list_until_a_person_has_said_what_became_of_it(folder: Folder) -> None:
+    assert folder.run("approve", folder.approval_id, "--yes").exit_code == 0
+    folder.crash_in_the_middle()
+    alarm = f"{folder.approval_id}: the outcome of bank__transfer is unknown"
+    assert alarm in folder.run("list").stdout
+    (line,) = folder.run("list", "--json").stdout.splitlines()
+    assert (json.loads(line)["state"], json.loads(line)["needs_resolution"]) == ("indeterminate", True)
+    resolve = ("resolve", folder.approval_id, "--happened", "no")
+    assert folder.run(*resolve).exit_code == 2, "it takes a comment"
+    assert isinstance(folder.run(*resolve, "-m", "looked", by="alice").exception, NotEntitled), "she asked for it"
+    done = folder.run(*resolve, "-m", "nothing on the account")
+    assert "resolved; it is indeterminate" in done.stdout
+    assert folder.approval_id not in folder.run("list").stdout
+    assert "resolved  mcpgw:keys#bob: it happened: no; nothing on the account" in folder.run("show", folder.approval_id).stdout
+    assert isinstance(folder.run(*resolve, "-m", "again").exception, ApprovalConflict)
+
+
+def test_broken_glass_stands_in_the_list_until_a_third_person_has_reviewed_it(folder: Folder) -> None:
+    glass = BreakGlass(openers=LEADS, lasts_ns=900 * 10**9, reviewers=("group:audit",))
+    folder.hold({"to": "x"}, needing(Seats(2, ("group:nobody",)), break_glass=glass))
+    broken = ("approve", folder.approval_id, "--yes", "--break-glass", "-m", "there is a fire")
+    for opener in ("bob", "carol"):
+        assert folder.run(*broken, by=opener).exit_code == 0
+    assert (folder.approval().state, folder.approval().break_glass) == (ApprovalState.APPROVED, True)
+    alarm = f"{folder.approval_id}: break-glass on bank__transfer; somebody else must review it"
+    assert alarm in folder.run("list", by="audra").stdout
+    reviewed = ("review", folder.approval_id, "-m", "there was a fire")
+    assert isinstance(folder.run(*reviewed, by="bob").exception, NotEntitled), "he broke it"
+    assert "reviewed; it is approved" in folder.run(*reviewed, by="audra").stdout
+    assert alarm not in folder.run("list", by="audra").stdout
+    assert "reviewed  mcpgw:keys#audra: there was a fire" in folder.run("show", folder.approval_id, by="audra").stdout
+
+
+def test_a_rule_whose_calls_are_always_approved_is_pointed_out(folder: Folder) -> None:
+    first, hint = folder.approval_id, "always approved: could it be relaxed?"
+    for number in range(4):
+        folder.hold({"to": str(number)})
+        assert folder.run("approve", folder.approval_id, "--yes").exit_code == 0
+    counted = folder.run("stats").stdout
+    assert "5 held calls in 30 days: 4 approved, 1 pending; 0 by break-glass" in counted and hint not in counted
+    assert folder.run("approve", first, "--yes").exit_code == 0
+    assert hint in folder.run("stats").stdout
+    (rule,) = json.loads(folder.run("stats", "--json", "--days", "1").stdout)["rules"]
+    assert (rule["rule"], rule["held"], rule["approved"], rule["could_be_relaxed"]) == ("big-transfer", 5, 5, True)
