@@ -97,6 +97,58 @@ def test_explain_prints_the_decision_and_why(folder: Path, options: tuple[str, .
     assert says in " ".join(output.split())
 
 
+DEMANDING = """
+[approval.break_glass]
+openers = ["group:duty"]
+
+[[rules]]
+id = "huge"
+effect = "hold"
+tools = ["bank__transfer"]
+when = "args.amount > 1000000"
+quorum = "2 of group:leads and 1 of group:risk"
+deadline = "30m"
+comment = "required"
+max_auth_age = "15m"
+acr = ["phr", "phrh"]
+amr = ["pwd", "mfa"]
+on_denial = "wait"
+
+[[rules.on_silence]]
+approvers = ["group:heads"]
+deadline = "1h"
+
+[[rules]]
+id = "tried"
+effect = "deny"
+mode = "observe"
+tools = ["bank__transfer"]
+when = "args.amount > 1000000"
+"""
+
+
+def test_explain_tells_all_that_a_hold_rule_asks_of_people(folder: Path) -> None:
+    config = folder / "config.toml"
+    rest, big, others = config.read_text().partition('[[rules]]\nid = "big"')
+    config.write_text(rest + DEMANDING + big + others)  # the first of two that hold says who is asked
+    options = ("--as", "alice", "--group", "tellers", "--tool", "bank__transfer", "--args", '{"amount": 2000000}')
+    code, output = run(folder, *options)
+    told = " ".join(output.split())
+    assert code == 3
+    assert "HOLD until 2 of group:leads and 1 of group:risk approve, for 1800 s at most; " in told
+    assert "then, if they are silent, 1 of group:heads, for 3600 s" in told
+    assert (
+        "asked for a comment with each vote; a sign-in of at most 15 min ago; acr phr or phrh; amr pwd and mfa; "
+        "a denial waits until it is withdrawn, or the deadline; or, in an emergency, two of group:duty"
+    ) in told
+    assert "observed tried would deny, and decide nothing" in told
+    assert "tried deny (observed) matched" in told
+    _, output = run(folder, *options, "--json")
+    terms, observed = json.loads(output)["terms"], json.loads(output)["observed"]
+    assert [seats["count"] for seats in terms["levels"][0]["seats"]] == [2, 1]
+    assert observed == [{"id": "tried", "effect": "deny"}]
+
+
 def test_explain_prints_json_for_scripts(folder: Path) -> None:
     code, output = run(folder, "--as", "idp#alice", "--group", "tellers", "--tool", "bank__close", "--json")
     told = json.loads(output)
