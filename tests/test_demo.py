@@ -23,6 +23,9 @@ PROMISES = (
     "Carol approved: the identical call ran, once.",
     "A duplicate gets the same result; still one transfer.",
     "One dollar more is another call, and is held again.",
+    "Held: the leads are asked, and none of them answers.",
+    "Silence is not consent: now the heads are asked, and Dave finds it on his list.",
+    "Dave approved: the account is closed, once.",
     "Verified against a checkpoint that an auditor would keep elsewhere.",
     "Found, and located: record",
 )

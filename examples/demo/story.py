@@ -283,6 +283,38 @@ async def held(url: str, keys: dict[str, str], folder: Path, books: sqlite3.Conn
         must(other.is_error and effects(books) == before + 1, "One dollar more is another call, and is held again.")
 
 
+async def escalated(url: str, keys: dict[str, str], folder: Path, books: sqlite3.Connection) -> None:
+    chapter(
+        5,
+        "Nobody answers",
+        "Closing an account asks the payments leads first. Carol is away; after some seconds of silence the heads are asked.",
+    )
+    (account,) = books.execute("SELECT id FROM accounts WHERE status = 'open' ORDER BY balance_cents LIMIT 1").fetchone()
+    before = effects(books)
+    async with client(url, keys["bob"]) as bob:
+        result = await call(bob, "bank__close_account", account=account)
+        show(words(result), "what Bob's model sees", "yellow")
+        approval = (result.meta or {})["mcpgw/approval"]["id"]
+        must(result.is_error and effects(books) == before, "Held: the leads are asked, and none of them answers.")
+        with console.status("Nobody decides …"):
+            await listed(folder, keys["dave"], approval)
+        shown = run(folder, keys["dave"], "approvals", "show", approval)
+        must("escalated 1 times" in shown, "Silence is not consent: now the heads are asked, and Dave finds it on his list.")
+        run(folder, keys["dave"], "approvals", "approve", approval, "--yes", "--comment", "The customer has signed")
+        result = await call(bob, "bank__close_account", account=account)
+        must(not result.is_error and effects(books) == before + 1, "Dave approved: the account is closed, once.")
+        run(folder, "", "log", "--approval", approval)
+
+
+async def listed(folder: Path, key: str, approval: str) -> None:
+    """Wait until the approval is on somebody's list, which it is only from the moment on at which they are asked."""
+    for _ in range(60):
+        if approval in mcpgw(folder, "approvals", "list", "--json", key=key):
+            return
+        await anyio.sleep(0.5)
+    raise Unexpected(f"{approval} was never escalated")
+
+
 def effects(books: sqlite3.Connection) -> int:
     (count,) = books.execute("SELECT count(*) FROM effects").fetchone()
     return int(count)
@@ -297,7 +329,7 @@ def run(folder: Path, key: str, *arguments: str, check: bool = True) -> str:
 
 
 def proof(folder: Path) -> None:
-    chapter(5, "The record", "Every call, refusal, vote and effect is one leaf of a signed Merkle tree.")
+    chapter(6, "The record", "Every call, refusal, vote and effect is one leaf of a signed Merkle tree.")
     run(folder, "", "log", "--limit", "14")
     checkpoint = folder / "checkpoint.txt"
     checkpoint.write_text(mcpgw(folder, "checkpoint"))
@@ -306,7 +338,7 @@ def proof(folder: Path) -> None:
     must("✓" in output, "Verified against a checkpoint that an auditor would keep elsewhere.")
 
     chapter(
-        6, "Somebody changes it", "One byte of one record, in a copy of the database, by somebody with full access to the disk."
+        7, "Somebody changes it", "One byte of one record, in a copy of the database, by somebody with full access to the disk."
     )
     copy = folder / "tampered"
     shutil.rmtree(copy, ignore_errors=True)
@@ -330,7 +362,7 @@ def flip_a_byte(database: Path) -> int:
 
 
 def ending(folder: Path, url: str, keys: dict[str, str]) -> None:
-    chapter(7, "Connect your own client", f"The folder {folder} is yours to explore: config.toml, catalog/, data/.")
+    chapter(8, "Connect your own client", f"The folder {folder} is yours to explore: config.toml, catalog/, data/.")
     desktop = {
         "mcpServers": {
             "bank": {
@@ -396,12 +428,13 @@ def play(folder: Path, port: int, keys: dict[str, str]) -> None:
             anyio.run(allowed, url, keys, books)
             anyio.run(denied, url, keys)
             anyio.run(held, url, keys, folder, books)
+            anyio.run(escalated, url, keys, folder, books)
         books.close()
         proof(folder)
     ending(folder, url, keys)
 
 
-PEOPLE = {"alice": "tellers", "bob": "payments", "carol": "payments-leads"}
+PEOPLE = {"alice": "tellers", "bob": "payments", "carol": "payments-leads", "dave": "payments-heads"}
 
 if __name__ == "__main__":
     main()
