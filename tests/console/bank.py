@@ -153,9 +153,7 @@ class Person:
 
     async def form(self, approval_id: str, verdict: str = "approve", comment: str = "") -> dict[str, str]:
         """Open the approval's page and fill in its form."""
-        page = (await self.get(f"/approvals/{approval_id}")).text
-        token, shown = found(_TOKEN_FIELD, page), found(_SHOWN_FIELD, page)
-        return {"token": token, "shown": shown, "verdict": verdict, "comment": comment}
+        return verdict_form((await self.get(f"/approvals/{approval_id}")).text, verdict, comment)
 
     async def visits(self, path: str) -> bool:
         """Tell whether the page opens, and is not the way to the sign-in."""
@@ -163,6 +161,17 @@ class Person:
 
     async def decide(self, approval_id: str, verdict: str = "approve", comment: str = "") -> httpx2.Response:
         return await self.post(f"/approvals/{approval_id}/verdict", await self.form(approval_id, verdict, comment))
+
+
+def can_vote(page: str) -> bool:
+    """Tell whether an approval's page has the form for a verdict."""
+    return _SHOWN_FIELD.search(page) is not None
+
+
+def verdict_form(page: str, verdict: str = "approve", comment: str = "") -> dict[str, str]:
+    """Fill in the form on an approval's page."""
+    token, shown = found(_TOKEN_FIELD, page), found(_SHOWN_FIELD, page)
+    return {"token": token, "shown": shown, "verdict": verdict, "comment": comment}
 
 
 def found(pattern: re.Pattern[str], text: str) -> str:

@@ -66,7 +66,7 @@ def understood(deed: str, status: int, heard: bytes) -> Answer:
         message = answers[-1]["error"].get("message", "")
         said = next((said for words, said in _ERRORS.items() if message.startswith(words)), Said.ODD)
         return Answer(deed=deed, said=said, text=message)
-    return _result(deed, answers[-1]["result"])
+    return understood_result(deed, answers[-1]["result"])
 
 
 def _whole(texts: list[str]) -> Iterator[dict[str, Any]]:
@@ -79,7 +79,8 @@ def _whole(texts: list[str]) -> Iterator[dict[str, Any]]:
             yield message
 
 
-def _result(deed: str, result: dict[str, Any]) -> Answer:
+def understood_result(deed: str, result: dict[str, Any]) -> Answer:
+    """Return what a tool's result says."""
     meta, text = result.get("_meta", {}), " ".join(block.get("text", "") for block in result.get("content", ()))
     match meta:
         case {"mcpgw/call": {"id": call, **rest}}:
