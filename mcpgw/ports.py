@@ -373,6 +373,14 @@ class Approval:
         """Whether a grant has been used as often as it may be."""
         return any(len(self.uses) >= one.max_calls for one in self.allowances)
 
+    @property
+    def usage(self) -> str:
+        """How far a grant is used, in words for everybody; empty for a call."""
+        for one in self.allowances:
+            total = f", {total_of(self.uses)} of {one.max_total} {one.total_of}" if one.total_of else ""
+            return f"used {len(self.uses)} of {one.max_calls}{total}"
+        return ""
+
     def remarked(self, kind: RemarkKind) -> bool:
         return any(remark.kind is kind for remark in self.remarks)
 

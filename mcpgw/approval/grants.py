@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mcpgw.approval.answers import clock_time
 from mcpgw.approval.facts import Facts
 from mcpgw.approval.standing import Standing
-from mcpgw.core.access import access_of, allowance_of, amount_of
+from mcpgw.core.access import access_of, allowance_of, amount_of, clean_sentences, sentences
 from mcpgw.core.canonical import canonical
 from mcpgw.core.model import ApprovalRef
-from mcpgw.ports import Approval, ApprovalState, total_of
+from mcpgw.core.visible import visible
+from mcpgw.ports import ApprovalState, total_of
 
 
 def use_of(standing: Standing, bound: Mapping[str, Any], facts: Facts) -> tuple[ApprovalRef, ...]:
@@ -32,9 +34,20 @@ def use_of(standing: Standing, bound: Mapping[str, Any], facts: Facts) -> tuple[
     return tuple(ApprovalRef(id=approval.id, digest=approval.digest, amounts=(amount,)) for amount in amounts)
 
 
-def left(approval: Approval) -> str:
-    """Return how far a grant is used, in words for everybody; empty for a call."""
-    for one in approval.allowances:
-        total = f", {total_of(approval.uses)} of {one.max_total} {one.total_of}" if one.total_of else ""
-        return f"used {len(approval.uses)} of {one.max_calls}{total}"
-    return ""
+def granted(facts: Mapping[str, Any], *, exact: bool) -> tuple[str, ...]:
+    """Return what a grant covers, one sentence each, in characters that cannot deceive; nothing for a call.
+
+    `facts` are those that the digest binds, or the clean ones of the record.
+    """
+    if "access" not in facts:
+        return ()
+    access = facts["access"]
+    said = sentences(access_of(access), facts["arguments"]) if exact else clean_sentences(access)
+    total = [f"{total['at_most']} in all at most, summed up over {total['argument']}."] if (total := access["total"]) else []
+    calls = f"{access['max_calls']} calls at most, without asking again."
+    return tuple(map(visible, (*said, calls, *total, f"Until {clock_time(facts['expires_ns'])}.")))
+
+
+def words(facts: Mapping[str, Any]) -> str:
+    """Return the requester's own words, in characters that cannot deceive; empty for a call, or where there are none."""
+    return visible(facts.get("access", {}).get("reason", ""))

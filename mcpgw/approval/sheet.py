@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mcpgw.approval.grants import granted, words
 from mcpgw.approval.kept import exact_facts
 from mcpgw.approval.seal import Seal
 from mcpgw.core.canonical import commitment
@@ -11,7 +12,7 @@ from mcpgw.ports import Approval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """One approval, laid out for a person."""
+    """One approval, laid out for a person: of one call, or of a grant, whose arguments are an example."""
 
     approval: Approval
     exact: bool
@@ -21,7 +22,12 @@ class Sheet:
     oddities: tuple[str, ...]
     """The characters that were escaped in it, for the reader's attention; mostly none."""
     commitment: str
-    """Hex `SHA-256(nonce || arguments)`: says later what was on the screen, and tells nothing by itself."""
+    """Hex `SHA-256(nonce || arguments)`, of a grant with all that it covers behind them: says later what was on the screen, and
+    tells nothing by itself."""
+    granted: tuple[str, ...] = ()
+    """Of a grant: what it covers, one sentence each. Whoever shows the arguments of a grant must show these."""
+    words: str = ""
+    """Of a grant: the requester's own words, which nobody checked."""
 
 
 def lay_out(approval: Approval, seal: Seal) -> Sheet:
@@ -33,11 +39,15 @@ def lay_out(approval: Approval, seal: Seal) -> Sheet:
     exact = bool(approval.exact)
     facts = exact_facts(approval, seal).bound if exact else approval.facts
     text = visible_json(facts["arguments"])
+    covered, said = granted(facts, exact=exact), words(facts)
+    shown = "\n".join([text, *covered, said]) if covered else text
     salt = bytes.fromhex(seal.nonce(approval.id))
     return Sheet(
         approval=approval,
         exact=exact,
         arguments=text,
-        oddities=oddities(facts["arguments"]),
-        commitment=commitment(salt, text.encode()),
+        oddities=oddities([facts["arguments"], facts["access"]] if covered else facts["arguments"]),
+        commitment=commitment(salt, shown.encode()),
+        granted=covered,
+        words=said,
     )

@@ -25,7 +25,7 @@ from mcpgw.core.model import Happened, Identity, Verdict
 from mcpgw.core.terms import as_data
 from mcpgw.core.visible import visible
 from mcpgw.identity.local import FILE_VARIABLE, KEY_VARIABLE
-from mcpgw.ports import Approval, ApprovalState, CastVote, Remark
+from mcpgw.ports import Approval, ApprovalState, CastVote, Remark, Use
 
 approvals = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -61,7 +61,7 @@ def list_(
         docket = await desk.docket(person, () if everything else OPEN)
         return [desk.standing(approval) for approval in docket], list(await desk.open_items(person))
 
-    found, items = _as_person(folder, key_file, look)
+    found, items = as_person(folder, key_file, look)
     now_ns = time.time_ns()
     if as_json:
         listed = {standing.approval.id: standing.approval for standing in found} | {item.id: item for item in items}
@@ -74,12 +74,41 @@ def list_(
 
 
 @approvals.command()
+def grants(
+    everything: Annotated[bool, typer.Option("--all", help="Ended ones too, not only those that are open.")] = False,
+    as_json: AsJson = False,
+    key_file: KeyFile = None,
+    folder: Folder = Path(),
+) -> None:
+    """List the grants that you may decide on or revoke, or asked for yourself, and how far they are used."""
+    print_grants(grants_of(folder, key_file, () if everything else OPEN), as_json=as_json)
+
+
+def grants_of(folder: Path, key_file: Path | None, states: Sequence[ApprovalState]) -> list[Approval]:
+    """Return the grants in these states (in all, if none are named) that are the person's to see."""
+    seen = as_person(folder, key_file, lambda desk, person: desk.docket(person, states, _EVER))
+    return [approval for approval in seen if approval.is_grant]
+
+
+def print_grants(found: Sequence[Approval], *, as_json: bool) -> None:
+    """Print them for people, or one JSON object per line."""
+    now_ns = time.time_ns()
+    if as_json:
+        for approval in found:
+            print(json.dumps(as_facts(approval, now_ns)))
+    else:
+        _console().print(grants_table(found, now_ns))
+
+
+@approvals.command()
 def show(approval_id: ApprovalId, as_json: AsJson = False, key_file: KeyFile = None, folder: Folder = Path()) -> None:
     """Show one held call with its exact arguments. Reading them is recorded."""
-    sheet, standing = _as_person(folder, key_file, lambda desk, person: _looked_at(desk, approval_id, person))
+    sheet, standing = as_person(folder, key_file, lambda desk, person: _looked_at(desk, approval_id, person))
     if as_json:
         facts = as_facts(sheet.approval, time.time_ns())
-        print(json.dumps({**facts, "exact": sheet.exact, "arguments": json.loads(sheet.arguments), "shown": sheet.commitment}))
+        seen = {"exact": sheet.exact, "arguments": json.loads(sheet.arguments), "shown": sheet.commitment}
+        granted = {"granted": list(sheet.granted), "words": sheet.words} if sheet.granted else {}
+        print(json.dumps({**facts, **seen, **granted}))
     else:
         print_sheet(sheet, standing, _console())
 
@@ -97,10 +126,11 @@ def approve(
 ) -> None:
     """Look at what will run, then approve it."""
     _check_length(comment)
-    sheet, standing = _as_person(folder, key_file, lambda desk, person: _looked_at(desk, approval_id, person))
+    sheet, standing = as_person(folder, key_file, lambda desk, person: _looked_at(desk, approval_id, person))
     print_sheet(sheet, standing, _console())
     if not yes:
-        typer.confirm("Break the glass for exactly this call?" if break_glass else "Approve exactly this call?", abort=True)
+        what = "all calls that fit this grant" if sheet.granted else "exactly this call"
+        typer.confirm(f"Break the glass for {what}?" if break_glass else f"Approve {what}?", abort=True)
 
     # The store is closed while the person thinks; the commitment ties the vote to what was on the screen.
     def vote(desk: Desk, person: Identity) -> Awaitable[Approval]:
@@ -174,7 +204,7 @@ def stats(
 
     It counts what is yours to see: an admin of the desk sees everything.
     """
-    seen = _as_person(folder, key_file, lambda desk, person: desk.docket(person, (), _EVER))
+    seen = as_person(folder, key_file, lambda desk, person: desk.docket(person, (), _EVER))
     since_ns = time.time_ns() - days * _DAY_NS
     counted = stats_of([approval for approval in seen if approval.opened_ns >= since_ns])
     if as_json:
@@ -209,6 +239,23 @@ def as_facts(approval: Approval, now_ns: int) -> dict[str, Any]:
         "waiting_s": max(0, (now_ns - approval.opened_ns) // 1_000_000_000),
         "digest": approval.digest,
         "clean_arguments": approval.facts.get("arguments", {}),
+        **({"grant": _grant_facts(approval)} if approval.is_grant else {}),
+    }
+
+
+def _grant_facts(approval: Approval) -> dict[str, Any]:
+    (allowance,) = approval.allowances
+    return {
+        "max_calls": allowance.max_calls,
+        "until": clock_time(approval.usable_until_ns),
+        "total_of": allowance.total_of,
+        "max_total": allowance.max_total,
+        "usage": approval.usage,
+        "clean_access": approval.facts["access"],
+        "uses": [
+            {"call": use.call_id, "at": clock_time(use.time_ns), "amount": use.amount, "outcome": use.outcome}
+            for use in approval.uses
+        ],
     }
 
 
@@ -243,10 +290,23 @@ def as_table(found: Sequence[Standing], now_ns: int) -> Table:
         approval = standing.approval
         state = standing.tally if approval.state is ApprovalState.PENDING else approval.state.value
         level = f", escalated {approval.level} x" if approval.level else ""
-        waiting, left = span(now_ns - approval.opened_ns), span(approval.deadline_ns - now_ns)
-        deadline = f"in {left}" if approval.deadline_ns > now_ns else "passed"
-        row = (approval.id, state + level, waiting, deadline, approval.target, approval.requester, ", ".join(approval.rule_ids))
+        waiting, left = span(now_ns - approval.opened_ns), span(approval.decide_by_ns - now_ns)
+        deadline = f"in {left}" if approval.decide_by_ns > now_ns else "passed"
+        tool = approval.target + (f" (grant, {approval.usage})" if approval.is_grant else "")
+        row = (approval.id, state + level, waiting, deadline, tool, approval.requester, ", ".join(approval.rule_ids))
         table.add_row(*(Text(visible(cell), overflow="fold") for cell in row))  # Text: names are no markup
+    return table
+
+
+def grants_table(found: Sequence[Approval], now_ns: int) -> Table:
+    """Lay grants out, one per row."""
+    table = Table(Column("id", no_wrap=True), "state", "until", "used", "tool", "requester", box=None, header_style="bold")
+    for approval in found:
+        state = "used up" if approval.is_used_up and approval.state is ApprovalState.APPROVED else approval.state.value
+        left = approval.usable_until_ns - now_ns
+        until = f"in {span(left)}" if left > 0 and approval.state in OPEN else clock_time(approval.usable_until_ns)
+        row = (approval.id, state, until, approval.usage, approval.target, approval.requester)
+        table.add_row(*(Text(visible(cell), overflow="fold") for cell in row))
     return table
 
 
@@ -266,15 +326,22 @@ def print_sheet(sheet: Sheet, standing: Standing, console: Console) -> None:
         *(("void", f"{voter}: no approver any more, or signed in too long ago") for voter in standing.void),
         *((remark.kind.value, _remark_line(remark)) for remark in approval.remarks),
         *([("to do", to_do(approval))] if approval.needs_review or approval.needs_resolution else []),
-        ("deadline", clock_time(approval.deadline_ns)),
+        ("deadline", clock_time(approval.decide_by_ns)),
+        *([("grant", approval.usage)] if sheet.granted else []),
+        *(("use", _use_line(number, use)) for number, use in enumerate(approval.uses, start=1)),
         *([("runs", UNATTENDED)] if approval.terms.unattended else []),
         ("digest", approval.digest),
     )
     for name, value in lines:
         console.print(Text.assemble((f"{name:>10}  ", "bold"), visible(value)))
-    title = (
-        "The arguments, exactly as they will run:" if sheet.exact else "The arguments as recorded; the exact ones are erased:"
-    )
+    if sheet.granted:
+        console.print(Text("\nA GRANT: not one call, but all that fit this:", style="bold"))
+        for line in sheet.granted:
+            console.print(Text(f"  {line}", style="bold red" if "ANY VALUE AT ALL" in line else ""))
+    if sheet.words:
+        console.print(Text(f'The requester\'s own words, which nobody checked: "{sheet.words}"'))
+    what, exactly = ("example", "to the letter") if sheet.granted else ("arguments", "exactly as they will run")
+    title = f"The {what}, {exactly}:" if sheet.exact else f"The {what} as recorded; the exact ones are erased:"
     console.print(Text(f"\n{title}", style="bold"))
     console.print(Text(sheet.arguments))
     if sheet.oddities:
@@ -309,6 +376,11 @@ def _vote_line(vote: CastVote) -> str:
     return f"{vote.voter}: {'break-glass, ' * vote.break_glass}{vote.verdict}{comment}{', withdrawn' * bool(vote.withdrawn_ns)}"
 
 
+def _use_line(number: int, use: Use) -> str:
+    amount = f", {use.amount}" if use.amount != "0" else ""
+    return f"{number}: {use.call_id} at {clock_time(use.time_ns)}{amount}, {use.outcome or 'under way'}"
+
+
 def _remark_line(remark: Remark) -> str:
     happened = f" it happened: {remark.happened};" if remark.happened else ""
     return f"{remark.person}:{happened} {remark.comment}"
@@ -338,12 +410,12 @@ def _do(folder: Path, key_file: Path | None, deed: Callable[[Desk, Identity], Aw
     async def act(desk: Desk, person: Identity) -> Standing:
         return desk.standing(await deed(desk, person))
 
-    standing = _as_person(folder, key_file, act)
+    standing = as_person(folder, key_file, act)
     approval = standing.approval
     _console().print(Text(f"{approval.id}: {said}; it is {approval.state.value}, {standing.tally}."))
 
 
-def _as_person(folder: Path, key_file: Path | None, work: Callable[[Desk, Identity], Awaitable[T]]) -> T:
+def as_person(folder: Path, key_file: Path | None, work: Callable[[Desk, Identity], Awaitable[T]]) -> T:
     """Do one thing at the desk of that folder, as whoever the credential belongs to."""
     if key_file is not None:  # the option is said for this run, so it outweighs the environment
         os.environ.pop(KEY_VARIABLE, None)

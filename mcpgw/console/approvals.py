@@ -162,7 +162,7 @@ async def _marks(room: Room, visit: Visit) -> AsyncIterator[str]:
 
 async def _waiting(room: Room, visit: Visit) -> Sequence[Approval]:
     found = await room.doors.desk.docket(visit.identity, (ApprovalState.PENDING,), _ALL)
-    return sorted(found, key=lambda approval: approval.deadline_ns)
+    return sorted(found, key=lambda approval: approval.decide_by_ns)
 
 
 def _mark(waiting: Sequence[Approval]) -> str:

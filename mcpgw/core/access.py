@@ -176,6 +176,21 @@ def sentences(access: Access, example: JsonObject) -> tuple[str, ...]:
     return (*varied, *fixed, "No other argument, and none of these left out.")
 
 
+def clean_sentences(data: JsonObject) -> tuple[str, ...]:
+    """Return the same of what `clean_data` wrote, as far as that goes."""
+    said = []
+    for name, one in data["vary"].items():
+        match dict(one):
+            case {"one_of": int(count)}:
+                what = f"one of {count} values, which are on the approval's own page"
+            case {"between": _}:
+                what = "any number in bounds, which are on the approval's own page"
+            case bounds:
+                what = _varied(_variation(name, bounds))
+        said.append(f"{_text(name)}: {what}")
+    return (*said, "Every other argument exactly as in the example, and no other.")
+
+
 def number(value: Json) -> tuple[Decimal, ...]:
     """Return a JSON number exactly as it is written, or nothing.
 

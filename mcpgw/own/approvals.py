@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from mcpgw.core.access import clean_sentences
 from mcpgw.core.errors import GatewayError, RedactionError
 from mcpgw.core.model import Audience, Call, CleanReply, JsonObject, RawReply, ReplyKind, Verdict
 from mcpgw.core.visible import visible, visible_json
@@ -84,6 +85,11 @@ SHOW: Final = Offer(
             "masked": {"type": "boolean", "description": "Whether any of this may not be what would run, to the letter."},
             "next": _TEXT,
         },
+        granted={
+            "type": "array",
+            "items": _TEXT,
+            "description": "Of a grant, whose arguments are an example: what it covers, as far as it may be shown here.",
+        },
         shown={
             "type": "string",
             "description": "Commitment to the arguments, for an approval; where nothing is masked.",
@@ -142,7 +148,7 @@ class ApproversTools:
     async def answer_show(self, call: Call) -> JsonObject:
         """Show it whole if redaction leaves it whole, else with clean arguments and without the commitment."""
         sheet = await self._desk.show(call.arguments["id"], call.identity)
-        if sheet.exact and _is_clean(sheet):
+        if sheet.exact and not sheet.granted and _is_clean(sheet):
             whole = self._laid_out(call, sheet, sheet.arguments)
             whole |= {"masked": False, "shown": sheet.commitment, "next": self._next(call, sheet.approval)}
             if await self._passes_unchanged(call, whole):
@@ -197,6 +203,7 @@ class ApproversTools:
             "digest": sheet.approval.digest,
             "arguments": arguments,
             "escaped": list(sheet.oddities),
+            **({"granted": _granted(sheet.approval)} if sheet.granted else {}),
         }
 
     def _next(self, call: Call, approval: Approval) -> str:
@@ -210,10 +217,15 @@ class ApproversTools:
             return f"It is {approval.state.value}: nothing is left to decide, and the exact arguments are erased."
         page = self._page(approval)
         where = f"Look at {page}, or" if page else "Look at it"
-        return f"Something is masked, so it cannot be approved here. {where} with `mcpgw approvals`. It can be denied here."
+        why = "This asks for more than one call" if sheet.granted else "Something is masked"
+        return f"{why}, so it cannot be approved here. {where} with `mcpgw approvals`. It can be denied here."
 
     def _page(self, approval: Approval) -> str:
         return f"{self._public_url}/approvals/{approval.id}" if self._public_url else ""
+
+
+def _granted(approval: Approval) -> list[str]:
+    return [visible(line) for line in (*clean_sentences(approval.facts["access"]), *map(str, approval.allowances))]
 
 
 def iso(time_ns: int) -> str:

@@ -25,6 +25,9 @@ class Sheet(Protocol):
     @property
     def commitment(self) -> str: ...
 
+    @property
+    def granted(self) -> tuple[str, ...]: ...
+
 
 class Standing(Protocol):
     @property

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from mcpgw.core.access import clean_sentences
 from mcpgw.core.visible import visible
 from mcpgw.ports import Approval, ApprovalState
 from mcpgw.sinks.config import NoticeFeed
@@ -102,9 +103,12 @@ def notice(occasion: str, approval: Approval, console_url: str) -> dict[str, Any
         "rules": [inert(visible(rule)) for rule in approval.rule_ids],
         "reason": inert(visible(approval.reason)),
         "arguments": shown,
-        "deadline": _clock(approval.deadline_ns),
+        "grant": inert(visible(_grant(approval))),
+        "deadline": _clock(approval.decide_by_ns),
         "link": f"{console_url}/approvals/{approval.id}" if console_url else "",
     }
+    if not said["grant"]:
+        del said["grant"]
     return {**said, "title": _title(occasion, said), "text": _text(said)}
 
 
@@ -159,8 +163,19 @@ def _members(record: OutboxRecord) -> Mapping[str, Any]:
     return members
 
 
+def _grant(approval: Approval) -> str:
+    """Return what is asked for where it is more than one call; empty where it is one."""
+    for allowance in approval.allowances:
+        covered = clean_sentences(approval.facts["access"])
+        until = f"until {_clock(allowance.until_ns)}"
+        return f"not one call, but {allowance}, {until}: {'; '.join(covered)} ({approval.usage})"
+    return ""
+
+
 def _title(occasion: str, said: Mapping[str, Any]) -> str:
     match occasion:
+        case "held" if "grant" in said:
+            return f"Approval of a grant needed: {said['tool']}"
         case "held":
             return f"Approval needed: {said['tool']}"
         case "escalated":
@@ -177,7 +192,8 @@ def _text(said: Mapping[str, Any]) -> str:
         f"Tool: {said['tool']}",
         f"Asked for by: {said['who']}" + "".join(f", through {actor}" for actor in said["through"]),
         f"Rule: {', '.join(said['rules'])} - {said['reason']}",
-        f"Arguments, masked: {said['arguments']}",
+        *([f"Grant: {said['grant']}"] if "grant" in said else []),
+        f"{'For example' if 'grant' in said else 'Arguments'}, masked: {said['arguments']}",
         f"State: {said['state']}; deadline {said['deadline']}",
         f"Look at it and decide: {said['link']}" if said["link"] else f"Look at it: mcpgw approvals show {said['approval']}",
     ]

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from mcpgw.approval import NotEntitled
-from mcpgw.approval.grants import left
 from mcpgw.core.errors import ApprovalConflict
 from mcpgw.core.model import (
     Allow,
@@ -75,7 +74,7 @@ async def test_calls_within_a_grant_run_at_once_and_each_is_a_use(world: World) 
     grant = world.ledger.records[approval_id]
     assert grant.state is ApprovalState.APPROVED
     assert [(one.amount, one.outcome) for one in grant.uses] == [("12500", "done"), ("12500", "done"), ("1.5", "done")]
-    assert left(grant) == "used 3 of 5, 25001.5 of 50000 amount"
+    assert grant.usage == "used 3 of 5, 25001.5 of 50000 amount"
     assert grant.exact
 
 
@@ -383,3 +382,43 @@ async def test_a_gateway_that_knows_no_grants_can_open_none(world: World) -> Non
     world.ledger.tamper(approval_id, allowances=())
     with pytest.raises(Exception, match="cannot be opened"):
         await world.desk.show(approval_id, BOB)
+
+
+async def test_a_sheet_of_a_grant_tells_what_it_covers_and_the_vote_is_tied_to_that(world: World) -> None:
+    vary = {"amount": {"at_least": 1, "at_most": 20_000}, "memo": {"any": True}}
+    one = await asked(world.desk, world.call(), vary=vary, reason="rents\nof p\u0430ypal")
+    sheet = await world.desk.show(one, BOB)
+    assert sheet.granted == (
+        '"amount": any number from 1 up to 20000',
+        '"memo": ANY VALUE AT ALL',
+        f'"to": exactly "{IBAN}"',
+        "No other argument, and none of these left out.",
+        "5 calls at most, without asking again.",
+        "50000 in all at most, summed up over amount.",
+        "Until 2027-01-15 10:00:00 UTC.",
+    )
+    assert sheet.words == "rents\\nof p\\u0430ypal"
+    assert sheet.oddities == ("U+0430 CYRILLIC SMALL LETTER A, once",)
+    other = await asked(world.desk, world.call(), vary=vary, reason="rents", max_calls=20)
+    assert (await world.desk.show(other, BOB)).arguments == sheet.arguments
+    with pytest.raises(ApprovalConflict, match="not what"):
+        await world.desk.vote(other, BOB, Verdict.APPROVE, shown=sheet.commitment)
+
+
+async def test_what_is_left_of_a_sheet_afterwards_is_the_clean_one(world: World) -> None:
+    vary = {"to": {"one_of": [IBAN, "FR14"]}, "amount": {"at_most": 20_000}}
+    one = await asked(world.desk, world.call(), vary=vary, reason="for Jane Roe")
+    await world.desk.vote(one, BOB, Verdict.DENY)
+    sheet = await world.desk.show(one, BOB)
+    assert sheet.granted[:3] == (
+        '"to": one of 2 values, which are on the approval\'s own page',
+        '"amount": any number up to 20000',
+        "Every other argument exactly as in the example, and no other.",
+    )
+    assert sheet.words == "the month's rents"
+    assert "FR14" not in str(sheet)
+
+
+async def test_a_sheet_of_a_call_grants_nothing(world: World) -> None:
+    sheet = await world.desk.show(await world.held(), BOB)
+    assert (sheet.granted, sheet.words) == ((), "")

@@ -17,6 +17,7 @@ from mcpgw.core.access import (
     amount_of,
     as_data,
     clean_data,
+    clean_sentences,
     number,
     objection,
     sentences,
@@ -301,3 +302,15 @@ def test_uses_never_add_up_to_more_than_the_total(amounts: list[float]) -> None:
 def test_what_was_written_down_is_read_back(vary: dict[str, Any]) -> None:
     access = access_of(asked(vary=vary))
     assert access_of(json.loads(json.dumps(as_data(access)))) == access
+
+
+def test_what_the_record_knows_of_a_grant_is_told_as_far_as_it_goes() -> None:
+    vary = {"amount": {"at_most": 500}, "to": {"one_of": ["DE89", "FR14"]}, "memo": {"any": True}}
+    access = access_of(asked(vary=vary))
+    assert clean_sentences(clean_data(access, EXAMPLE, CleanJson({**EXAMPLE, "amount": "<NUMBER>"}))) == (
+        '"amount": any number in bounds, which are on the approval\'s own page',
+        '"to": one of 2 values, which are on the approval\'s own page',
+        '"memo": ANY VALUE AT ALL',
+        "Every other argument exactly as in the example, and no other.",
+    )
+    assert '"amount": any number up to 500' in clean_sentences(clean_data(access, EXAMPLE, CleanJson(EXAMPLE)))

@@ -32,6 +32,7 @@ from mcpgw.core.model import (
 from mcpgw.core.naming import is_server_name
 from mcpgw.own import LIST, SHOW, ApproversTools, CatalogWithOwn, Offer, OwnTool, UpstreamsWithOwn
 from mcpgw.settings import from_text
+from tests.approval.granting import asked
 from tests.approval.world import BOB, MANIFEST, RAW, World, person
 from tests.flows.gateway import make_folder
 from tests.inbound.doors import MemoryCatalog, target
@@ -229,6 +230,19 @@ async def test_the_commitment_is_given_where_nothing_at_all_is_masked(
     answer = await shown(world, await world.held(world.call(arguments=arguments)), redactor)
     assert answer["masked"] is masked and ("shown" in answer) is not masked
     assert ("DE89" not in str(answer) and "mcpgw approvals" in answer["next"]) or not masked
+
+
+async def test_a_grant_is_never_approved_here_however_clean_its_example_is(world: World) -> None:
+    """Its arguments are an example: they are not all that would run."""
+    answer = await shown(world, await asked(world.desk, world.call(arguments=OPEN)), Censor())
+    assert answer["masked"] is True and "shown" not in answer
+    assert answer["granted"] == [
+        '"amount": any number from 1 up to 20000',
+        "Every other argument exactly as in the example, and no other.",
+        "5 calls, 50000 in all of amount",
+    ]
+    assert answer["next"].startswith("This asks for more than one call, so it cannot be approved here.")
+    jsonschema_rs.validator_for(SHOW.output).validate(answer)
 
 
 async def test_a_list_is_cut_at_the_nearest_deadlines_and_says_how_many_more(world: World) -> None:

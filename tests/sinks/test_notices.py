@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from mcpgw.app import outlets
 from mcpgw.cli.notify import notify
+from mcpgw.core.allowance import Allowance
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import CleanJson
 from mcpgw.core.terms import Terms
@@ -179,6 +180,23 @@ def test_what_a_caller_sends_is_no_markup_and_means_the_same(planted: str) -> No
     addressed = said["text"].replace(said["link"], "")
     assert not any(sign in addressed for sign in ("<", "@", "`", "](", "://", "\u202e"))
     assert "through https:\\u002f/idp.example#assistant" in addressed
+
+
+def test_a_grant_is_told_as_one() -> None:
+    access = {"vary": {"memo": {"any": True}, "a@b": {"one_of": 3}}}
+    granted = approval(
+        facts=CleanJson({"arguments": {"memo": "rent"}, "access": access}),
+        allowances=(Allowance(max_calls=5, until_ns=1_800_000_000_000_000_000, total_of="amount", max_total="50000"),),
+    )
+    said = notice("held", granted, CONSOLE)
+    assert said["title"] == "Approval of a grant needed: bank__transfer"
+    assert said["grant"] == (
+        "not one call, but 5 calls, 50000 in all of amount, until 2027-01-15T08:00:00Z: "
+        '"memo": ANY VALUE AT ALL; "a\\u0040b": one of 3 values, which are on the approval\'s own page; '
+        "Every other argument exactly as in the example, and no other. \\u0028used 0 of 5, 0 of 50000 amount)"
+    )
+    assert said["grant"] in said["text"] and "For example, masked" in said["text"]
+    assert "grant" not in notice("held", approval(), CONSOLE)
 
 
 def test_arguments_without_end_are_cut_and_say_so() -> None:
