@@ -428,6 +428,8 @@ class ConsoleSettings(Section):
 
     enabled: bool = True
     """Whether there are any. Without them people decide with `mcpgw approvals`."""
+    api: bool = False
+    """Whether people may also decide through the HTTP API, `/api/v1`, with a bearer credential of their own."""
     auditors: list[Member] = []
     """`group:NAME` or `user:NAME`: who may read the log and the state of the upstreams. Empty: nobody."""
     session_idle: Seconds = 900.0

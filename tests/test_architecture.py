@@ -41,7 +41,6 @@ HOMES: dict[str, set[str]] = {
     "typer": {"cli"},
     "watchfiles": {"catalog"},
     "uvicorn": {"inbound"},
-    "jsonschema_rs": {"own"},
 }
 """Each library has one home, so that replacing it touches one room."""
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from mcpgw import __version__
 from mcpgw.app import convert
@@ -20,7 +21,7 @@ from mcpgw.console.doors import CatalogView, Refused
 from mcpgw.core.model import Happened, Identity, TargetKind, Verdict
 from mcpgw.identity import ApiKeys
 from mcpgw.inbound.config import InboundConfig
-from mcpgw.inbound.head import Turned, check_host
+from mcpgw.inbound.head import Turned, check_host, credential_of
 from mcpgw.ledger import Ledger, Query, StoredRecord
 from mcpgw.ports import Approval, ApprovalState, Deed, Definitions, ServerState, ServerStatus
 
@@ -46,6 +47,9 @@ def console_routes(gateway: Gateway) -> Routes:
         problems=gateway.server.problems,
         check_host=_HostCheck(gateway.server.config),
         is_draining=gateway.server.rim.is_draining,
+        bearers=gateway.authenticator,
+        credential_of=_Head(gateway.server.config),
+        challenge=gateway.server.rim.challenge,
     )
     config = ConsoleConfig(
         name=settings.name,
@@ -54,6 +58,7 @@ def console_routes(gateway: Gateway) -> Routes:
         auditors=tuple(settings.console.auditors),
         session_idle_s=settings.console.session_idle,
         session_max_s=settings.console.session_max,
+        api=settings.console.api,
     )
     return make_routes(doors, config)
 
@@ -142,6 +147,19 @@ class _HostCheck:
     def __call__(self, hosts: Sequence[str]) -> None:
         try:
             check_host(hosts, (), self.config)
+        except Turned as turned:
+            raise Refused(turned.status, str(turned)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The MCP doors' own check of a head, for the API."""
+
+    config: InboundConfig
+
+    def __call__(self, scope: Mapping[str, Any]) -> str:
+        try:
+            return credential_of(scope, self.config)
         except Turned as turned:
             raise Refused(turned.status, str(turned)) from None
 

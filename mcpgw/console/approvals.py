@@ -91,7 +91,7 @@ async def decide(room: Room, visit: Visit) -> Response:
     if form.get("verdict") not in {verdict.value for verdict in Verdict} or not shown:
         raise Turned(400, "The form does not say what you saw and decided, so nothing was done.", hint="Open the page again.")
     verdict = Verdict(form["verdict"])
-    with _turning_away():
+    with turning_away():
         approval = await room.doors.desk.vote(
             approval_id, visit.identity, verdict, comment, shown=shown, break_glass=break_glass
         )
@@ -107,14 +107,14 @@ async def act(room: Room, visit: Visit) -> Response:
     if form.get("deed") not in _DONE:
         raise Turned(400, "The form does not say what is to be done, so nothing was done.", hint="Open the page again.")
     deed = Deed(form["deed"])
-    with _turning_away():
+    with turning_away():
         approval = await room.doors.desk.act(deed, approval_id, visit.identity, _comment(visit), form.get("happened", ""))
     visit.session.notice = f"{_DONE[deed]} It is recorded; {approval.id} is {_standing(room, approval)}."
     return RedirectResponse("/approvals", status_code=303, headers=HEADERS)
 
 
 @contextmanager
-def _turning_away() -> Iterator[None]:
+def turning_away() -> Iterator[None]:
     """Turn what the desk refuses into a page."""
     try:
         yield
@@ -126,7 +126,7 @@ def _turning_away() -> Iterator[None]:
         hint = "Open the approval again in a moment: it shows what counts."
         raise Turned(503, "It is not known whether your verdict was recorded.", hint=hint, recorded=False) from None
     except ValueError as error:
-        raise Turned(400, f"Nothing was recorded: {error}.", hint="Go back and change the form.") from None
+        raise Turned(400, f"Nothing was recorded: {error}.", hint="Change it and try again.") from None
 
 
 def _comment(visit: Visit) -> str:

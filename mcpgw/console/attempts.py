@@ -32,6 +32,12 @@ class Attempts:
         recent.append(now)
         return 0.0
 
+    def blocked_s(self, address: str) -> float:
+        """Return the seconds until the next attempt is allowed, 0 if one is, without counting any."""
+        now = self._clock()
+        recent = [moment for moment in self._times.get(_network(address), []) if now - moment < WINDOW_S]
+        return recent[0] + WINDOW_S - now if len(recent) >= LIMIT else 0.0
+
     def forgive(self, address: str) -> None:
         """Take the newest attempt back: it was a person's, with a good key."""
         recent = self._times.get(_network(address), [])

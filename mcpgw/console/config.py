@@ -15,6 +15,8 @@ class ConsoleConfig:
     """`group:` or `user:` with a name, or with `ISSUER#NAME`: who may read the log and the upstreams. Empty: nobody."""
     session_idle_s: float = 900.0
     session_max_s: float = 28_800.0
+    api: bool = False
+    """Whether there is the HTTP API for verdicts too."""
 
     def is_secure(self, scheme: str, host: str) -> bool:
         """Tell whether the browser sees https: here, or at the proxy in front of us that terminates TLS."""

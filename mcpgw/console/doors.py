@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from mcpgw.core.errors import GatewayError
 from mcpgw.core.model import Identity, Verdict
@@ -232,3 +232,10 @@ class Doors:
     check_host: Callable[[Sequence[str]], None]
     """Raises `Refused` unless the `Host` values are one, and ours."""
     is_draining: Callable[[], bool]
+    bearers: Authenticator
+    """For the API's credentials, of every kind that the MCP doors take."""
+    credential_of: Callable[[Mapping[str, Any]], str]
+    """Return the bearer credential of an ASGI request, or an empty text. Raises `Refused` as the MCP doors do: a `Host` that is
+    not ours, an `Origin` of others, more than one credential, or one in the URL."""
+    challenge: Callable[[str], str]
+    """What was wrong with a credential (empty: there was none) to the value of `WWW-Authenticate` (RFC 6750 section 3)."""

@@ -9,8 +9,8 @@ A request that is turned away is recorded before its answer leaves, except for p
 import hmac
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import ClassVar, Final, TypeAlias
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
@@ -37,7 +37,12 @@ CHALLENGE: Final = 'Cookie realm="mcpgw console"'
 
 
 class Entrance(ABC):
-    """One ASGI door of the console. A subclass admits the public, a person, or an auditor."""
+    """One ASGI door of the console. A subclass admits the public, a person, an auditor, or a person's program."""
+
+    transport: ClassVar[str] = "console"
+    """What the record says of how a request came."""
+    broken: ClassVar[str] = "This page could not be made."
+    """All that is said of a failure of the program."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -51,12 +56,33 @@ class Entrance(ABC):
         except LedgerUnavailable:
             logger.error("a page of the console was refused: the ledger cannot write or be read")
             message = "The gateway cannot reach its record now, so nothing was done and nothing is shown."
-            response = self._room.view.page("turned.html", status=503, message=message, hint="Try again in a moment.")
+            response = self._refusal(503, message, "Try again in a moment.")
         except Exception:
             # The console's one broad except: whatever broke, nothing of it is shown, and nothing is claimed to be done.
             logger.exception("a page of the console failed")
-            response = self._room.view.page("turned.html", status=500, message="This page could not be made.", hint="")
+            response = self._refusal(500, self.broken)
         await response(scope, receive, send)
+
+    @abstractmethod
+    async def _answer(self, request: Request) -> Response:
+        """Answer a request of anybody."""
+
+    @abstractmethod
+    def _refusal(self, status: int, message: str, hint: str = "", headers: Mapping[str, str] | None = None) -> Response:
+        """Say no in a way that fits who asks."""
+
+    async def _turn_away(self, request: Request, turned: Turned, principal: str) -> Response:
+        if turned.recorded:
+            refused = Refused(code=turned.code, reason=str(turned))
+            await self._room.doors.corridor.reject(self._origin(request), refused, principal)
+        return self._refusal(turned.status, str(turned), turned.hint, turned.headers)
+
+    def _origin(self, request: Request) -> Origin:
+        return Origin(transport=self.transport, protocol_version="", address=address_of(request))
+
+
+class PageEntrance(Entrance):
+    """A door whose answers are pages."""
 
     async def _answer(self, request: Request) -> Response:
         try:
@@ -91,20 +117,18 @@ class Entrance(ABC):
             params={name: str(value) for name, value in request.path_params.items()},
             query=dict(request.query_params),
             form=form,
-            address=request.client.host if request.client else "",
+            address=address_of(request),
             is_secure=is_secure,
             session_id=request.cookies.get(cookie_name(is_secure=is_secure), "")[:256],
         )
 
-    async def _turn_away(self, request: Request, turned: Turned, principal: str) -> Response:
-        if turned.recorded:
-            origin = _origin(request)
-            await self._room.doors.corridor.reject(origin, Refused(code=turned.code, reason=str(turned)), principal)
-        headers = {"www-authenticate": CHALLENGE} if turned.status == 401 else {}
-        return self._room.view.page("turned.html", status=turned.status, headers=headers, message=str(turned), hint=turned.hint)
+    def _refusal(self, status: int, message: str, hint: str = "", headers: Mapping[str, str] | None = None) -> Response:
+        challenge = {"www-authenticate": CHALLENGE} if status == 401 else {}
+        headers = {**challenge, **(headers or {})}
+        return self._room.view.page("turned.html", status=status, headers=headers, message=message, hint=hint)
 
 
-class PublicEntrance(Entrance):
+class PublicEntrance(PageEntrance):
     """For everybody."""
 
     def __init__(self, room: Room, page: PublicPage) -> None:
@@ -115,7 +139,7 @@ class PublicEntrance(Entrance):
         return await self._page(self._room, arrival)
 
 
-class PersonsEntrance(Entrance):
+class PersonsEntrance(PageEntrance):
     """For people who are signed in; with `for_auditors`, for those among them who may read the record."""
 
     def __init__(self, room: Room, page: PersonsPage, *, for_auditors: bool) -> None:
@@ -158,5 +182,6 @@ class PersonsEntrance(Entrance):
         return response
 
 
-def _origin(request: Request) -> Origin:
-    return Origin(transport="console", protocol_version="", address=request.client.host if request.client else "")
+def address_of(request: Request) -> str:
+    """Return where a request came from; empty where that is unknown."""
+    return request.client.host if request.client else ""

@@ -9,11 +9,11 @@ from starlette.requests import Request
 
 from mcpgw.console.turned import Turned
 
-MAX_FORM_BYTES: Final = 65_536
+MAX_BODY_BYTES: Final = 65_536
 """A comment of 2,000 characters takes 24 kB where each is written as `%F0%9F%98%80`."""
 _MAX_FIELDS: Final = 32
-_FORM_TIMEOUT_S: Final = 15.0
-"""From the end of the head to the end of the form."""
+_BODY_TIMEOUT_S: Final = 15.0
+"""From the end of the head to the end of the body."""
 
 
 def must_be_from_here(headers: Headers, *, is_secure: bool) -> None:
@@ -42,23 +42,35 @@ def _normal(origin: str) -> tuple[str, str, int]:
 
 async def read_form(request: Request) -> dict[str, str]:
     """Raises: Turned: too large, too slow, or no form."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
-        raise Turned(415, "Only forms are accepted here.")
-    body = b""
+    must_be(request, "application/x-www-form-urlencoded", "Only forms are accepted here.")
+    body = await read_body(request)
     try:
-        with anyio.fail_after(_FORM_TIMEOUT_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_FORM_BYTES:
-                    raise Turned(413, "The form is too large.")
         fields = parse_qsl(
             body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict", max_num_fields=_MAX_FIELDS
         )
-    except TimeoutError:
-        raise Turned(408, "The form did not arrive in time.") from None
     except ValueError:
         raise Turned(400, "The form cannot be read.") from None
     form = dict(fields)
     if len(form) != len(fields):
         raise Turned(400, "The form has a field twice.")
     return form
+
+
+def must_be(request: Request, media_type: str, otherwise: str) -> None:
+    """Raises: Turned: the body is of another media type than this one."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != media_type:
+        raise Turned(415, otherwise)
+
+
+async def read_body(request: Request) -> bytes:
+    """Raises: Turned: it is too large, or does not arrive in time."""
+    body = b""
+    try:
+        with anyio.fail_after(_BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise Turned(413, f"More than {MAX_BODY_BYTES} bytes were sent.")
+    except TimeoutError:
+        raise Turned(408, "What was sent did not arrive in time.") from None
+    return body

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from mcpgw.console import approvals, log, overview, sign_in, upstreams
+from mcpgw.console.api import make_api_routes
 from mcpgw.console.arrival import Arrival
 from mcpgw.console.config import ConsoleConfig
 from mcpgw.console.doors import Doors
@@ -85,7 +86,8 @@ def make_routes(doors: Doors, config: ConsoleConfig) -> Routes:
         sessions=Sessions(idle_s=config.session_idle_s, max_s=config.session_max_s),
         view=View(name=config.name, version=config.version),
     )
-    return [_route(door, _entrance(room, door)) for door in ROUTES]
+    pages = [_route(door, _entrance(room, door)) for door in ROUTES]
+    return [*pages, *make_api_routes(room)] if config.api else pages
 
 
 def _entrance(room: Room, door: Door) -> Entrance:

@@ -187,7 +187,7 @@ class Origin:
     """Where a request came from, for the record."""
 
     transport: str
-    """`http`, `sse` or `stdio`; `console` for people's pages."""
+    """`http`, `sse` or `stdio`; `console` for people's pages, `api` for their programs."""
     protocol_version: str
     request_id: str = ""
     """The JSON-RPC id, as text."""

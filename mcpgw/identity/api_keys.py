@@ -15,9 +15,9 @@ from pathlib import Path
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import AuthenticationError, ConfigError
 from mcpgw.core.model import Identity, Standing
+from mcpgw.core.strict_json import loads
 from mcpgw.identity import key_text
 from mcpgw.identity.key_record import KeyRecord, from_json, revoked, to_json
-from mcpgw.identity.strict_json import loads
 
 logger = logging.getLogger(__name__)
 

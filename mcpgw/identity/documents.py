@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from mcpgw.core.strict_json import loads
 from mcpgw.identity.issuer import is_loopback
-from mcpgw.identity.strict_json import loads
 
 MAX_BYTES = 256 * 1024
 """Of one document. Key sets of the large providers are below 20 KB."""

@@ -15,11 +15,11 @@ from joserfc.util import urlsafe_b64decode
 
 from mcpgw.core.errors import AuthenticationError, ConfigError
 from mcpgw.core.model import Identity
+from mcpgw.core.strict_json import loads
 from mcpgw.identity.claims import identity_of
 from mcpgw.identity.issuer import Issuer
 from mcpgw.identity.issuer_keys import IssuerKeys
 from mcpgw.identity.key_set import VerifyingKey
-from mcpgw.identity.strict_json import loads
 
 MAX_TOKEN_CHARS = 8192
 """Of a whole token, before any of it is decoded. Common servers limit all headers together to as much."""

@@ -1,8 +1,8 @@
 """What the head of a request must be: our own host, no foreign page, one bearer credential and that in its header."""
 
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
@@ -55,6 +55,17 @@ def _matches(value: str, allowed: str) -> bool:
         return value.lower() == allowed.lower()
     name, _, port = value.rpartition(":")
     return (name.lower() == allowed[:-2].lower() and port.isdigit()) or value.lower() == allowed[:-2].lower()
+
+
+def credential_of(scope: Mapping[str, Any], config: InboundConfig) -> str:
+    """Return the bearer credential of an ASGI request whose head is in order, or an empty string if it has none.
+
+    Raises:
+        Turned: as `check_host` and `bearer`.
+    """
+    headers = Headers(raw=scope["headers"])
+    check_host(headers.getlist("host"), headers.getlist("origin"), config)
+    return bearer(headers, scope["query_string"])
 
 
 def bearer(headers: Headers, query: bytes) -> str:

@@ -9,7 +9,7 @@ from mcpgw.core.canonical import digest
 from mcpgw.core.errors import GatewayError
 from mcpgw.core.model import Audience, Call, Json, JsonObject, Target, TargetKind
 from mcpgw.core.naming import OWN_SERVER, published_name
-from mcpgw.core.toml import suggestion
+from mcpgw.core.shape import misfits
 
 Answer: TypeAlias = Callable[[Call], Awaitable[JsonObject]]
 """Answers a call, whose arguments fit the `inputSchema`, with what becomes `structuredContent`. A `GatewayError` becomes a
@@ -19,14 +19,8 @@ _FINGERPRINT = digest({"own": OWN_SERVER})
 """How this server is reached: it is the gateway itself."""
 
 
-_QUOTED = 64
-"""Characters of an unknown argument's name that its caller is told."""
-_LONGEST = 200
-"""Characters of one complaint, which quotes the value that does not fit."""
-
-
 class NotUnderstood(GatewayError):
-    """The arguments are not what the tool takes. The message holds of them only what stands for a key or a short value."""
+    """The arguments are not what the tool takes. The message holds no value of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +32,7 @@ class Offer:
     title: str
     description: str
     properties: JsonObject
-    """Of the arguments, by name; each a JSON Schema. No others are taken."""
+    """Of the arguments, by name; each a JSON Schema that `core.shape` understands. No others are taken."""
     required: tuple[str, ...] = ()
     output: JsonObject
     """JSON Schema of the answer."""
@@ -79,30 +73,14 @@ class Offer:
             timeout_s=self.timeout_s,
         )
 
-    @cached_property
-    def _schema(self) -> Any:
-        import jsonschema_rs  # lazy: 60 ms, and commands that list tools validate nothing
-
-        return jsonschema_rs.validator_for(self.definition["inputSchema"])
-
     def must_fit(self, arguments: JsonObject) -> None:
         """Refuse arguments that the `inputSchema` does not allow.
 
         Raises:
             NotUnderstood: it says everything that is wrong.
         """
-        unknown = [name for name in arguments if name not in self.properties]
-        wrong = [f"There is no argument {name[:_QUOTED]!r}. {suggestion(name[:_QUOTED], self.properties)}" for name in unknown]
-        known = {name: value for name, value in arguments.items() if name in self.properties}
-        wrong += [_complaint(error) for error in self._schema.iter_errors(known)]
-        if wrong:
+        if wrong := misfits(arguments, self.properties, self.required):
             raise NotUnderstood(" ".join(wrong))
-
-
-def _complaint(error: Any) -> str:
-    place = ".".join(map(str, error.instance_path))
-    message = error.message if len(error.message) <= _LONGEST else f"{error.message[:_LONGEST]}…"
-    return f"`{place}`: {message}." if place else f"{message}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

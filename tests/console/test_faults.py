@@ -86,13 +86,17 @@ class House:
     def problems(self) -> Mapping[str, str]:
         return {"ledger": "The disk is full."}
 
+    def credential_of(self, scope: Mapping[str, Any]) -> str:
+        return dict(scope["headers"]).get(b"authorization", b"").decode().removeprefix("Bearer ")
+
     @asynccontextmanager
     async def person(self, key: str = "good") -> AsyncIterator[Person]:
         doors = Doors(
             authenticator=self, corridor=self, journal=self, desk=self, records=self,  # type: ignore[arg-type]  # as far as it goes
             catalog=self.catalog, problems=self.problems, check_host=lambda hosts: None, is_draining=lambda: self.draining,
+            bearers=self, credential_of=self.credential_of, challenge=lambda problem: "Bearer",
         )  # fmt: skip
-        config = ConsoleConfig(name="x", version="1", public_url="http://gw.example", auditors=("group:auditors",))
+        config = ConsoleConfig(name="x", version="1", public_url="http://gw.example", auditors=("group:auditors",), api=True)
         transport = httpx2.ASGITransport(Starlette(routes=[*make_routes(doors, config)]))
         async with httpx2.AsyncClient(transport=transport, base_url="http://gw.example") as http:
             person = Person(http, "http://gw.example")
@@ -186,3 +190,35 @@ def test_where_the_console_is_off_there_are_no_pages_and_no_links_to_them() -> N
     on, off = from_text(text + "true", Path()), from_text(text + "false", Path())
     assert console_routes(SimpleNamespace(settings=off)) == ()  # type: ignore[arg-type]  # it is asked for its settings alone
     assert (inbound(on).public_url, inbound(off).public_url) == ("https://gw.example", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "detail"),
+    [
+        (LedgerUnavailable(SECRET), 503, "not known whether"),
+        (RuntimeError(SECRET), 500, "not known whether"),
+        (NotForYou("Somebody else must decide.", hint="Ask them."), 403, "Somebody else must decide."),
+        (ValueError("a comment is required"), 400, "a comment is required"),
+    ],
+)
+async def test_a_program_is_told_of_a_failure_as_a_problem_and_of_nothing_more(
+    error: Exception, status: int, detail: str
+) -> None:
+    house = House(desk_error=error)
+    async with house.person(key="") as program:
+        body = {"verdict": "deny"}
+        answer = await program.http.post("/api/v1/approvals/apr_1/vote", json=body, headers={"Authorization": "Bearer good"})
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+        assert detail in answer.json()["detail"] and SECRET not in answer.text
+
+
+async def test_programs_are_shown_nothing_that_is_unclear_unrecorded_or_asked_while_it_shuts_down() -> None:
+    house = House(desk_error=Unclear("What is kept is not what was bound."))
+    async with house.person(key="") as program:
+        told = {"Authorization": "Bearer good"}
+        assert (await program.http.get("/api/v1/approvals/apr_1", headers=told)).status_code == 500
+        house.desk_error = LedgerUnavailable(SECRET)
+        answer = await program.http.get("/api/v1/approvals/apr_1", headers=told)
+        assert answer.status_code == 503 and SECRET not in answer.text
+        house.draining = True
+        assert (await program.http.get("/api/v1/approvals", headers=told)).status_code == 503

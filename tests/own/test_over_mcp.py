@@ -120,12 +120,16 @@ async def test_calling_one_anyway_is_an_unknown_tool_to_the_letter(bank: Bank, w
 @pytest.mark.parametrize(
     ("tool", "arguments", "complaint"),
     [
-        ("approvals_list", {"stat": "pending"}, "There is no argument 'stat'. Did you mean `state`?"),
-        ("approvals_list", {"state": "open"}, "`state`: "),
-        ("approvals_show", {}, '"id" is a required property.'),
-        ("approvals_show", {"id": 7}, "`id`: "),
-        ("approvals_decide", {"id": "apr_x", "verdict": "approved"}, "`verdict`: "),
-        ("approvals_decide", {"id": "apr_x", "verdict": "deny", "comment": "x" * 2_001}, "`comment`: "),
+        ("approvals_list", {"stat": "pending"}, "There is no 'stat' here. Did you mean `state`?"),
+        ("approvals_list", {"state": "open"}, "`state` must be one of pending, "),
+        ("approvals_show", {}, "`id` is missing."),
+        ("approvals_show", {"id": 7}, "`id` must be a string."),
+        ("approvals_decide", {"id": "apr_x", "verdict": "approved"}, "`verdict` must be one of approve, deny."),
+        (
+            "approvals_decide",
+            {"id": "apr_x", "verdict": "deny", "comment": "x" * 2_001},
+            "`comment` has 2001 characters; 2000 are the most.",
+        ),
         ("approvals_show", {"id": "apr_nobodys"}, "There is no approval apr_nobodys for you to decide."),
     ],
 )

@@ -96,11 +96,11 @@ async def test_other_permits_go_to_the_upstreams_and_an_own_name_never_does() ->
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({}, '"say" is a required property.'),
-        ({"say": 1}, "`say`: "),
-        ({"say": "x" * 10_000}, "`say`: "),
-        ({"say": "x", "sai": 1}, "There is no argument 'sai'. Did you mean `say`?"),
-        ({"say": "x", "y" * 10_000: 1}, "There is no argument 'yyy"),
+        ({}, "`say` is missing."),
+        ({"say": 1}, "`say` must be a string."),
+        ({"say": "x" * 10_000}, "`say` has 10000 characters; 5 are the most."),
+        ({"say": "x", "sai": 1}, "There is no 'sai' here. Did you mean `say`?"),
+        ({"say": "x", "y" * 10_000: 1}, "There is no 'yyy"),
     ],
 )
 async def test_what_does_not_fit_never_reaches_who_answers(arguments: dict[str, Any], complaint: str) -> None:
