@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import settings
 
+settings.register_profile("mcpgw", deadline=None)  # no example is wrong because the machine was busy
+settings.load_profile("mcpgw")
 settings.register_profile("mutants", max_examples=25, derandomize=True, deadline=None)
 """For scripts/mutants, which runs the same tests hundreds of times."""
 
