@@ -37,6 +37,16 @@ class Sheet(Protocol):
     @property
     def commitment(self) -> str: ...
 
+    @property
+    def granted(self) -> tuple[str, ...]:
+        """Of a grant: what it covers. Whoever shows its arguments must show these."""
+        ...
+
+    @property
+    def words(self) -> str:
+        """Of a grant: the requester's own words."""
+        ...
+
 
 class SeatsTaken(Protocol):
     """Some seats of the present level, and who sits there. `str` of it is for people."""

@@ -141,7 +141,7 @@ class ApproversTools:
         state = ApprovalState(call.arguments.get("state", ApprovalState.PENDING))
         found = await self._desk.docket(call.identity, (state,), _LOOKED_AT)
         if state is ApprovalState.PENDING:
-            found = tuple(sorted(found, key=lambda approval: approval.deadline_ns))
+            found = tuple(sorted(found, key=lambda approval: approval.decide_by_ns))
         listed = [{**self._summary(call, one), "arguments": one.facts["arguments"]} for one in found[:_LISTED]]
         return {"approvals": listed, "more": len(found) - len(listed)}
 
@@ -187,7 +187,7 @@ class ApproversTools:
             "rules": list(approval.rule_ids),
             "reason": approval.reason,
             "opened": iso(approval.opened_ns),
-            "deadline": iso(approval.deadline_ns),
+            "deadline": iso(approval.decide_by_ns),
             "votes": self._desk.standing(approval).tally,
             "objection": self._desk.objection(call.identity, approval),
             "page": self._page(approval),

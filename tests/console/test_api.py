@@ -5,6 +5,7 @@ import re
 import runpy
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ import httpx2
 import jsonschema_rs
 import pytest
 
+from mcpgw.approval import Sheet
 from mcpgw.console.api import ROUTES
 from mcpgw.console.api.routes import DOCUMENT
+from mcpgw.console.api.shapes import laid_out
 from mcpgw.core.model import IdentityKind
+from tests.approval.test_grants import asked
+from tests.approval.world import BOB, World
 from tests.console.bank import CONFIG, TLS, Bank, open_bank
 from tests.flows.gateway import BOUND_S, bearer
 
@@ -212,6 +217,23 @@ async def test_what_is_not_yours_does_not_exist(bank: Bank) -> None:
             assert one.text.replace(approval_id, "ID") == other.text.replace("apr_nobodys", "ID")
         is_problem(await audrey.get("/approvals/APR%20X"), 404)
         assert fits(await audrey.get("/approvals"), "Page")["approvals"] == []
+
+
+async def test_of_a_grant_all_that_it_covers_is_answered() -> None:
+    world = World()
+    approval_id = await asked(world.desk, world.call(), vary={"memo": {"any": True}}, reason="rents of p\u0430ypal")
+    sheet = await world.desk.show(approval_id, BOB)
+    desk: Any = world.desk  # the people's side of it is all that is asked here
+    told = laid_out(desk, BOB, sheet)
+    schema = {**SPEC["components"]["schemas"]["Sheet"], "components": SPEC["components"]}
+    jsonschema_rs.validator_for(schema).validate(told)
+    assert told["grant"] and '"memo": ANY VALUE AT ALL' in told["granted"] and told["words"] == "rents of p\\u0430ypal"
+
+
+def test_nothing_that_a_sheet_holds_is_left_out_of_the_answer() -> None:
+    """What is added to a sheet is bound by its commitment, so it must be answered too."""
+    answered = {"approval", "exact", "arguments", "oddities", "commitment", "granted", "words"}
+    assert {field.name for field in fields(Sheet)} == answered
 
 
 async def test_pages_go_on_where_the_one_before_ended(bank: Bank) -> None:

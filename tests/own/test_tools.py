@@ -11,7 +11,6 @@ import jsonschema_rs
 import pytest
 
 from mcpgw.app import own
-from mcpgw.app.convert import published
 from mcpgw.core.errors import GatewayError, LedgerUnavailable, RedactionError, UpstreamError
 from mcpgw.core.model import (
     Call,
@@ -31,6 +30,7 @@ from mcpgw.core.model import (
 )
 from mcpgw.core.naming import is_server_name
 from mcpgw.own import LIST, SHOW, ApproversTools, CatalogWithOwn, Offer, OwnTool, UpstreamsWithOwn
+from mcpgw.redaction import RedactionConfig, ShownDefinitions
 from mcpgw.settings import from_text
 from tests.approval.granting import asked
 from tests.approval.world import BOB, MANIFEST, RAW, World, person
@@ -154,7 +154,8 @@ def test_deciding_is_offered_only_where_it_is_switched_on() -> None:
 
 @pytest.mark.parametrize("offer", OFFERS, ids=lambda offer: offer.name)
 def test_each_offer_can_be_listed_and_carries_no_value_behind_a_token(offer: Offer) -> None:
-    listed = published(offer.target)
+    listed = ShownDefinitions(RedactionConfig(model="none")).shown(offer.target)
+    assert (listed["description"], listed["inputSchema"]) == (offer.description, offer.definition["inputSchema"])
     assert listed["name"] == f"mcpgw__{offer.name}" and isinstance(listed["annotations"]["readOnlyHint"], bool)
     for schema in (listed["inputSchema"], listed["outputSchema"]):
         jsonschema_rs.meta.validate(schema)
