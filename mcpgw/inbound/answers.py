@@ -57,6 +57,16 @@ def to_result(
     return {**result, "_meta": {**result.get("_meta", {}), **given}} if given else result
 
 
+def misses_it_of_the_gateway(error: MCPError) -> MCPError:
+    """Return what a server's `MissingRequiredClientCapability` means to a client that does declare what it names.
+
+    The gateway passes no questions and no tasks of a server on, so it declares no capability to servers.
+    """
+    data = error.error.data
+    kept = {key: value for key, value in data.items() if key == RECEIPT_META} if isinstance(data, dict) else {}
+    return MCPError(INTERNAL_ERROR, "The server asks for a client capability that the gateway does not pass on.", kept or None)
+
+
 def _receipt(receipt: Receipt) -> dict[str, Any]:
     log, _, _ = receipt.checkpoint.partition("\n")
     return {"log": log, "index": receipt.index, "leaf_hash": receipt.leaf_hash, "checkpoint": receipt.checkpoint}

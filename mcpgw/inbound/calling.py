@@ -9,17 +9,17 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import InboundLadderRejection, validate_mcp_param_headers, x_mcp_header_map
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
-from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS
+from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, MISSING_REQUIRED_CLIENT_CAPABILITY
 
 from mcpgw.core.model import Answer, Held, Origin, Patience, Request, Target, TargetKind, Waiting
-from mcpgw.inbound.answers import to_result
+from mcpgw.inbound.answers import misses_it_of_the_gateway, to_result
 from mcpgw.inbound.argument_names import has_case_variant
 from mcpgw.inbound.caller import Caller, caller_of
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.in_flight import InFlight
 from mcpgw.inbound.origin import client_of, is_traceparent, origin_of
 from mcpgw.inbound.peer import RequestPeer
-from mcpgw.inbound.presentation import Presentation, choose
+from mcpgw.inbound.presentation import Presentation, choose, declares_all
 from mcpgw.inbound.rounds import Round, round_of
 from mcpgw.inbound.shaping import is_modern
 from mcpgw.inbound.tasks import Tasks
@@ -89,9 +89,12 @@ class ToolCalls:
         caller.trail.recorded = True  # from here on by the corridor
         answer = await self._walk(request, RequestPeer(ctx, token=token, log_floor=log_floor), caller)
         attended = isinstance(answer, Held) and self._wait_for(answer, caller, request.origin)
-        result = to_result(
-            answer, target, public_url=self._config.public_url, receipts=self._config.receipts, attended=attended
-        )
+        try:
+            result = to_result(
+                answer, target, public_url=self._config.public_url, receipts=self._config.receipts, attended=attended
+            )
+        except MCPError as error:
+            raise (misses_it_of_the_gateway(error) if _is_declared(ctx, error) else error) from None
         if isinstance(answer, Held) and presentation is Presentation.TASK:
             return await self._tasks.created(answer, caller.identity, result)
         if isinstance(answer, Held) and presentation is Presentation.URL:
@@ -121,6 +124,13 @@ class ToolCalls:
 
     def _wait_for(self, held: Held | Waiting, caller: Caller, origin: Origin) -> bool:
         return held.unattended and not held.running and self._unattended.wait_for(held.approval_id, caller, origin)
+
+
+def _is_declared(ctx: ServerRequestContext[Any, Any], error: MCPError) -> bool:
+    """Tell whether a server misses a client capability that this client has."""
+    if error.error.code != MISSING_REQUIRED_CLIENT_CAPABILITY:
+        return False
+    return isinstance(error.error.data, dict) and declares_all(ctx, error.error.data.get("requiredCapabilities"))
 
 
 def _patience(presentation: Presentation, this_round: Round, client: Patience) -> Patience:

@@ -42,6 +42,12 @@ def declares_tasks(ctx: ServerRequestContext[Any, Any]) -> bool:
     return isinstance(_object(_declared(ctx).get("extensions")).get(TASKS_EXTENSION), dict)
 
 
+def declares_all(ctx: ServerRequestContext[Any, Any], required: object) -> bool:
+    """Tell whether the request declares all of some `ClientCapabilities`, settings of a capability left aside."""
+    declared = _declared(ctx)
+    return all(_object(part).keys() <= _object(declared.get(name)).keys() for name, part in _object(required).items())
+
+
 def _declares_url(ctx: ServerRequestContext[Any, Any]) -> bool:
     return isinstance(_object(_declared(ctx).get("elicitation")).get("url"), dict)
 

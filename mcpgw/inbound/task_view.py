@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from mcp.shared.exceptions import MCPError
+from mcp_types.jsonrpc import MISSING_REQUIRED_CLIENT_CAPABILITY
 
 from mcpgw.core.model import AlreadyDone, Target, UnknownTarget
-from mcpgw.inbound.answers import APPROVAL_META, REFUSED_META, error_result, reply_result
+from mcpgw.inbound.answers import APPROVAL_META, REFUSED_META, error_result, misses_it_of_the_gateway, reply_result
 from mcpgw.inbound.shaping import shape_result
 from mcpgw.ports import Approval, ApprovalState
 
@@ -56,7 +57,9 @@ class TaskViewer:
             return task
         try:
             result = self._result(approval, collected, target)
-        except MCPError as error:
+        except MCPError as refused:
+            declared = refused.error.code == MISSING_REQUIRED_CLIENT_CAPABILITY  # it reads tasks, and can do no more now
+            error = misses_it_of_the_gateway(refused) if declared else refused
             found = error.error.model_dump(by_alias=True, mode="json", exclude_none=True)
             return {**task, "status": "failed", "statusMessage": error.error.message, "error": found}
         return {**task, "result": shape_result(result, modern=True, server_info=dict(self.server_info))}

@@ -1,8 +1,8 @@
 """The conformance suite's scenarios of the tasks extension, before a gateway where people approve whatever is held.
 
-Three of its ten scenarios are about what a tool does inside its own task, and cannot be about a gateway, whose tasks are held
-calls: `tasks-mrtr-input` (a task that asks its client for input), `tasks-mrtr-composition` (a tool that asks, and then becomes
-a task) and `tasks-required-task-error` (a tool that cannot be called without a task; a held call always can).
+Seven are about tasks that are held calls. `tasks-required-task-error` is about a tool that works only as a task, which is its
+server's own affair: it passes because the server's refusal reaches the client whole. Two cannot pass, and docs/approvals.md
+says why: here a server that passes them by itself is put behind the gateway, which then tells what it does not pass on.
 """
 
 import subprocess
@@ -19,7 +19,8 @@ from mcpgw.cli.common import open_gateway_store
 from mcpgw.core.errors import ApprovalConflict
 from mcpgw.core.model import Verdict
 from mcpgw.ports import ApprovalState
-from tests.flows.gateway import Folder, Gateway, make_folder, serving
+from tests.flows.gateway import Folder, Gateway, listening, make_folder, serving
+from tests.flows.raw_tasks import TASKS, raw_client
 from tests.flows.suite import before
 from tests.real_servers import NODE, NODE_MODULES, ROOT
 
@@ -33,13 +34,24 @@ SCENARIOS = {
     "tasks-dispatch-and-envelope": 9,
     "tasks-status-notifications": 0,  # the suite skips its own check; tests/flows/test_tasks.py has one
 }
-"""Those that can be about a gateway, and how many checks each one makes."""
+"""Those that can be about held calls, and how many checks each one makes."""
+OF_THE_SERVER = {"tasks-mrtr-input": 4, "tasks-mrtr-composition": 2, "tasks-required-task-error": 3}
+"""Those about what a tool does inside a task of its own."""
 RULES = """
 [[rules]]
 id = "people-look"
 effect = "hold"
 tools = ["suite__slow_compute", "suite__failing_job", "suite__protocol_error_job", "suite__confirm_delete"]
 reason = "People look at this first."
+"""
+
+
+NOT_PASSED_ON = "The server asks for a client capability that the gateway does not pass on."
+HELD_QUESTIONS = """
+[[rules]]
+id = "people-look"
+effect = "hold"
+tools = ["suite__confirm_delete"]
 """
 
 
@@ -52,6 +64,26 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         folder.key(scenario, "all")
     folder.key("carol", "leads")
     folder.spawned("suite", [sys.executable, str(ROOT / "tests/servers/suite_server.py")])
+    folder.accept()
+    with serving(folder) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def task_server() -> Iterator[str]:
+    """Run a server that makes tasks of its own; yield its URL."""
+    with listening([sys.executable, str(ROOT / "tests/servers/task_server.py")]) as port:
+        yield f"http://127.0.0.1:{port}/mcp"
+
+
+@pytest.fixture(scope="module")
+def in_front_of_it(tmp_path_factory: pytest.TempPathFactory, task_server: str) -> Iterator[Gateway]:
+    if not SUITE.exists():
+        pytest.skip("the conformance suite is not installed: scripts/upstreams")
+    folder = make_folder(tmp_path_factory.mktemp("behind") / "gateway", HELD_QUESTIONS)
+    folder.key("alice", "all")
+    folder.key("carol", "leads")
+    folder.called("suite", "http", task_server)
     folder.accept()
     with serving(folder) as gateway:
         yield gateway
@@ -78,15 +110,50 @@ async def approving(folder: Folder) -> AsyncIterator[None]:
         tasks.cancel_scope.cancel()
 
 
+async def played(scenario: str, url: str, folder: Path) -> str:
+    """Run one scenario against the URL, and return what the suite printed."""
+
+    def run() -> "subprocess.CompletedProcess[str]":
+        command = [str(NODE), str(SUITE), "server", "--url", url, "--scenario", scenario]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+
+    done = await anyio.to_thread.run_sync(run)
+    return done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 async def test_the_scenario_passes(gateway: Gateway, scenario: str, tmp_path: Path) -> None:
     async with approving(gateway.folder), before(gateway.url, gateway.folder.keys[scenario]) as url:
-        command = [str(NODE), str(SUITE), "server", "--url", url, "--scenario", scenario]
-
-        def run() -> "subprocess.CompletedProcess[str]":
-            return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-
-        done = await anyio.to_thread.run_sync(run)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
+        said = await played(scenario, url, tmp_path)
     assert f"Passed: {SCENARIOS[scenario]}/{SCENARIOS[scenario]}, 0 failed, 0 warnings" in said, said
+
+
+async def test_a_tool_that_works_only_as_a_task_refuses_through_the_gateway_as_the_suite_asks(
+    in_front_of_it: Gateway, tmp_path: Path
+) -> None:
+    async with before(in_front_of_it.url, in_front_of_it.folder.keys["alice"]) as url:
+        said = await played("tasks-required-task-error", url, tmp_path)
+    assert "Passed: 3/3, 0 failed, 0 warnings" in said, said
+
+
+@pytest.mark.parametrize("scenario", OF_THE_SERVER)
+async def test_the_server_behind_the_gateway_passes_by_itself(task_server: str, scenario: str, tmp_path: Path) -> None:
+    if not SUITE.exists():
+        pytest.skip("the conformance suite is not installed: scripts/upstreams")
+    said = await played(scenario, task_server, tmp_path)
+    assert f"Passed: {OF_THE_SERVER[scenario]}/{OF_THE_SERVER[scenario]}, 0 failed, 0 warnings" in said, said
+
+
+async def test_a_server_that_wants_to_ask_in_the_middle_of_a_call_is_told_of_no_capability(in_front_of_it: Gateway) -> None:
+    """So it refuses; its client declares the capability and is told that the gateway does not pass it on."""
+    folder = in_front_of_it.folder
+    async with raw_client(in_front_of_it.url, folder.keys["alice"]) as alice:
+        refused = await alice.refused("tools/call", {"name": "suite__test_tool_with_task", "arguments": {}})
+        assert (refused["code"], refused["message"]) == (-32603, NOT_PASSED_ON)
+        held = await alice.held("suite__confirm_delete", {"filename": "a"})
+        async with approving(folder):
+            task = await alice.ended(held)
+        assert (task["status"], task["error"]["code"], task["error"]["message"]) == ("failed", -32603, NOT_PASSED_ON)
+        alice.declares = {}
+        refused = await alice.refused("tools/call", {"name": "suite__test_tool_with_task", "arguments": {}})
+        assert (refused["code"], refused["data"]["requiredCapabilities"]) == (-32021, {"extensions": {TASKS: {}}})

@@ -37,7 +37,7 @@ from mcpgw.core.model import (
     Target,
     UnknownTarget,
 )
-from mcpgw.inbound.answers import to_result
+from mcpgw.inbound.answers import misses_it_of_the_gateway, to_result
 from tests.inbound.doors import World, target
 from tests.inbound.raw import call, legacy, post
 from tests.inbound.test_sessions import open_session
@@ -315,3 +315,11 @@ def test_an_upstream_cannot_speak_by_the_gateways_own_keys() -> None:
 def test_a_receipt_does_not_count_against_the_limit_of_a_result() -> None:
     tight = replace(ECHO, max_result_bytes=len(json.dumps(answered(completed({"content": []}, checkpoint="")))))
     assert answered(completed({"content": []}), tight)["_meta"]["mcpgw/receipt"] == WIRE
+
+
+@pytest.mark.parametrize("data", [None, "text", {"requiredCapabilities": {"sampling": {}}}])
+def test_a_capability_that_a_server_misses_of_the_gateway_is_not_asked_of_a_client_that_has_it(data: object) -> None:
+    told = misses_it_of_the_gateway(MCPError(-32021, "Declare it.", data)).error
+    assert (told.code, told.data) == (-32603, None) and "does not pass on" in told.message
+    receipt = {"mcpgw/receipt": {"index": 7}}
+    assert misses_it_of_the_gateway(MCPError(-32021, "Declare it.", {**receipt, "more": 1})).error.data == receipt
