@@ -1,14 +1,16 @@
 """Many people at two gateways on one store, over many held calls: each is settled once, each call runs once.
 
-Nothing is simulated: two processes of `mcpgw serve`, the SDK's clients at both, and people in front of both consoles. Each call
-is made at both gateways at once, again and again until its result is there. The people go through the pages, several of them at
-the same page at the same time, and vote on all that they still find open. Two of them have to agree.
+Nothing is simulated: two processes of `mcpgw serve`, the SDK's clients at both, and people at both, half of them at the pages
+of the console and half with a program over the HTTP API. Each call is made at both gateways at once, again and again until its
+result is there. The people go through the calls, several of them at the same one at the same time, and vote on all that they
+still find open. Two of them have to agree.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -21,11 +23,11 @@ from tests.faults.evidence import Evidence
 from tests.faults.folder import Faults, fault_folder
 from tests.faults.history import INTENT, Answer, Entry, History, Said, check
 from tests.faults.process import start, until_serving
-from tests.flows.gateway import BOUND_S, Gateway
+from tests.flows.gateway import BOUND_S, Gateway, bearer
 
 QUORUM = 2
 TOGETHER = 4
-"""People who are at the same page at the same time, two of them at either gateway."""
+"""People who are at the same call at the same time: one at the page and one with a program, at either gateway."""
 _PAUSE_S = 0.2
 """Before a client that was told to come back asks again."""
 
@@ -72,16 +74,16 @@ class Race:
             async with anyio.create_task_group() as tasks:
                 for clients, hers in zip(callers, deeds, strict=True):
                     tasks.start_soon(self._hold, clients[0], hers)
-            persons = [
-                await stack.enter_async_context(signed_in(self.gateways[number % 2], self.faults.folder.keys[name], number))
+            voters = [
+                await stack.enter_async_context(voter(self.gateways[number % 2], self.faults.folder.keys[name], number))
                 for number, name in enumerate(self.people)
             ]
             async with anyio.create_task_group() as tasks:
                 for clients, hers in zip(callers, deeds, strict=True):
                     for client in clients:
                         tasks.start_soon(self._call_again, client, hers)
-                for number, person in enumerate(persons):
-                    tasks.start_soon(self._decide, person, number // TOGETHER)
+                for number, vote in enumerate(voters):
+                    tasks.start_soon(self._decide, vote, number // TOGETHER)
 
     async def _hold(self, client: Client, deeds: Sequence[str]) -> None:
         for deed in deeds:
@@ -101,17 +103,12 @@ class Race:
         self.answers.append(answer)
         return answer
 
-    async def _decide(self, person: Person, place: int) -> None:
-        """Go once through all the pages, from a place of one's own on."""
+    async def _decide(self, vote: "Vote", place: int) -> None:
+        """Go once through all the calls, from a place of one's own on."""
         ids = [*self.held.values()]
         at = place * TOGETHER * len(ids) // max(1, len(self.people))
         for approval_id in ids[at:] + ids[:at]:
-            page = (await person.get(f"/approvals/{approval_id}")).text
-            if not can_vote(page):
-                continue  # decided already
-            voted = await person.post(f"/approvals/{approval_id}/verdict", verdict_form(page))
-            assert voted.status_code in (303, 409), voted.text
-            self.too_late += voted.status_code == 409
+            self.too_late += await vote(approval_id) is False
 
     # --- judging ---------------------------------------------------------------------------------------------------------
 
@@ -141,14 +138,42 @@ def _must_be_of_different_people(votes: Sequence[Entry]) -> None:
     assert len(voters) == len(votes) >= QUORUM, votes
 
 
+# --- people --------------------------------------------------------------------------------------------------------------
+
+Vote = Callable[[str], Awaitable[bool | None]]
+"""Looks at one approval and approves it. Returns whether that was in time, or nothing where it was decided already."""
+
+
 @asynccontextmanager
-async def signed_in(gateway: Gateway, key: str, number: int) -> AsyncIterator[Person]:
-    """Sign a person in at the gateway's console, from an address of their own."""
+async def voter(gateway: Gateway, key: str, number: int) -> AsyncIterator[Vote]:
+    """Let somebody vote from an address of their own: every second pair at the page, the others by a program."""
     told = {"X-Forwarded-For": f"192.0.2.{number + 1}", "X-Forwarded-Proto": "http"}
     async with httpx2.AsyncClient(base_url=gateway.url, timeout=BOUND_S, headers=told, verify=TLS) as http:
         person = Person(http, gateway.url)
-        assert (await person.sign_in(key)).status_code == 303
-        yield person
+        if number // 2 % 2:
+            yield partial(_by_program, http, bearer(key))
+        else:
+            assert (await person.sign_in(key)).status_code == 303
+            yield partial(_by_page, person)
+
+
+async def _by_page(person: Person, approval_id: str) -> bool | None:
+    page = (await person.get(f"/approvals/{approval_id}")).text
+    if not can_vote(page):
+        return None
+    voted = await person.post(f"/approvals/{approval_id}/verdict", verdict_form(page))
+    assert voted.status_code in (303, 409), voted.text
+    return voted.status_code == 303
+
+
+async def _by_program(http: httpx2.AsyncClient, credential: dict[str, str], approval_id: str) -> bool | None:
+    sheet = (await http.get(f"/api/v1/approvals/{approval_id}", headers=credential)).json()
+    if "vote" not in sheet["deeds"]:
+        return None
+    verdict = {"verdict": "approve", "shown": sheet["shown"]}
+    voted = await http.post(f"/api/v1/approvals/{approval_id}/vote", json=verdict, headers=credential)
+    assert voted.status_code in (200, 409), voted.text
+    return voted.status_code == 200
 
 
 @contextmanager
@@ -159,7 +184,7 @@ def raced(path: Path, *, url: str = "", holds: int, people: int) -> Iterator[Rac
         config = faults.folder.config.read_text()
         config = config.replace("[approval]\n", f"[approval]\nquorum = {QUORUM}\n")
         pages = 'port = 0\npublic_url = "http://gateway.example"\ntrusted_proxies = ["127.0.0.1"]\n'
-        faults.folder.config.write_text(config.replace("port = 0\n", pages))
+        faults.folder.config.write_text(config.replace("port = 0\n", pages) + "\n[console]\napi = true\n")
         names = [f"person-{spelled(number)}" for number in range(people)]
         for name in names:
             faults.folder.key(name, "leads")
