@@ -13,7 +13,14 @@ from typing import TypeVar
 import anyio
 
 from mcpgw.core.access import Access, objection
-from mcpgw.core.errors import ApprovalConflict, AuthenticationError, LedgerUnavailable, RedactionError, UpstreamError
+from mcpgw.core.errors import (
+    ApprovalConflict,
+    AuthenticationError,
+    LedgerUnavailable,
+    NotAnchored,
+    RedactionError,
+    UpstreamError,
+)
 from mcpgw.core.model import (
     Allow,
     AlreadyDone,
@@ -109,6 +116,9 @@ class Corridor:
         try:
             visible = isinstance(call.target, Target) and self._policy.sees(call.identity, call.target)
             return await work(call if visible else _unaided(call))
+        except NotAnchored as error:
+            logger.error("call %s: %s Nothing was done", call.id, error)
+            return Refused(code=RefusalCode.UNAVAILABLE, reason=_NOT_ANCHORED)
         except LedgerUnavailable:
             logger.error("call %s: the ledger cannot write; nothing was done", call.id)
             return Refused(code=RefusalCode.UNAVAILABLE, reason=_NO_RECORD)
@@ -311,6 +321,9 @@ class _Stopwatch:
 
 
 _NO_RECORD = "The gateway cannot write its record, so nothing was done. Try again later."
+_NOT_ANCHORED = (
+    "The gateway's record cannot be kept out of reach in time, as it must be here, so nothing was done. Try again later."
+)
 _NO_OUTCOME = "The call ran, but the gateway cannot write its record, so the answer is withheld."
 
 

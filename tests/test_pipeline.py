@@ -14,7 +14,14 @@ import pytest
 from mcpgw.core.access import Access, access_of
 from mcpgw.core.allowance import GrantLimits
 from mcpgw.core.canonical import digest
-from mcpgw.core.errors import ApprovalConflict, AuthenticationError, LedgerUnavailable, RedactionError, UpstreamError
+from mcpgw.core.errors import (
+    ApprovalConflict,
+    AuthenticationError,
+    LedgerUnavailable,
+    NotAnchored,
+    RedactionError,
+    UpstreamError,
+)
 from mcpgw.core.model import (
     Allow,
     AlreadyDone,
@@ -479,6 +486,14 @@ async def test_without_a_durable_intent_there_is_no_effect() -> None:
     answer = await world.walk()
     assert isinstance(answer, Refused)
     assert answer.code is RefusalCode.UNAVAILABLE
+    assert "sent" not in world.log
+
+
+async def test_an_intent_that_must_wait_for_an_anchor_is_refused_with_that_reason() -> None:
+    world = World(faults={"Intent": [NotAnchored("records wait")]})
+    refused = await world.walk()
+    assert isinstance(refused, Refused) and refused.code is RefusalCode.UNAVAILABLE
+    assert "cannot be kept out of reach in time" in refused.reason
     assert "sent" not in world.log
 
 

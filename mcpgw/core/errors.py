@@ -29,6 +29,10 @@ class LedgerUnavailable(GatewayError):
     """The record could not be made durable, so nothing may happen and nothing may be answered."""
 
 
+class NotAnchored(LedgerUnavailable):
+    """The record can be written, but its checkpoints do not leave in time, and calls must wait for that here."""
+
+
 class ApprovalConflict(GatewayError):
     """An approval is not in the state that a transition needs: already settled, already spent, expired or foreign."""
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import anyio
 
-from mcpgw.core.errors import GatewayError, LedgerUnavailable
+from mcpgw.core.errors import GatewayError, LedgerUnavailable, NotAnchored
 from mcpgw.core.model import Event, Intent, JsonObject, Refusal, RefusalCode, Refused, Sealed
 from mcpgw.ledger.anchors.anchor import Anchor, AnchorFailed, Head, Overtaken
 from mcpgw.ledger.checkpoint import InvalidNote, Verifier, open_checkpoint
@@ -206,11 +206,11 @@ class AnchoredJournal:
         self._anchoring = anchoring
 
     async def append(self, entry: EntryT) -> Sealed[EntryT]:
-        """`Journal.append`, and `LedgerUnavailable` for an intent that must wait; its refusal is on record then."""
+        """`Journal.append`, and `NotAnchored` for an intent that must wait; its refusal is on record then."""
         if isinstance(entry, Intent) and (problem := self._anchoring.problem()):
             refused = Refused(code=RefusalCode.UNAVAILABLE, reason=problem)
             await self._journal.append(Refusal(shown=entry.shown, refused=refused))
-            raise LedgerUnavailable(problem, hint="See docs/anchors.md; /readyz tells when calls are taken again.")
+            raise NotAnchored(problem, hint="See docs/anchors.md; /readyz tells when calls are taken again.")
         return await self._journal.append(entry)
 
 
