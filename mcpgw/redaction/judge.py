@@ -93,9 +93,17 @@ class Judge:
         self._recognizers = recognizers
         self._cells: OrderedDict[tuple[str, str, bool, bool], tuple[tuple[Finding, ...], bool]] = OrderedDict()
         self._prose: OrderedDict[str, tuple[Finding, ...]] = OrderedDict()
+        self._judged: dict[str, list[Finding]] = {}
+        """What patterns and cues find in the prose of one payload, which is read several times."""
 
     def decide(self, units: Sequence[Unit]) -> None:
         """Set the findings of every unit, resolved."""
+        try:
+            self._decide(units)
+        finally:
+            self._judged.clear()
+
+    def _decide(self, units: Sequence[Unit]) -> None:
         asked: list[Unit] = []
         prose: list[Unit] = []
         for unit in units:
@@ -153,7 +161,7 @@ class Judge:
     def _read(self, units: Sequence[Unit]) -> None:
         """Judge prose: by patterns and cues, and by the model where it may hold a name."""
         for unit in units:
-            unit.findings = judge_prose(unit.plain.text)
+            unit.findings = list(self._by_cue(unit.plain.text))
         if self._namer.reads:
             views = [masked(unit.plain.text) for unit in units]
             for unit, view, found in zip(units, views, self._people(views), strict=True):
@@ -182,15 +190,21 @@ class Judge:
 
     def _by_rule(self, unit: Unit, text: str) -> list[Finding]:
         """Return what patterns, keys, cues and recognizers find in another text of a unit."""
-        found = judge_prose(text) if unit.prose else _judge_cell(unit, text)[0]
+        found = self._by_cue(text) if unit.prose else _judge_cell(unit, text)[0]
         return self._recognized(found, text, unit.key) if self._recognizers else list(found)
+
+    def _by_cue(self, text: str) -> Sequence[Finding]:
+        found = self._judged.get(text)
+        if found is None:
+            found = self._judged[text] = judge_prose(text)
+        return found
 
     def _people(self, views: Sequence[View]) -> list[list[Finding]]:
         """Return whom the model finds in each text, where patterns and cues leave a possible name."""
         pieces = [
             (index, start, piece)
             for index, view in enumerate(views)
-            for start, piece in _readable(view.text, judge_prose(view.text))
+            for start, piece in _readable(view.text, self._by_cue(view.text))
         ]
         fresh = [text for text in dict.fromkeys(piece for _, _, piece in pieces) if text not in self._prose]
         read = dict(zip(fresh, map(tuple, self._namer.people(fresh)), strict=True))
