@@ -2,9 +2,8 @@
 
 import hmac
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from mcpgw.app.keys import read_key
 from mcpgw.app.whose import must_name_issuers
 from mcpgw.approval import Desk
 from mcpgw.catalog.references import ReferenceUnresolved, substitute
@@ -20,21 +19,16 @@ from mcpgw.ledger.keys import countersigned, load_verifiers
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database
 from mcpgw.policy import Defaults, Effect, Grants, Hours, Mode, Policy, Role, Rule, Scope, SqlCondition, Step
-from mcpgw.redaction import Audience, Blobs, Operator, Profile, Recognizer, RedactionConfig, TokenScope
-from mcpgw.redaction.token_file import TokenFile
 from mcpgw.settings import Grants as GrantsSettings
 from mcpgw.settings import Hours as HoursSettings
-from mcpgw.settings import LedgerSettings, RedactionProfile, Settings
+from mcpgw.settings import LedgerSettings, Settings
 from mcpgw.settings import Rule as RuleSettings
 from mcpgw.settings import Step as StepSettings
 
 API_KEYS = "api_keys.json"
 DESK_KEY = "desk.key"
-REDACTION_KEY = "redaction.key"
 POLICY_OF_DESK = ("approvers", "quorum", "deadline", "admins", "break_glass", "risk_grants")
 """Keys of `[approval]` that are part of the policy; the others say how clients are kept waiting."""
-TOKENS = "tokens.db"
-"""File of reversible tokens, below `data`."""
 
 
 def desk(settings: Settings, ledger: Ledger) -> Desk:
@@ -240,79 +234,6 @@ def _hours(hours: HoursSettings) -> Hours:
     return Hours(zone=hours.zone, days=tuple(hours.days), opens=hours.opens, closes=hours.closes, outside_s=hours.outside)
 
 
-def redaction(settings: Settings) -> RedactionConfig:
-    """Return the redactor's configuration. The key of `hash` and `token` is needed only where they are used.
-
-    Raises:
-        ConfigError: a recognizer, a pack or a combination in it is wrong; with its file and line.
-    """
-    section = settings.redaction
-    profiles = {"default": Profile(), **{name: _profile(profile) for name, profile in section.profiles.items()}}
-    keyed = any({Operator.HASH, Operator.TOKEN} & profile.used for profile in profiles.values())
-    key = settings.keys_dir / REDACTION_KEY
-    recognizers = tuple(_recognizer(settings, index) for index in range(len(section.recognizers)))
-    try:
-        return RedactionConfig(
-            model=section.model,
-            language=section.language,
-            workers=section.workers,
-            timeout_s=section.timeout,
-            score_threshold=section.score_threshold,
-            profiles=profiles,
-            blobs=Blobs(section.blobs),
-            max_bytes=section.max_bytes,
-            inline_bytes=section.inline_bytes,
-            hash_key=read_key(key) if keyed or key.exists() else b"",
-            packs=tuple(section.packs),
-            recognizers=recognizers,
-            token_scope=TokenScope(section.tokens.scope),
-            token_lifetime_s=section.tokens.lifetime,
-        )
-    except ConfigError as error:
-        raise _at_line(error, settings, error.where.split(".")) from None
-
-
-def tokens(settings: Settings) -> TokenFile:
-    """Return what keeps the values of reversible tokens: a file beside the log, made at its first use."""
-    config = redaction(settings)
-    return TokenFile(settings.data_dir / TOKENS, config.hash_key, lifetime_s=config.token_lifetime_s)
-
-
-def _recognizer(settings: Settings, index: int) -> Recognizer:
-    told = settings.redaction.recognizers[index]
-    try:
-        return Recognizer(**{**told.model_dump(), "context": tuple(told.context)})
-    except ConfigError as error:
-        raise _at_line(error, settings, ["redaction", "recognizers", index, error.where]) from None
-
-
-def _at_line(error: ConfigError, settings: Settings, path: Sequence[str | int]) -> ConfigError:
-    dotted = ".".join(map(str, path))
-    try:
-        text = settings.config_file.read_text(encoding="utf-8")
-    except OSError:
-        return error  # settings that come from no file
-    message = str(error).removeprefix(f"{error.where}: ")
-    return ConfigError(message, where=f"{settings.config_file}:{line_of(text, path)}: `{dotted}`", hint=error.hint)
-
-
-def _profile(profile: RedactionProfile) -> Profile:
-    return Profile(
-        default=Operator(profile.default),
-        operators=_operators(profile.operators),
-        columns=tuple(profile.columns),
-        paths=tuple(profile.paths),
-        audiences=tuple(
-            Audience(members=tuple(audience.members), operators=_operators(audience.operators))
-            for audience in profile.audiences
-        ),
-    )
-
-
-def _operators(named: Mapping[str, str]) -> dict[str, Operator]:
-    return {entity: Operator(operator) for entity, operator in named.items()}
-
-
 def state_key(settings: Settings) -> bytes:
     """Return the key for what clients hold between two rounds of a held call; it tells nothing of the desk's own.
 
@@ -320,16 +241,3 @@ def state_key(settings: Settings) -> bytes:
         ConfigError: the desk's key is missing or unreadable.
     """
     return hmac.digest(read_key(settings.keys_dir / DESK_KEY), b"mcpgw/inbound/request-state/1", "sha256")
-
-
-def read_key(path: Path) -> bytes:
-    """Read a binary key.
-
-    Raises:
-        ConfigError: it is missing or unreadable.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        hint = "`mcpgw init` makes the keys of a folder. A key that was lost cannot be made again: restore it."
-        raise ConfigError(f"the key cannot be read: {error.strerror}", where=str(path), hint=hint) from error

@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcpgw import __version__
-from mcpgw.app import anchors, convert, network, own, standings
+from mcpgw.app import anchors, convert, network, own, redacting, standings
 from mcpgw.app.bookkeeper import Bookkeeper
 from mcpgw.app.live import LivePolicy
 from mcpgw.app.outlets import CURSORS, outlets
@@ -84,7 +84,7 @@ class Gateway:
             catalog=catalog,
             policy=self.policy,
             authenticator=authenticator,
-            publish=ShownDefinitions(convert.redaction(settings)).shown,
+            publish=ShownDefinitions(redacting.config(settings)).shown,
             challenge=self._challenge,
             resource_metadata=self._resource_metadata,
             ready=self._problems,
@@ -268,10 +268,13 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings, *, node: str, method: str = "api_key") -> AsyncIterator[Gateway]:
+async def open_gateway(
+    settings: Settings, redactor: PresidioRedactor, *, node: str, method: str = "api_key"
+) -> AsyncIterator[Gateway]:
     """Open every room and yield the gateway while its tasks run: upstreams, catalog and policy watches, the desk's sweeper.
 
-    `node` names the process for people (`serve`, `stdio`); `method` is what identities behind API keys carry.
+    `redactor` need not have loaded its model: until it has, calls wait. `node` names the process for people (`serve`, `stdio`);
+    `method` is what identities behind API keys carry.
 
     Raises:
         ConfigError: the folder is not valid; nothing was started.
@@ -302,10 +305,6 @@ async def open_gateway(settings: Settings, *, node: str, method: str = "api_key"
         anchoring = anchors.anchoring(settings, ledger)
         cursors = settings.data_dir / CURSORS
         exporter = await stack.enter_async_context(open_exporter(sinks, log=ledger, folder=cursors))
-        tokens = convert.tokens(settings)
-        stack.callback(tokens.close)
-        redactor = PresidioRedactor(convert.redaction(settings), tokens)
-        stack.push_async_callback(redactor.aclose)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
         gateway = Gateway(

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from mcpgw.app import convert, network, own
+from mcpgw.app import convert, network, own, redacting
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.publish import warnings
 from mcpgw.catalog.registry import Registry
@@ -157,7 +157,7 @@ async def _store(settings: Settings) -> AsyncIterator[Finding]:
 async def _model(settings: Settings) -> AsyncIterator[Finding]:
     redactor: PresidioRedactor | None = None
     try:
-        redactor = PresidioRedactor(convert.redaction(settings))
+        redactor = PresidioRedactor(redacting.config(settings))
         await redactor.start()
         yield Finding("redaction", Verdict.OK, f"The model {settings.redaction.model!r} is loaded.")
     except GatewayError as error:

@@ -1,9 +1,7 @@
 """What several verbs need: the folder, its store, and who is acting."""
 
-import logging
 import os
 import pwd
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,15 +28,6 @@ def open_folder(folder: Path) -> Settings:
         ConfigError: it is none, or its config.toml is wrong.
     """
     return load(folder)
-
-
-def log_to_stderr(*, verbose: bool = False) -> None:
-    """Send the log of the process to stderr: standard output may carry a protocol, or what was asked for."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
 
 
 def build_policy(settings: Settings) -> Policy:

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from mcpgw.app import convert
+from mcpgw.app import convert, redacting
 from mcpgw.approval.seal import KEY_BYTES
 from mcpgw.catalog.clients import ClientFile, pastes, well_known
 from mcpgw.catalog.dialects import Found, read_client_config
@@ -232,7 +232,7 @@ def make_keys(folder: Path) -> Sequence[str]:
     if not (settings.keys_dir / PRIVATE).exists():
         create_keys(settings.keys_dir, settings.ledger.origin)
         made.append("keys/ledger.key, keys/ledger-pq.key and keys/ledger.pub, which sign and verify the record")
-    for name in (convert.DESK_KEY, convert.REDACTION_KEY):
+    for name in (convert.DESK_KEY, redacting.REDACTION_KEY):
         if not (settings.keys_dir / name).exists():
             _write_private(settings.keys_dir / name, secrets.token_bytes(KEY_BYTES))
             made.append(f"keys/{name}")

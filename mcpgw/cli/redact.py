@@ -124,10 +124,10 @@ def _masking_of(tool: str, folder: Path) -> Masking:
 def _config(folder: Path, model: str) -> RedactionConfig:
     config = RedactionConfig()
     if (folder / CONFIG_FILE).exists():
-        from mcpgw.app import convert  # lazy: measuring without a folder
+        from mcpgw.app import redacting  # lazy: measuring without a folder
         from mcpgw.cli.common import open_folder  # lazy: needs no other room
 
-        config = convert.redaction(open_folder(folder))
+        config = redacting.config(open_folder(folder))
     return config.replace(model=model) if model else config
 
 

@@ -1,8 +1,9 @@
-"""`mcpgw serve` and `mcpgw stdio`: the gateway itself."""
+"""`mcpgw serve` and `mcpgw stdio`: the gateway itself.
 
-import logging
-import os
-import signal
+Importing all of it takes as long as loading the language model. So this module imports little, and starts the redactor's
+workers before it imports `running`, which needs the rest.
+"""
+
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,17 +11,9 @@ from typing import Annotated
 import anyio
 import typer
 
-from mcpgw.app import convert, network
-from mcpgw.app.console import console_routes
-from mcpgw.app.gateway import open_gateway
-from mcpgw.cli.common import log_to_stderr, open_folder
-from mcpgw.identity import stdio_identity
-from mcpgw.inbound.http import make_app
-from mcpgw.inbound.serving import GatewayListener, make_uvicorn
-from mcpgw.inbound.stdio import serve_stdio
-from mcpgw.settings import Settings
-
-logger = logging.getLogger(__name__)
+from mcpgw.app import redacting
+from mcpgw.cli.stderr import log_to_stderr
+from mcpgw.settings import Settings, load
 
 Folder = Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working folder.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, not only what is wrong.")]
@@ -28,46 +21,27 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens
 
 def serve(folder: Folder = Path(), verbose: Verbose = False) -> None:
     """Run the gateway over HTTP: /mcp (Streamable HTTP), /sse (legacy), /healthz, /readyz, and the console at /."""
-    settings = open_folder(folder)
+    settings = load(folder)
     log_to_stderr(verbose=verbose)
     anyio.run(_serve, settings, backend_options={"use_uvloop": sys.platform != "win32"})
 
 
 async def _serve(settings: Settings) -> None:
-    async with open_gateway(settings, node="serve") as gateway, anyio.create_task_group() as tasks:
-        tasks.start_soon(gateway.tend_health)
-        listener = make_uvicorn(gateway.server, make_app(gateway.server, console_routes(gateway)), network.listener(settings))
-        tasks.start_soon(_announce, listener, settings)
-        await listener.serve()
-        tasks.cancel_scope.cancel()
+    async with redacting.redactor(settings) as redactor:
+        from mcpgw.cli import running  # lazy: the model loads meanwhile
 
-
-async def _announce(listener: GatewayListener, settings: Settings) -> None:
-    await listener.listening.wait()
-    host = f"[{settings.listen.host}]" if ":" in settings.listen.host else settings.listen.host
-    scheme = "https" if settings.listen.tls_certificate else "http"
-    print(f"mcpgw: serving {scheme}://{host}:{listener.port}/mcp", file=sys.stderr, flush=True)
+        await running.serve(settings, redactor)
 
 
 def stdio(folder: Folder = Path(), verbose: Verbose = False) -> None:
     """Run the gateway over standard input and output, as the caller of the key in MCPGW_API_KEY."""
-    settings = open_folder(folder)
+    settings = load(folder)
     log_to_stderr(verbose=verbose)
     anyio.run(_stdio, settings, backend_options={"use_uvloop": sys.platform != "win32"})
 
 
 async def _stdio(settings: Settings) -> None:
-    authenticator = convert.authenticators(settings, method="stdio_key")
-    await stdio_identity(os.environ, authenticator)  # a wrong key is told at once, before anything is started
-    async with open_gateway(settings, node="stdio", method="stdio_key") as gateway, anyio.create_task_group() as tasks:
-        if sys.platform != "win32":
-            tasks.start_soon(_end_at_signal, tasks.cancel_scope)
-        await serve_stdio(gateway.server, lambda: stdio_identity(os.environ, authenticator))
-        tasks.cancel_scope.cancel()
+    async with redacting.redactor(settings) as redactor:
+        from mcpgw.cli import running  # lazy: the model loads meanwhile
 
-
-async def _end_at_signal(serving: anyio.CancelScope) -> None:
-    """Clients close stdin and soon after send SIGTERM. A call that is then under way is cancelled, and recorded as that."""
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            serving.cancel()
+        await running.stdio(settings, redactor)

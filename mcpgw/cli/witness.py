@@ -10,7 +10,7 @@ from typing import Annotated
 import anyio
 import typer
 
-from mcpgw.cli.common import log_to_stderr
+from mcpgw.cli.stderr import log_to_stderr
 from mcpgw.core.visible import visible
 from mcpgw.ledger.witness.folder import MEMORY, create_folder, load_config, load_cosigner
 from mcpgw.ledger.witness.judge import Witness

@@ -139,22 +139,33 @@ class Pool:
         """Process ids of the workers."""
         return tuple(worker.pid for worker in self._workers)
 
-    async def start(self) -> None:
-        """Start the workers and wait until each has loaded its model. After a failure it may be tried again.
+    async def begin(self) -> None:
+        """Start the workers, which load their model by themselves. What goes wrong is told by `start`."""
+        try:
+            await self._spawn()
+        except OSError:
+            await self.aclose()
 
-        Raises:
-            ConfigError: the model cannot be loaded.
-            RedactionError: it was not loaded in time.
-        """
+    async def _spawn(self) -> None:
         self._put.close()
         self._idle.close()
         self._put, self._idle = anyio.create_memory_object_stream[Worker](self._config.workers)
         self._open = True
         self._begun.set()
+        for _ in range(self._config.workers):
+            self._admit(await Worker.spawn(self._config))
+
+    async def start(self) -> None:
+        """Start the workers, unless they were, and wait until each has loaded its model. After a failure it may be tried again.
+
+        Raises:
+            ConfigError: the model cannot be loaded.
+            RedactionError: it was not loaded in time.
+        """
         try:
             with anyio.fail_after(self._config.start_timeout_s):
-                for _ in range(self._config.workers):
-                    self._admit(await Worker.spawn(self._config))
+                if not self._workers:
+                    await self._spawn()
                 for worker in list(self._workers):  # they load side by side, each in its own process
                     await worker.load()
         except TimeoutError:

@@ -78,8 +78,12 @@ class PresidioRedactor:
         """Process ids of the workers, for those who watch the machine."""
         return self._pool.pids
 
+    async def begin(self) -> None:
+        """Start the workers, which load their model while the caller does something else. `start` waits for them."""
+        await self._pool.begin()
+
     async def start(self) -> None:
-        """Start the workers and load the model.
+        """Start the workers, unless they were, and wait for their model.
 
         Raises:
             ConfigError: the model is not installed; the hint names the package.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpgw.app import convert, network
+from mcpgw.app import convert, network, redacting
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import IdentityKind
 from mcpgw.identity.issuer import KindRule
@@ -108,11 +108,11 @@ def test_an_address_of_ipv6_and_a_certificate_make_the_url_that_clients_use() ->
 def test_a_profile_that_hashes_needs_the_folders_key(tmp_path: Path) -> None:
     settings = from_text('[redaction.profiles.hashed]\ndefault = "hash"\n', tmp_path)
     with pytest.raises(ConfigError, match=r"redaction\.key: the key cannot be read") as caught:
-        convert.redaction(settings)
+        redacting.config(settings)
     assert "mcpgw init" in caught.value.hint
     settings.keys_dir.mkdir()
-    (settings.keys_dir / convert.REDACTION_KEY).write_bytes(bytes(32))
-    assert convert.redaction(settings).hash_key == bytes(32)
+    (settings.keys_dir / redacting.REDACTION_KEY).write_bytes(bytes(32))
+    assert redacting.config(settings).hash_key == bytes(32)
 
 
 def test_the_hash_of_the_configuration_follows_its_content_and_not_its_folder() -> None:

@@ -130,3 +130,10 @@ def test_a_damaged_key_file_is_found_by_check(tmp_path: Path) -> None:
     code, told = run(folder, "check")
     assert code == 1
     assert "keys/api_keys.json: the key file is damaged" in told
+
+
+def test_what_serve_needs_before_its_redactor_loads_is_little() -> None:
+    heavy = {"mcp", "starlette", "apsw", "cel_expr_python", "joserfc", "jinja2", "spacy"}
+    code = f"import mcpgw.cli.serve, sys; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=BOUND_S, check=True)
+    assert done.stdout.strip() == "[]"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpgw.app import convert
+from mcpgw.app import redacting
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Masking
 from mcpgw.redaction import Recognizer, RedactionConfig, national
@@ -152,7 +152,7 @@ def test_a_wrong_recognizer_is_refused_at_its_line(tmp_path: Path, change: dict[
     lines += [f"{name} = {json.dumps(value)}" for name, value in told.items()]
     (tmp_path / "config.toml").write_text("\n".join(lines) + "\n")
     with pytest.raises(ConfigError, match=why) as refused:
-        convert.redaction(load(tmp_path))
+        redacting.config(load(tmp_path))
     line = next(number for number, text in enumerate(lines, 1) if text.startswith(f"{key} ="))
     assert f"config.toml:{line}: `redaction.recognizers.0.{key}`" in str(refused.value)
 
@@ -160,7 +160,7 @@ def test_a_wrong_recognizer_is_refused_at_its_line(tmp_path: Path, change: dict[
 def test_a_pack_that_does_not_exist_is_refused_at_its_line(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('[redaction]\npacks = ["us", "narnia"]\n')
     with pytest.raises(ConfigError, match=r"config\.toml:2: `redaction\.packs`.*narnia"):
-        convert.redaction(load(tmp_path))
+        redacting.config(load(tmp_path))
 
 
 def test_ten_lines_of_toml_make_a_recognizer(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_ten_lines_of_toml_make_a_recognizer(tmp_path: Path) -> None:
     block = next(part for part in page.split("```toml\n")[1:] if "[[redaction.recognizers]]" in part).split("```")[0]
     assert len(block.strip().splitlines()) <= 10
     (tmp_path / "config.toml").write_text(block)
-    config = convert.redaction(load(tmp_path))
+    config = redacting.config(load(tmp_path))
     engine = Engine(config.replace(model="none"), NoModel())
     assert text_of(engine, "loan number LN-20418835-1 was paid") == "loan number <LOAN_ID> was paid"
 

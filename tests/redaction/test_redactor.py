@@ -354,6 +354,32 @@ async def test_calls_that_come_before_the_start_wait_for_it(make_call: MakeCall)
         await redactor.aclose()
 
 
+async def test_workers_that_were_begun_load_by_themselves_and_are_not_started_twice(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(in_workers(workers=2))
+    with anyio.fail_after(20):
+        await redactor.begin()
+        begun = set(redactor.pids)
+        assert len(begun) == 2 and not redactor.ready
+        assert (await redactor.show(make_call({"ssn": "219-09-9999"}))).arguments == {"ssn": "<US_SSN>"}
+        await redactor.start()
+        assert set(redactor.pids) == begun and redactor.complete
+        await redactor.aclose()
+
+
+async def test_what_cannot_be_begun_is_told_by_the_start(monkeypatch: pytest.MonkeyPatch, make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(in_workers())
+    with anyio.fail_after(20):
+        with monkeypatch.context() as nowhere:
+            nowhere.setattr(sys, "executable", "/nowhere/python")
+            await redactor.begin()
+            assert redactor.pids == () and not redactor.ready
+            with pytest.raises(RedactionError, match="ended while it was loading"):
+                await redactor.start()
+        await redactor.start()
+        assert redactor.ready
+        await redactor.aclose()
+
+
 async def test_a_call_learns_that_the_model_which_it_waited_for_cannot_be_loaded(make_call: MakeCall) -> None:
     redactor = PresidioRedactor(RedactionConfig(model="absent_model"))
 

@@ -9,7 +9,7 @@ import pytest
 from anyio import to_thread
 from ledger_parts import ORIGIN
 
-from mcpgw.app import convert
+from mcpgw.app import convert, redacting
 from mcpgw.app.gateway import open_gateway
 from mcpgw.core.errors import ConfigError
 from mcpgw.settings import load
@@ -27,7 +27,8 @@ def gateways(folder: Path) -> Path:
 
 
 async def test_what_the_gateway_records_is_delivered(gateways: Path) -> None:
-    async with open_gateway(load(gateways), node="test"):
+    settings = load(gateways)
+    async with redacting.redactor(settings) as redactor, open_gateway(settings, redactor, node="test"):
         with anyio.fail_after(20):
             while True:
                 if (gateways / "events.jsonl").exists():
@@ -40,6 +41,7 @@ async def test_what_the_gateway_records_is_delivered(gateways: Path) -> None:
 async def test_a_sink_that_cannot_work_is_told_before_the_gateway_starts(gateways: Path) -> None:
     broken = SINK.replace("file", "syslog").replace('path = "events.jsonl"', 'url = "tls://x"\nca = "no.pem"')
     await to_thread.run_sync((gateways / "config.toml").write_text, CONFIG + broken)
+    settings = load(gateways)
     with pytest.raises(ConfigError, match=r"sinks\.lines: the TLS files cannot be used"):
-        async with open_gateway(load(gateways), node="test"):
+        async with redacting.redactor(settings) as redactor, open_gateway(settings, redactor, node="test"):
             pytest.fail("it started")
