@@ -26,7 +26,16 @@ def of_catalog(catalog: Catalog) -> Standing:
         f"accepted of {name}": hash_of([{"server": one.fingerprint, "hashes": _hashes(accepted(catalog.lock, name))}])
         for name, one in catalog.lock.servers.items()
     }
-    return Standing.of("catalog", {**targets, **servers, **pinned})
+    told = {
+        f"{kind.value} {name}": {
+            **facts_of(target),
+            "definition": dict(target.definition),
+            "definition_hash": target.definition_hash,
+        }
+        for kind in KINDS
+        for name, target in found[kind].items()
+    }
+    return Standing.of("catalog", {**targets, **servers, **pinned}, {**told, **servers})
 
 
 def of_drift(server: str, offers: Offers, lock: Lock) -> Standing:

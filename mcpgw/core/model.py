@@ -738,22 +738,27 @@ class Event:
     actor: str
     """Principal, `os:NAME` at a command line, `gateway` where the process itself acted, or `unknown`: whoever edited a file."""
     facts: JsonObject = field(default_factory=dict)
+    document: JsonObject = field(default_factory=dict)
+    """What the facts tell of by a hash, for whoever reads them later. Kept beside the record, where it can be erased; never a
+    secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How one aspect of the gateway stands: its catalog, its policy, its API keys. Hashes alone, of nothing that is secret."""
+    """How one aspect of the gateway stands: its catalog, its policy, its API keys. Nothing that is secret."""
 
     aspect: str
     hash: str
     """Equal exactly if the aspect is; empty where there is nothing."""
     parts: Mapping[str, str]
     """A hash for each named part, so that a record can name those that changed."""
+    document: JsonObject = field(default_factory=dict)
+    """The aspect in full, for people who ask later what was in force; empty where hashes are all that may be kept."""
 
     @classmethod
-    def of(cls, aspect: str, parts: Mapping[str, str]) -> "Standing":
+    def of(cls, aspect: str, parts: Mapping[str, str], document: JsonObject | None = None) -> "Standing":
         """Return the standing of an aspect that is its parts and nothing else."""
-        return cls(aspect=aspect, hash=digest(parts) if parts else "", parts=parts)
+        return cls(aspect=aspect, hash=digest(parts) if parts else "", parts=parts, document=document or {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,7 @@ def event_of(changed: Changed, mark: Sequence[str]) -> Event:
         "after": standing.hash,
         **_named(standing.parts, mark),
     }
-    return Event(kind=changed.kind, actor=changed.actor, facts=facts)
+    return Event(kind=changed.kind, actor=changed.actor, facts=facts, document=standing.document)
 
 
 def _named(parts: Mapping[str, str], mark: Sequence[str]) -> dict[str, list[str] | int]:
