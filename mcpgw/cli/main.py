@@ -36,6 +36,7 @@ VERBS = (
     Verb("log", "log", "log", "Search and follow the record."),
     Verb("verify", "verify", "verify", "Prove that nobody changed the record, or find where."),
     Verb("checkpoint", "verify", "checkpoint", "Print the current signed checkpoint."),
+    Verb("export", "export", "export", "Write an evidence package: records, proofs, policies, and what checks them."),
     Verb("prove", "prove", "prove", "Prove that one record is in the log; check a proof or a receipt."),
     Verb("publish", "publish", "publish", "Write the log as static files: hashes, records, checkpoint."),
     Verb("witness", "witness", "witness", "Run a witness for the audit department: it cosigns what only grows."),

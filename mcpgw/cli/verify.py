@@ -15,6 +15,7 @@ from rich.text import Text
 
 from mcpgw.app import convert
 from mcpgw.cli.common import open_folder
+from mcpgw.cli.package import verify_package
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.visible import visible
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, NoteVerifier, Verifier, open_checkpoint
@@ -41,6 +42,10 @@ Folder = Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working
 
 
 def verify(
+    package: Annotated[
+        Path | None,
+        typer.Argument(help="An evidence package to verify instead of the folder's log.", exists=True, dir_okay=False),
+    ] = None,
     folder: Folder = Path(),
     against: Annotated[
         list[str] | None,
@@ -64,9 +69,17 @@ def verify(
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on with what is new every few seconds, and end at the first problem.")
     ] = False,
+    keys: Annotated[
+        Path | None,
+        typer.Option("--keys", help="For a package: the log's public keys, if not those in the package.", exists=True),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Prove that nobody changed the record, or find where. Exit code 1 if anything is wrong."""
+    """Prove that nobody changed the record, or an evidence package, or find where. Exit code 1 if anything is wrong."""
+    if package is not None:
+        raise typer.Exit(verify_package(package, keys, against or (), as_json=as_json))
+    if keys is not None:
+        raise ConfigError("is for packages; a log's keys stand in keys/ledger.pub", where="--keys")
     settings = open_folder(folder)
     within = range(first, WHOLE.stop if last is None else last + 1)
     if not within or (watch and within != WHOLE):

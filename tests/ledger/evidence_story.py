@@ -1,0 +1,154 @@
+"""Two days at a bank, recorded for packages: what Alice, Bob and an agent did, who approved what, and what changed."""
+
+import argparse
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from ledger_parts import CONTEXT, ORIGIN, Open, intent, opened, outcome, refusal, settled, shown, spend, vote
+
+from mcpgw.core.model import Changed, Refusal, RefusalCode, Refused, Standing, VoteWithdrawn
+from mcpgw.ledger.completeness import DAY_NS
+from mcpgw.ledger.evidence import MANIFEST, PAYLOADS, README, RECORDS, SIGNATURE
+from mcpgw.ledger.evidence.archive import pack
+from mcpgw.ledger.evidence.collect import Asked
+from mcpgw.ledger.evidence.export import NOBODY_KEEPS, Package, Purpose, export, manifest_text
+from mcpgw.ledger.evidence.readme import embedded
+from mcpgw.ledger.journal import Ledger
+from mcpgw.ledger.keys import PUBLIC, create_keys, load_signer, load_verifiers
+from mcpgw.ledger.store import Database
+
+BEGIN_NS = 20_000 * DAY_NS + 9 * 3600 * 10**9
+"""Nine in the morning of the first day, UTC."""
+DAY = (20_000 * DAY_NS, 20_001 * DAY_NS)
+ALICE = "https://idp.example#alice"
+PURPOSE = Purpose(requester="os:auditor", reason="quarterly review", gateway="0.1.0")
+
+
+class Clock:
+    """A second for each record."""
+
+    def __init__(self) -> None:
+        self.now_ns = BEGIN_NS
+
+    def __call__(self) -> int:
+        self.now_ns += 10**9
+        return self.now_ns
+
+
+def policy(rule: str) -> Changed:
+    standing = Standing.of("policy", {rule: rule}, {f"rule {rule}": {"id": rule, "effect": "allow", "limit": 0.5}})
+    return Changed(kind="policy.activated", actor="os:admin", standing=standing)
+
+
+async def tell(open_ledger: Open, calls: int = 3) -> None:
+    """Record the two days. Alice makes `calls` plain calls on the first one."""
+    clock = Clock()
+    async with open_ledger(clock=clock, session_idle_s=1800.0) as ledger:
+        await ledger.record_changes(policy("first"))
+        for _ in range(calls):
+            await ledger.append(outcome(await ledger.append(intent("alice"))))
+            await ledger.append(outcome(await ledger.append(intent("bob", "bank__balance"))))
+        await ledger.append(refusal("alice"))
+        await ledger.append(
+            Refusal(
+                shown=shown("zoë <b>", "bank__</td>"),
+                refused=Refused(code=RefusalCode.UNKNOWN, reason="no such tool"),
+                ruling=None,
+            )
+        )
+        await held(ledger, "a1")
+        await ledger.record_changes(policy("second"))
+        await ledger.append(outcome(await ledger.append(intent("alice", "crm__lookup"))))
+        clock.now_ns += 3600 * 10**9
+        await ledger.close_idle_sessions()
+        clock.now_ns = DAY[1] + 10**9
+        await ledger.append(outcome(await ledger.append(intent("alice"))))
+        await ledger.sum_up()
+
+
+async def held(ledger: Ledger, approval_id: str) -> None:
+    """One call of Alice's that two people look at: one takes his vote back, the other agrees."""
+    await ledger.append(opened(approval_id, key=approval_id, deadline_ns=BEGIN_NS + DAY_NS))
+    await ledger.append(vote(approval_id, "carol", comment="wait"))
+    await ledger.append(VoteWithdrawn(approval_id=approval_id, voter=vote(approval_id, "carol").voter, comment="too early"))
+    await ledger.append(vote(approval_id, "bob"))
+    await ledger.append(settled(approval_id, ballots=3))
+    await ledger.append(outcome(await ledger.append(spend(approval_id))))
+
+
+def package(database: Database, folder: Path, asked: Asked, anchors: Sequence[str] = (), purpose: Purpose = PURPOSE) -> Package:
+    """Export what is asked for, as the command does."""
+    with closing(database.connect_read_only()) as store, store.snapshot():
+        return export(
+            store,
+            asked,
+            purpose,
+            signer=load_signer(folder / "keys", ORIGIN),
+            verifiers=load_verifiers(folder / "keys"),
+            public=(folder / "keys" / PUBLIC).read_text(),
+            anchors=anchors,
+        )
+
+
+def alices_day(**more: str) -> Asked:
+    return Asked(since_ns=DAY[0], until_ns=DAY[1], who=ALICE, **more)
+
+
+def signed_again(files: dict[str, bytes], folder: Path, **facts: object) -> bytes:
+    """Return the package of these files as the holder of the log's key could write it: manifest, README and signature fit."""
+    manifest = json.loads(files[MANIFEST])
+    changed = {**manifest["facts"], **facts}
+    readme = files[README].decode()
+    before, after = embedded(manifest["facts"]), embedded(changed)
+    files = {**files, README: readme.replace(before, after).encode()}
+    bodies = {name: body for name, body in files.items() if name not in (MANIFEST, SIGNATURE)}
+    described = {name: {"sha256": hashlib.sha256(body).hexdigest(), "size": len(body)} for name, body in bodies.items()}
+    text = json.dumps({"facts": changed, "files": described}, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    files[MANIFEST] = text.encode() + b"\n"
+    files[SIGNATURE] = load_signer(folder / "keys", ORIGIN).sign(manifest_text(ORIGIN, files[MANIFEST])).encode()
+    return pack(files)
+
+
+def told_again(files: dict[str, bytes], folder: Path) -> bytes:
+    """As `signed_again`, where the facts are counted anew from records and payloads."""
+    records = {one["seq"]: one for one in map(json.loads, files[RECORDS].splitlines())}
+    lines = [line for line in files[PAYLOADS].splitlines() if json.loads(line)["seq"] in records]
+    files = {**files, PAYLOADS: b"".join(line + b"\n" for line in lines)}
+    kinds = dict(sorted(Counter(one["kind"] for one in records.values()).items()))
+    shown = {(one["seq"], one["slot"]) for one in map(json.loads, lines)}
+    missing = [
+        [seq, slot]
+        for seq, one in records.items()
+        for slot in sorted(one.get("payloads", {}).keys() - NOBODY_KEEPS)
+        if (seq, slot) not in shown
+    ]
+    return signed_again(files, folder, records=len(records), kinds=kinds, payloads=len(lines), absent=missing)
+
+
+async def _in_folder(folder: Path, calls: int) -> None:
+    create_keys(folder / "keys", ORIGIN)
+    (folder / "data").mkdir()
+
+    def open_ledger(**options: object) -> object:
+        return Ledger.open(folder / "data", folder / "keys", origin=ORIGIN, context=lambda: CONTEXT, **options)  # type: ignore[arg-type]
+
+    await tell(open_ledger, calls)  # type: ignore[arg-type]
+
+
+def main() -> None:
+    """Make a folder with such a log, for measuring: `evidence_story.py FOLDER CALLS`."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("calls", type=int)
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True)
+    asyncio.run(_in_folder(args.folder, args.calls))
+
+
+if __name__ == "__main__":
+    main()

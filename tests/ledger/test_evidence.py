@@ -1,0 +1,429 @@
+"""Evidence packages: the same bytes for the same query, nothing of Alice's day left out, and whatever is altered is found."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from evidence_story import ALICE, DAY, PURPOSE, alices_day, package, signed_again, tell, told_again
+from hypothesis import given
+from hypothesis import strategies as st
+from ledger_parts import ORIGIN, Open
+from stores import Kept
+from test_cli import run
+
+from mcpgw.app.standings import without_secrets
+from mcpgw.core.errors import ConfigError, LedgerUnavailable
+from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer
+from mcpgw.ledger.evidence import (
+    CHECKPOINT,
+    FACTS_BEGIN,
+    FACTS_END,
+    KEYS,
+    LEAVES,
+    MANIFEST,
+    NODES,
+    PAYLOADS,
+    README,
+    RECORDS,
+    SIGNATURE,
+    mapping,
+)
+from mcpgw.ledger.evidence.archive import NotAPackage, pack, unpack
+from mcpgw.ledger.evidence.check import check
+from mcpgw.ledger.evidence.collect import Asked
+from mcpgw.ledger.evidence.export import manifest_text
+from mcpgw.ledger.evidence.multiproof import nodes, root
+from mcpgw.ledger.keys import create_keys, load_signer, load_verifiers
+from mcpgw.ledger.record import parse
+from mcpgw.ledger.store import Query
+from mcpgw.ledger.tree import leaf_hash, root_of
+
+Files = dict[str, bytes]
+
+
+@pytest.fixture
+async def told(anyio_backend: str, open_ledger: Open, kept: Kept) -> Kept:
+    await tell(open_ledger)
+    (kept.folder / "catalog").mkdir()
+    return kept
+
+
+@pytest.fixture
+def day(told: Kept) -> bytes:
+    return package(told.database(), told.folder, alices_day()).data
+
+
+# --- the file --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_packed_file_is_a_zip_that_others_read_and_has_one_spelling() -> None:
+    files = {"b.txt": b"two" * 500, "a/empty": b"", "a.txt": b"one"}
+    data = pack(files)
+    assert data == pack(dict(reversed(files.items())))
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        assert {name: archive.read(name) for name in archive.namelist()} == files
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert unpack(data) == files
+
+
+def test_not_one_byte_of_a_packed_file_can_be_changed_or_lost() -> None:
+    data = pack({"a.txt": b"one", "b.txt": b"two" * 50})
+    for at in range(len(data)):
+        for changed in (data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], data[:at]):
+            with pytest.raises(NotAPackage):
+                unpack(changed)
+    with pytest.raises(NotAPackage, match="end as a package"):
+        unpack(data + b"\0")
+
+
+def test_what_two_unzippers_could_read_differently_is_no_package() -> None:
+    for make in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        made = BytesIO()
+        with zipfile.ZipFile(made, "w", make) as archive:
+            archive.writestr("a.txt", b"one")  # with the time of day
+        with pytest.raises(NotAPackage):
+            unpack(made.getvalue())
+    with pytest.raises(ValueError, match="ascii"):
+        pack({"zoë": b""})
+
+
+@given(st.integers(1, 70).flatmap(lambda size: st.tuples(st.just(size), st.sets(st.integers(0, size - 1)))))
+def test_the_hashes_of_all_other_subtrees_lead_from_any_leaves_to_the_root(drawn: tuple[int, set[int]]) -> None:
+    size, known = drawn
+    hashes = [leaf_hash(bytes([number])) for number in range(size)]
+    given_ = [*nodes(lambda start, end: root_of(hashes[start:end]), sorted(known), size)]
+    leaves = {index: hashes[index] for index in known}
+    assert root(leaves, given_, size) == root_of(hashes)
+    for wrong in (given_[:-1], [*given_, hashes[0]]) if given_ else ([hashes[0]],):
+        with pytest.raises(ValueError, match="hash"):
+            root(leaves, wrong, size)
+    with pytest.raises(ValueError, match="outside"):
+        root({size: hashes[0]}, given_, size)
+
+
+# --- what is in it ---------------------------------------------------------------------------------------------------------
+
+
+def test_alices_day_is_whole_and_the_same_query_has_the_same_bytes(told: Kept, day: bytes) -> None:
+    assert package(told.database(), told.folder, alices_day()).data == day
+    findings = check(day)
+    assert (findings.verdict, findings.problems) == ("sound", [])
+    assert not [one for one in findings.unestablished if "left out" in one or "time that was asked" in one], (
+        "a summary covers it"
+    )
+    files = unpack(day)
+    facts = json.loads(files[MANIFEST])["facts"]
+    records = [parse(line) for line in files[RECORDS].splitlines()]
+    assert facts["identities"] == [ALICE]
+    mine = [one for one in records if one.get("who", {}).get("sub") == "alice"]
+    with closing(told.database().connect_read_only()) as store:
+        since, until = DAY
+        assert len(mine) == len(store.search(Query(who=ALICE, since_ns=since, until_ns=until - 1)))
+    assert {one["kind"] for one in records} >= {"session.closed", "approval.voted", "approval.settled", "summary.daily"}
+    others = {one["who"]["sub"] for one in records if one["kind"].startswith("call.")}
+    assert others == {"alice"}, "nobody else's calls are shown"
+    assert b"https://idp.example#zo" not in b"".join(files.values()), "nor that somebody else called that day"
+
+
+def test_everything_that_was_asked_for_is_in_it_with_what_was_in_force(told: Kept) -> None:
+    files = unpack(package(told.database(), told.folder, Asked()).data)
+    facts = json.loads(files[MANIFEST])["facts"]
+    texts = [json.loads(files[name]) for name in sorted(files) if name.startswith("policies/")]
+    assert [[*text] for text in texts] == [["rule first"], ["rule second"]]
+    assert sorted(facts["texts"].values()) == sorted(name for name in files if name.startswith("policies/"))
+    assert {"verify.py", "verify.html"} >= {name for name in files if name.startswith("verify")}
+    assert facts["whole"] and facts["records"] == facts["end"] - facts["start"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        (Asked(tool="crm__*"), {"crm__lookup"}),
+        (Asked(server="crm"), {"crm__lookup"}),
+        (Asked(who="bob"), {"bank__balance"}),
+        (Asked(who="nobody"), set()),
+        (Asked(since_ns=DAY[1]), {"bank__transfer"}),
+        (Asked(until_ns=1), set()),
+    ],
+)
+@pytest.mark.sqlite
+def test_a_narrower_query_shows_less_and_says_what_it_cannot_show(asked: Asked, shown: set[str], told: Kept) -> None:
+    data = package(told.database(), told.folder, asked).data
+    findings = check(data)
+    assert findings.ok, findings.problems
+    records = [parse(line) for line in unpack(data)[RECORDS].splitlines()]
+    held = {one["approval"]["id"] for one in records if one["kind"] == "approval.voted"}
+    calls = [one for one in records if one["kind"].startswith("call.") and one.get("approval", {}).get("id") not in held]
+    assert {one["target"]["name"] for one in calls} == shown
+    if asked.tool or asked.server:
+        assert any("the query asks for less" in one for one in findings.unestablished)
+    if asked.who == "nobody":
+        assert any("nobody made no calls" in one for one in findings.unestablished)
+
+
+def test_a_session_is_shown_as_a_whole_although_the_range_cuts_it(told: Kept) -> None:
+    with closing(told.database().connect_read_only()) as store:
+        mine = [parse(record.leaf) for record in store.search(Query(who=ALICE))]
+    session, middle = mine[0]["session"]["id"], int(mine[4]["time_ns"])
+    for asked in (Asked(session=session, since_ns=middle), Asked(who=ALICE, since_ns=middle, until_ns=middle + 1)):
+        data = package(told.database(), told.folder, asked).data
+        assert check(data).ok
+        numbers = [one["session"]["seq"] for one in map(parse, unpack(data)[RECORDS].splitlines()) if "session" in one]
+        assert numbers == [*range(len(numbers))]
+
+
+@pytest.mark.sqlite
+def test_the_readme_is_for_people_and_obeys_nothing_that_it_shows(told: Kept) -> None:
+    page = unpack(package(told.database(), told.folder, Asked()).data)[README].decode()
+    assert "zoë &lt;b&gt;" in page and "bank__&lt;/td&gt;" in page and "<b>" not in page
+    assert page.count("<script") == 1, "the facts, which are data"
+    assert "default-src 'none'" in page and "src=" not in page and "href=" not in page
+    for said in ("quarterly review", "os:auditor", "a1", "too early", "US_SSN", "policies/1.json", "500.6(a)", "II.C.22"):
+        assert said in page
+    facts = json.loads(page.split(FACTS_BEGIN)[1].split(FACTS_END)[0])
+    assert facts["reason"] == "quarterly review"
+
+
+def test_controls_are_named_with_their_section_and_nothing_is_called_compliant() -> None:
+    assert {one.source.split(",")[0].split(" ")[0] for one in mapping.CONTROLS} == {
+        "FFIEC",
+        "GLBA",
+        "PCI",
+        "Sarbanes-Oxley",
+        "NYDFS",
+    }
+    assert all(one.section and one.asks and one.shows for one in mapping.CONTROLS)
+    assert "compl" not in json.dumps(mapping.as_data()).lower()
+
+
+# --- what is found ---------------------------------------------------------------------------------------------------------
+
+
+def without(files: Files, wanted: Callable[[dict[str, object]], bool]) -> Files:
+    lines = [line for line in files[RECORDS].splitlines(keepends=True) if wanted(json.loads(line))]
+    assert len(lines) < len(files[RECORDS].splitlines())
+    return {**files, RECORDS: b"".join(lines)}
+
+
+def test_each_record_of_alices_day_that_is_removed_is_missed(day: bytes, told: Kept) -> None:
+    files = unpack(day)
+    mine = [one["seq"] for one in map(json.loads, files[RECORDS].splitlines()) if one.get("who", {}).get("sub") == "alice"]
+    assert len(mine) == 13
+    for seq in mine:
+        less = without(files, lambda one, seq=seq: one["seq"] != seq)
+        assert ("altered", RECORDS) in check(pack(less)).problems
+        by_the_key = check(told_again(less, told.folder))
+        assert {kind for kind, _ in by_the_key.problems} & {"session", "summary"}, seq
+
+
+def test_a_whole_session_that_is_withheld_by_the_holder_of_the_key_is_missed(day: bytes, told: Kept) -> None:
+    files = unpack(day)
+    less = without(files, lambda one: "session" not in one)
+    data = signed_again(unpack(told_again(less, told.folder)), told.folder, sessions=[])
+    assert [kind for kind, _ in check(data).problems if kind == "summary"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "found"),
+    [
+        (lambda files: files.pop(README), ("missing", README)),
+        (lambda files: files.update({"notes.txt": b"x"}), ("foreign", "notes.txt")),
+        (lambda files: files.update({README: files[README].replace(b"Calls", b"Cells")}), ("altered", README)),
+        (lambda files: files.update({RECORDS: files[RECORDS].replace(b'"alice"', b'"bob"', 1)}), ("altered", RECORDS)),
+        (lambda files: files.update({RECORDS: files[RECORDS] + b"{}\n"}), ("record", "line 22")),
+        (lambda files: files.update({PAYLOADS: files[PAYLOADS].replace(b"[SSN]", b"[NSS]", 1)}), ("altered", PAYLOADS)),
+        (lambda files: files.update({PAYLOADS: files[PAYLOADS][:-1]}), ("altered", PAYLOADS)),
+        (lambda files: files.update({LEAVES: files[LEAVES][:-32]}), ("leaves", LEAVES)),
+        (lambda files: files.update({NODES: files[NODES][:-1]}), ("root", CHECKPOINT)),
+        (lambda files: files.update({NODES: bytes(64)}), ("root", CHECKPOINT)),
+        (lambda files: files.update({CHECKPOINT: files[CHECKPOINT].replace(b"\n3", b"\n4", 1)}), ("checkpoint", CHECKPOINT)),
+        (lambda files: files.update({KEYS: b"nothing"}), ("keys", KEYS)),
+        (lambda files: files.update({MANIFEST: b"{}"}), ("manifest", MANIFEST)),
+        (lambda files: files.update({MANIFEST: files[MANIFEST].replace(b"quarterly", b"yearly")}), ("manifest", SIGNATURE)),
+        (lambda files: files.update({SIGNATURE: files[CHECKPOINT]}), ("manifest", SIGNATURE)),
+    ],
+)
+@pytest.mark.sqlite
+def test_what_is_altered_is_named(edit: Callable[[Files], object], found: tuple[str, str], day: bytes) -> None:
+    files = unpack(day)
+    edit(files)
+    findings = check(pack(files))
+    assert found in findings.problems and findings.verdict == "unsound", findings.problems
+
+
+@pytest.mark.sqlite
+def test_an_altered_record_and_payload_are_named_themselves(day: bytes) -> None:
+    files = unpack(day)
+    line = next(line for line in files[RECORDS].splitlines() if b'"call.intent"' in line)
+    seq = json.loads(line)["seq"]
+    bad = {**files, RECORDS: files[RECORDS].replace(line, line.replace(b"because", b"becausf"))}
+    assert ("altered", f"record {seq}") in check(pack(bad)).problems
+    bad = {**files, PAYLOADS: files[PAYLOADS].replace(b"[SSN]", b"[NSS]", 1)}
+    (name,) = [where for kind, where in check(pack(bad)).problems if kind == "payload"]
+    assert name.endswith("arguments.clean")
+    lines = files[PAYLOADS].splitlines(keepends=True)
+    for made in (lines[1:], [*lines, lines[0]], [b"1\n", *lines], [lines[0].replace(b'"seq":', b'"seq":9'), *lines[1:]]):
+        assert "payload" in {kind for kind, _ in check(pack({**files, PAYLOADS: b"".join(made)})).problems}
+
+
+@pytest.mark.sqlite
+def test_what_the_package_says_of_itself_is_counted_again(day: bytes, told: Kept) -> None:
+    files = unpack(day)
+    for facts in ({"records": 3}, {"kinds": {}}, {"payloads": 0}, {"texts": {}}, {"anchors": 1}):
+        assert ("index", MANIFEST) in check(signed_again(files, told.folder, **facts)).problems
+    other = files[README].replace(b"quarterly review", b"yearly review")
+    assert check(signed_again({**files, README: other}, told.folder)).problems == [("index", README)]
+    assert ("session", "s9") in check(signed_again(files, told.folder, sessions=["s9"])).problems
+
+
+@pytest.mark.sqlite
+def test_the_signature_of_a_manifest_is_none_of_a_checkpoint_and_the_other_way_round(day: bytes, told: Kept) -> None:
+    text = manifest_text(ORIGIN, unpack(day)[MANIFEST])
+    with pytest.raises(InvalidNote):
+        Checkpoint.parse(text)
+
+
+# --- keys and checkpoints that were kept elsewhere -------------------------------------------------------------------------
+
+
+@pytest.mark.sqlite
+def test_it_says_by_which_keys_and_anchors_it_is_believed(day: bytes, told: Kept, tmp_path: Path) -> None:
+    public = (told.folder / "keys" / "ledger.pub").read_text()
+    own = check(day, keys=public)
+    assert own.ok and own.believed[0].endswith(", given")
+    assert not any("came with the package" in one for one in own.unestablished)
+    create_keys(tmp_path / "other", ORIGIN)
+    strange = (tmp_path / "other" / "ledger.pub").read_text()
+    assert check(day, keys=strange).problems == [("manifest", SIGNATURE)]
+    assert check(day, keys="nothing").problems == [("keys", KEYS)]
+
+
+@pytest.mark.sqlite
+def test_a_checkpoint_that_was_kept_elsewhere_is_compared_where_there_is_a_proof(day: bytes, told: Kept) -> None:
+    with closing(told.database().connect_read_only()) as store:
+        notes = {one.size: one.note for one in store.checkpoints(0, 10_000)}
+    mine = json.loads(unpack(day)[MANIFEST])["facts"]["size"]
+    assert any("checkpoint over" in one and "given" in one for one in check(day, against=[notes[mine]]).believed)
+    for size in (min(notes), max(notes)):
+        assert any("no proof of it" in one for one in check(day, against=[notes[size]]).unestablished)
+        proved = package(told.database(), told.folder, alices_day(), [notes[size]])
+        findings = check(proved.data, against=[notes[size]])
+        assert findings.ok and f"checkpoint over {size} records, given" in findings.believed
+        assert not any("written anew" in one for one in findings.unestablished)
+        files = unpack(proved.data)
+        name = next(one for one in files if one.endswith(".consistency"))
+        assert files[name] or size == mine
+        bad = {**files, name: files[name][45:] + files[name][:45] + b"AAAA\n"}
+        assert ("anchor", name.replace(".consistency", ".checkpoint")) in check(signed_again(bad, told.folder)).problems
+    signer = load_signer(told.folder / "keys", ORIGIN)
+    fork = signer.sign(Checkpoint(ORIGIN, mine, bytes(32)).text())
+    assert check(day, against=[fork]).problems == [("anchor", "given 1")]
+    assert check(day, against=["nothing"]).problems == [("anchor", "given 1")]
+    strange = Signer.generate("other.example/log").sign(Checkpoint("other.example/log", 1, bytes(32)).text())
+    with pytest.raises(InvalidNote):
+        package(told.database(), told.folder, alices_day(), [strange])
+    beyond = signer.sign(Checkpoint(ORIGIN, 10_000, bytes(32)).text())
+    with pytest.raises(InvalidNote, match="does not continue"):
+        package(told.database(), told.folder, alices_day(), [beyond])
+
+
+# --- where it comes from ---------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_given_away_of_a_log_that_does_not_prove_it(told: Kept) -> None:
+    with told.tampering() as admin:
+        admin.execute("UPDATE records SET hash = ? WHERE seq = 5", [bytes(32)])
+    with pytest.raises(LedgerUnavailable, match=r"altered|add up"):
+        package(told.database(), told.folder, alices_day())
+
+
+@pytest.mark.sqlite
+def test_an_empty_log_has_no_package(kept: Kept) -> None:
+    kept.database().migrate()
+    with pytest.raises(LedgerUnavailable, match="nothing was recorded"):
+        package(kept.database(), kept.folder, Asked(), purpose=PURPOSE)
+
+
+def test_the_command_writes_it_checks_it_and_records_that_it_did(told: Kept, tmp_path: Path) -> None:
+    out = tmp_path / "alice.zip"
+    asked = ["--from", "2024-10-04T00:00Z", "--to", "2024-10-05T00:00Z", "--who", ALICE, "--reason", "exam 7"]
+    made = run(told, "export", *asked, "--out", str(out))
+    assert made.exit_code == 0, (made.output, made.exception)
+    assert (out.stat().st_mode & 0o777) == 0o600
+    (recorded,) = [json.loads(line) for line in run(told, "log", "--kind", "evidence.exported", "--json").stdout.splitlines()]
+    assert recorded["facts"]["reason"] == "exam 7" and recorded["facts"]["sha256"] in made.output
+    assert recorded["actor"].startswith("os:") and recorded["facts"]["query"]["who"] == ALICE
+    good = run(told, "verify", str(out))
+    assert (good.exit_code, "✓ SOUND" in good.output, "believed: key" in good.output) == (0, True, True)
+    said = json.loads(run(told, "verify", str(out), "--json", "--keys", str(told.folder / "keys/ledger.pub")).stdout)
+    assert (said["verdict"], said["problems"]) == ("sound", [])
+    again = run(told, "export", *asked, "--out", str(out)).exception
+    assert isinstance(again, ConfigError) and "never replaces" in str(again)
+    assert run(told, "export", *asked, "--out", str(tmp_path / "again.zip")).exit_code == 0
+    assert (tmp_path / "again.zip").read_bytes() == out.read_bytes(), "the export before it changes nothing"
+    files = unpack(out.read_bytes())
+    files[RECORDS] = files[RECORDS].replace(b"alice", b"mable", 1)
+    out.write_bytes(pack(files))
+    bad = run(told, "verify", str(out))
+    assert (bad.exit_code, "UNSOUND" in bad.output, f"altered    {RECORDS}" in bad.output) == (1, True, True)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--reason", " "], "--reason"),
+        (["--reason", "x" * 501], "--reason"),
+        (["--reason", "x", "--from", "2024-10-05", "--to", "2024-10-04"], "--to"),
+        (["--reason", "x", "--out", "/nowhere/x.zip"], "/nowhere/x.zip"),
+    ],
+)
+def test_a_wrong_command_says_where(arguments: list[str], said: str, told: Kept) -> None:
+    refused = run(told, "export", "--out", str(told.folder / "e.zip"), *arguments).exception
+    assert isinstance(refused, ConfigError) and said in str(refused), refused
+    assert not (told.folder / "e.zip").exists()
+
+
+@pytest.mark.sqlite
+def test_an_anchor_is_named_by_a_file_and_compared_from_a_directory(told: Kept, tmp_path: Path) -> None:
+    with closing(told.database().connect_read_only()) as store:
+        (newest,) = store.newest_checkpoint()
+    anchors = tmp_path / "anchors"
+    anchors.mkdir()
+    (anchors / f"{newest.size:020}.0123456789abcdef.checkpoint").write_text(newest.note)
+    file, out = next(anchors.iterdir()), tmp_path / "e.zip"
+    made = run(told, "export", "--reason", "x", "--who", "alice", "--anchor", str(file), "--out", str(out))
+    assert made.exit_code == 0, made.exception
+    said = run(told, "verify", str(out), "--against", str(anchors)).output
+    assert f"checkpoint over {newest.size} records, given" in said
+    (tmp_path / "empty").mkdir()
+    refused = run(told, "verify", str(out), "--against", str(tmp_path / "empty")).exception
+    assert isinstance(refused, ConfigError) and "no checkpoint in it" in str(refused)
+    wrong = run(
+        told, "export", "--reason", "x", "--anchor", str(out.with_name("e.zip")), "--out", str(tmp_path / "f")
+    ).exception
+    assert isinstance(wrong, ConfigError)
+
+
+def test_settings_are_recorded_without_what_could_be_a_secret() -> None:
+    told = {
+        "ledger": {"url": "postgresql://u:pw@db.example/x", "origin": "o"},
+        "sinks": [{"secret": "${env:TOKEN}", "url": "https://hooks.example/T0/secret-path"}, {"secret": "hunter2"}],
+        "notify": {"addresses": ["${env:SLACK_URL}", "slack://token@x"], "url": ""},
+    }
+    assert without_secrets(told) == {
+        "ledger": {"url": "postgresql://db.example[not recorded]", "origin": "o"},
+        "sinks": [{"secret": "${env:TOKEN}", "url": "https://hooks.example[not recorded]"}, {"secret": "[not recorded]"}],
+        "notify": {"addresses": ["${env:SLACK_URL}", "[not recorded]"], "url": ""},
+    }
+
+
+def test_every_key_of_the_log_may_have_signed_the_manifest(day: bytes, told: Kept) -> None:
+    (key,) = load_verifiers(told.folder / "keys")
+    assert check(day, keys=f"{key.vkey()} until=40\n").ok, "it was retired after the checkpoint of the package"
+    assert check(day, keys=f"{key.vkey()} until=4\n").problems == [("checkpoint", CHECKPOINT)]
