@@ -214,7 +214,7 @@ class Corridor:
         self, call: Call, hold: Hold, settled: Allow | Deny | Waiting | AlreadyDone, peer: Peer
     ) -> Allow | Deny | Waiting | AlreadyDone:
         """Judge again at release: people took their time, and caller, policy or tool may not be what they were."""
-        if isinstance(settled, Deny | Waiting):
+        if isinstance(settled, Waiting) or (isinstance(settled, Deny) and not settled.proposal):
             return settled
         try:
             caller = await peer.identity()
@@ -222,7 +222,7 @@ class Corridor:
             return Deny(ruling=replace(hold.ruling, reason=f"Released to nobody, so not run: {error}"))
         if caller != call.identity:
             return Deny(ruling=_void(hold.ruling, "what the caller is entitled to changed"))
-        if isinstance(settled, AlreadyDone):
+        if isinstance(settled, AlreadyDone | Deny):
             return settled
         again = self._policy.decide(call)
         if isinstance(again, Deny):
@@ -364,4 +364,10 @@ def _refused(call: Call, deny: Deny) -> Refused:
     if deny.hidden:
         return _unknown(call)
     code = RefusalCode.NOT_APPROVED if deny.approval_id else RefusalCode.DENIED
-    return Refused(code=code, reason=deny.ruling.reason, rule_ids=deny.ruling.rule_ids, approval_id=deny.approval_id)
+    return Refused(
+        code=code,
+        reason=deny.ruling.reason,
+        rule_ids=deny.ruling.rule_ids,
+        approval_id=deny.approval_id,
+        proposal=deny.proposal,
+    )

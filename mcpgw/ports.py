@@ -25,6 +25,7 @@ from mcpgw.core.model import (
     JsonObject,
     Patience,
     Permit,
+    Proposal,
     RawNotice,
     RawReply,
     Sealed,
@@ -178,6 +179,14 @@ class HeldCalls(Protocol):
 
     async def collect(self, approval: "Approval", requester: Identity) -> tuple[AlreadyDone, ...]:
         """Return the recorded reply of a call that is done, once it is recorded that it was given out; nothing if none is kept.
+
+        Raises:
+            LedgerUnavailable: it could not be recorded, so it is not given out.
+        """
+        ...
+
+    async def proposed(self, approval: "Approval", requester: Identity) -> tuple[Proposal, ...]:
+        """Return what whoever denied the call would approve instead, once it is recorded that it was given out; mostly nothing.
 
         Raises:
             LedgerUnavailable: it could not be recorded, so it is not given out.
@@ -345,7 +354,8 @@ class Approval:
     deadline_ns: int
     """The last one, of all levels."""
     usable_until_ns: int
-    """When an approved call can no longer run: the deadline, or earlier after break-glass. When a grant ends."""
+    """When an approved call can no longer run: the deadline, or earlier after break-glass. When a grant ends. Of one that was
+    denied with a proposal: when that can no longer be taken up."""
     votes: tuple[CastVote, ...]
     settled_ns: int = 0
     """When it stopped to wait for people; 0 while it does."""
@@ -358,6 +368,12 @@ class Approval:
     """Of a grant: the one that is counted. Of a call: nothing."""
     uses: tuple[Use, ...] = ()
     """Of a grant: the calls that were made under it, in order."""
+    offer: tuple[CastVote, ...] = ()
+    """The word of whoever denied it and proposed other arguments, which counts once the call is made with them: one at most."""
+    offered: bytes = b""
+    """What they propose, encrypted; empty once it was taken up or has lapsed."""
+    taken_by: str = ""
+    """The approval as which the proposal was taken up."""
 
     @property
     def decide_by_ns(self) -> int:
@@ -434,6 +450,13 @@ class ApprovalStore(Protocol):
 
     async def grants(self, requester: str, target: str) -> tuple[Approval, ...]:
         """Return the approved grants of that principal for that published name, the oldest first."""
+        ...
+
+    async def offers(self, request_key: str = "") -> tuple[Approval, ...]:
+        """Return the approvals that were denied with a proposal which was neither taken up nor has lapsed, the newest first.
+
+        With a request key, only those whose proposed call has it.
+        """
         ...
 
     async def open_items(self) -> tuple[Approval, ...]:

@@ -47,6 +47,7 @@ from mcpgw.core.model import (
     Outcome,
     Patience,
     Permit,
+    Proposal,
     RawJson,
     RawNotice,
     RawReply,
@@ -382,6 +383,26 @@ async def test_a_result_is_not_given_again_to_a_credential_that_ended_meanwhile(
     answer = await world.walk()
     assert isinstance(answer, Refused) and answer.code is RefusalCode.DENIED
     assert world.recorded() == ["Refusal"]
+
+
+PROPOSAL = Proposal(
+    approval_id="apr_1", proposer="test#bob", arguments={"amount": 1}, changes=(), comment="less", until_ns=9
+)  # fmt: skip
+
+
+async def test_what_is_proposed_instead_goes_to_the_caller_and_into_no_record() -> None:
+    denied = replace(DENY, approval_id="apr_1", proposal=(PROPOSAL,))
+    world = World(decisions=[HOLD], settlements=[denied])
+    answer = await world.walk()
+    assert isinstance(answer, Refused) and (answer.code, answer.proposal) == (RefusalCode.NOT_APPROVED, (PROPOSAL,))
+    assert world.recorded() == ["Refusal"] and "identity" in world.log
+
+
+async def test_what_is_proposed_is_not_told_to_a_credential_that_ended_meanwhile() -> None:
+    denied = replace(DENY, approval_id="apr_1", proposal=(PROPOSAL,))
+    ended = {"identity": [AuthenticationError("The token has expired.")]}
+    answer = await World(decisions=[HOLD], settlements=[denied], faults=ended).walk()
+    assert isinstance(answer, Refused) and answer.proposal == ()
 
 
 async def test_a_call_that_is_not_held_asks_for_its_credential_once() -> None:

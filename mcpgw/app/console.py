@@ -1,6 +1,7 @@
 """The console's doors, filled in with the rooms of one gateway."""
 
 import asyncio
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from mcpgw import __version__
 from mcpgw.app import convert
 from mcpgw.app.gateway import Gateway
 from mcpgw.approval import Desk, NotEntitled, SealBroken, Sheet
+from mcpgw.approval.proposal import differences
 from mcpgw.approval.standing import Standing
 from mcpgw.catalog.drift import diff
 from mcpgw.catalog.load import load_catalog
@@ -18,7 +20,8 @@ from mcpgw.catalog.publish import Quarantine
 from mcpgw.catalog.telling import tell
 from mcpgw.console import ConsoleConfig, Doors, NotForYou, Routes, Search, ServerView, Unclear, make_routes
 from mcpgw.console.doors import CatalogView, Refused
-from mcpgw.core.model import Happened, Identity, TargetKind, Verdict
+from mcpgw.console.doors import Sheet as SheetToSee
+from mcpgw.core.model import Change, Happened, Identity, JsonObject, TargetKind, Verdict
 from mcpgw.identity import ApiKeys
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.head import Turned, check_host, credential_of
@@ -86,6 +89,13 @@ class _PeoplesDesk:
     ) -> Approval:
         with _in_their_words():
             return await self.desk.vote(approval_id, voter, verdict, comment, shown=shown, break_glass=break_glass)
+
+    def changes(self, sheet: SheetToSee, arguments: JsonObject) -> Sequence[Change]:
+        return differences(json.loads(sheet.arguments), arguments)
+
+    async def propose(self, approval_id: str, person: Identity, arguments: JsonObject, comment: str, *, shown: str) -> Approval:
+        with _in_their_words():
+            return await self.desk.propose(approval_id, person, arguments, comment, shown=shown)
 
     async def act(self, deed: Deed, approval_id: str, person: Identity, comment: str, happened: str) -> Approval:
         with _in_their_words():

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import anyio
@@ -19,6 +20,7 @@ from mcpgw.approval.answers import Settlement, answer, deny, waiting_message
 from mcpgw.approval.facts import Facts, facts_of, facts_of_grant
 from mcpgw.approval.grants import use_of
 from mcpgw.approval.kept import exact_facts, kept
+from mcpgw.approval.proposal import draft, proposal
 from mcpgw.approval.seal import Seal, SealBroken
 from mcpgw.approval.sheet import Sheet, lay_out
 from mcpgw.approval.standing import Standing, is_fresh, weigh
@@ -37,8 +39,11 @@ from mcpgw.core.model import (
     Identity,
     Joined,
     JsonObject,
+    Lapsed,
     Opened,
     Patience,
+    Proposal,
+    Proposed,
     Receipt,
     Resolved,
     Reviewed,
@@ -214,6 +219,7 @@ class Desk:
         allowances = tuple(allowance_of(one, now_ns + one.lasts_ns) for one in access)
         expires_ns = next((one.until_ns for one in allowances), deadline_ns)
         bound = facts.bound(expires_ns, self._seal.nonce(approval_id))
+        proposed = [one for one in await self._store.offers(request_key) if now_ns < one.usable_until_ns]
         opened = Opened(
             shown=shown,
             hold=hold,
@@ -224,6 +230,7 @@ class Desk:
             exact=self._seal.close(approval_id, kept(bound, shown.call.sent), grant=bool(access)),
             deadline_ns=deadline_ns,
             allowances=allowances,
+            accepts=proposed[0].id if proposed else "",
         )
         self._remember(shown, approval_id, await self._journal.append(opened))
         logger.info("call %s: %s as %s", shown.call.id, "a grant is asked for" if access else "held", approval_id)
@@ -259,11 +266,18 @@ class Desk:
     def _checked(self, settlement: Settlement, approval: Approval, facts: Facts, hold: Hold) -> Settlement:
         """Compute the digest again from this call's own facts before anything is released under it."""
         if isinstance(settlement, Deny):
-            return settlement
+            return replace(settlement, proposal=self._proposal(approval))
         if _sha256(facts.bound(approval.deadline_ns, self._seal.nonce(approval.id))) == approval.digest:
             return settlement
         logger.error("%s: its digest does not cover the call that it was found for; run `mcpgw verify`", approval.id)
         return deny(approval, hold, "The approval is void: it does not cover this call.")
+
+    def _proposal(self, approval: Approval) -> tuple[Proposal, ...]:
+        try:
+            return proposal(approval, self._seal)
+        except SealBroken as error:
+            logger.error("%s: what was proposed cannot be told: %s", approval.id, error)
+            return ()
 
     # --- the caller's side, later ----------------------------------------------------------------------------------------
 
@@ -287,6 +301,14 @@ class Desk:
             facts = {"approval_id": approval.id, "call": done.call_id, "read": "result"}
             await self._journal.append(Event(kind="evidence.read", actor=requester.principal, facts=facts))
         return approval.done
+
+    async def proposed(self, approval: Approval, requester: Identity) -> tuple[Proposal, ...]:
+        """Record that the proposal is given out, then return it. See `ports.HeldCalls`."""
+        found = self._proposal(approval)
+        if found:
+            facts = {"approval_id": approval.id, "read": "proposal"}
+            await self._journal.append(Event(kind="evidence.read", actor=requester.principal, facts=facts))
+        return found
 
     async def changed(self, timeout_s: float) -> None:
         """Return when an approval may have changed, or after the timeout."""
@@ -318,18 +340,7 @@ class Desk:
             LedgerUnavailable: the vote, or the settlement that follows from it, is not known to be durable. A vote that is
                 counts; what it settles is then settled by the sweeper.
         """
-        _check_comment(comment)
-        people.must_be_person(voter)
-        approval = await self._find(approval_id)
-        people.must_be_entitled(voter, approval, break_glass=break_glass)
-        approval = (await self._conclude(approval)).approval
-        if approval.state is not ApprovalState.PENDING:
-            raise ApprovalConflict(f"{approval_id} is {approval.state.value} already.", hint="Nothing is left to decide.")
-        self._may_vote(voter, approval, break_glass=break_glass)
-        if not comment.strip() and (break_glass or approval.terms.comment_required):
-            raise ValueError("a comment is required: say why")
-        if shown and shown != lay_out(approval, self._seal).commitment:
-            raise ApprovalConflict(f"What you were shown is not what {approval_id} binds.", hint="Look at it again.")
+        approval = await self._to_decide(approval_id, voter, comment, shown, break_glass=break_glass)
         vote = Vote(
             approval_id=approval_id,
             voter=voter,
@@ -343,6 +354,41 @@ class Desk:
         if break_glass:
             logger.critical("BREAK-GLASS: %s asks to open %s without its approvers", voter.principal, approval_id)
         return (await self._conclude(await self._find(approval_id))).approval
+
+    async def propose(
+        self, approval_id: str, person: Identity, arguments: object, comment: str = "", *, shown: str = ""
+    ) -> Approval:
+        """Deny a call and tell its client which arguments this person would approve instead; return the denied approval.
+
+        Nothing runs by it. A call of the same requester with exactly these arguments, all else being as it was, is held with
+        this person's approval in it, as of now: a quorum of one lets it run, a larger one has to be filled by others. Nobody
+        else's vote is carried over. `comment` and proposal are shown to the requester's client.
+
+        Raises:
+            NotEntitled, ApprovalConflict, LedgerUnavailable: as for `vote`.
+            ValueError: as for `vote`; or the arguments are no JSON object, too large, the same as they are, or may not be told.
+        """
+        approval = await self._to_decide(approval_id, person, comment, shown, break_glass=False)
+        if approval.is_grant:
+            hint = "Deny it, and say in the comment what you would approve."
+            raise ApprovalConflict(
+                f"{approval_id} asks for a grant, not for a call whose arguments could be others.", hint=hint
+            )
+        drafted = draft(approval, self._seal, arguments)
+        proposed = Proposed(
+            approval_id=approval_id,
+            person=person,
+            comment=comment,
+            shown=shown,
+            fits=people.fitting(person, approval.terms.everybody),
+            changed=tuple(change.path for change in drafted.changes),
+            arguments=drafted.arguments,
+            request_key=drafted.request_key,
+            exact=drafted.exact,
+        )
+        await self._journal.append(proposed)
+        logger.info("%s: denied, other arguments are proposed", approval_id)
+        return await self._find(approval_id)
 
     async def withdraw_vote(self, approval_id: str, voter: Identity, comment: str = "") -> Approval:
         """Take back the vote that stands of this person, and return the approval. It can be given anew.
@@ -498,6 +544,10 @@ class Desk:
         """Settle every approval that is due and return the seconds until the next deadline, `_IDLE_S` at the most."""
         looked_at = [await self._conclude(approval) for approval in await self._store.approvals(_UNSETTLED, _ALL)]
         now_ns = self._now_ns()
+        for approval in await self._store.offers():
+            if now_ns >= approval.usable_until_ns:
+                with suppress(ApprovalConflict):  # it was taken up, or another process was faster
+                    await self._journal.append(Lapsed(approval_id=approval.id))
         ahead = [standing.next_ns() - now_ns for standing in looked_at if standing.approval.state in _UNSETTLED]
         return min([_IDLE_S, *(nanoseconds / 1e9 for nanoseconds in ahead if nanoseconds > 0)])
 
@@ -521,6 +571,25 @@ class Desk:
         await self._journal.append(Stopped(approval_id=approval.id, state=state, person=person, comment=comment))
         logger.info("%s: %s", approval.id, state.value)
         return await self._find(approval.id)
+
+    async def _to_decide(self, approval_id: str, voter: Identity, comment: str, shown: str, *, break_glass: bool) -> Approval:
+        """Return the approval that this person may decide on now, having seen what is bound, if the surface says what they saw.
+
+        Raises: as `vote`.
+        """
+        _check_comment(comment)
+        people.must_be_person(voter)
+        approval = await self._find(approval_id)
+        people.must_be_entitled(voter, approval, break_glass=break_glass)
+        approval = (await self._conclude(approval)).approval
+        if approval.state is not ApprovalState.PENDING:
+            raise ApprovalConflict(f"{approval_id} is {approval.state.value} already.", hint="Nothing is left to decide.")
+        self._may_vote(voter, approval, break_glass=break_glass)
+        if not comment.strip() and (break_glass or approval.terms.comment_required):
+            raise ValueError("a comment is required: say why")
+        if shown and shown != lay_out(approval, self._seal).commitment:
+            raise ApprovalConflict(f"What you were shown is not what {approval_id} binds.", hint="Look at it again.")
+        return approval
 
     def _may_vote(self, voter: Identity, approval: Approval, *, break_glass: bool) -> None:
         people.must_be_person(voter)

@@ -40,7 +40,7 @@ class VoterStats:
     denied: int
     withdrawn: int
     median_ns: int
-    """From the hold to the vote."""
+    """From the hold to the vote; nothing for what was approved by proposing it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def _rule(rule: str, held: Sequence[Approval]) -> RuleStats:
 
 
 def _voters(approvals: Sequence[Approval]) -> tuple[VoterStats, ...]:
-    cast = [(vote, vote.time_ns - one.opened_ns) for one in approvals for vote in one.votes]
+    cast = [(vote, max(0, vote.time_ns - one.opened_ns)) for one in approvals for vote in one.votes]
     found = []
     for voter in {vote.voter for vote, _ in cast}:
         mine = [(vote, took) for vote, took in cast if vote.voter == voter]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
@@ -18,10 +19,12 @@ from mcpgw.approval import Desk, Sheet
 from mcpgw.approval.answers import clock_time
 from mcpgw.approval.desk import MAX_COMMENT
 from mcpgw.approval.people import is_requester
+from mcpgw.approval.proposal import differences
 from mcpgw.approval.standing import Standing
 from mcpgw.approval.stats import Stats, stats_of
 from mcpgw.cli.common import acting_identity, open_folder, open_gateway_store
-from mcpgw.core.model import Happened, Identity, Verdict
+from mcpgw.core.errors import GatewayError
+from mcpgw.core.model import Change, Happened, Identity, Verdict
 from mcpgw.core.terms import as_data
 from mcpgw.core.visible import visible
 from mcpgw.identity.local import FILE_VARIABLE, KEY_VARIABLE
@@ -153,6 +156,31 @@ def deny(approval_id: ApprovalId, comment: Comment = "", key_file: KeyFile = Non
 
 
 @approvals.command()
+def propose(
+    approval_id: ApprovalId,
+    arguments: Annotated[str, typer.Option(help="A file with a JSON object, - for standard input, or the object itself.")],
+    comment: Annotated[str, typer.Option("--comment", "-m", help="Why; the caller sees it.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; the difference is printed all the same.")] = False,
+    key_file: KeyFile = None,
+    folder: Folder = Path(),
+) -> None:
+    """Deny a held call, and tell its client which arguments you would approve."""
+    _check_length(comment)
+    proposed = _read_arguments(arguments)
+    sheet, standing = as_person(folder, key_file, lambda desk, person: _looked_at(desk, approval_id, person))
+    print_sheet(sheet, standing, _console())
+    if sheet.exact:
+        print_changes(differences(json.loads(sheet.arguments), proposed), _console())
+    if not yes:
+        typer.confirm("Deny this call, and propose exactly that?", abort=True)
+
+    def deny_so(desk: Desk, person: Identity) -> Awaitable[Approval]:
+        return desk.propose(approval_id, person, proposed, comment, shown=sheet.commitment)
+
+    _do(folder, key_file, deny_so, "your proposal is recorded, and its client is told of it")
+
+
+@approvals.command()
 def withdraw(approval_id: ApprovalId, comment: Comment = "", key_file: KeyFile = None, folder: Folder = Path()) -> None:
     """Take back your vote while it is undecided; or your call, if you asked for it and it has not run."""
     _check_length(comment)
@@ -234,6 +262,8 @@ def as_facts(approval: Approval, now_ns: int) -> dict[str, Any]:
         "needs_resolution": approval.needs_resolution,
         "votes": [_vote_facts(vote) for vote in approval.votes],
         "remarks": [_remark_facts(remark) for remark in approval.remarks],
+        "proposed_by": [vote.voter for vote in approval.offer],
+        "taken_up_as": approval.taken_by,
         "opened": clock_time(approval.opened_ns),
         "deadline": clock_time(approval.deadline_ns),
         "waiting_s": max(0, (now_ns - approval.opened_ns) // 1_000_000_000),
@@ -324,6 +354,7 @@ def print_sheet(sheet: Sheet, standing: Standing, console: Console) -> None:
         *([("level", f"escalated {approval.level} times, {more} left")] if approval.level or more else []),
         *(("vote", _vote_line(vote)) for vote in approval.votes),
         *(("void", f"{voter}: no approver any more, or signed in too long ago") for voter in standing.void),
+        *(("proposed", _offer_line(vote, approval)) for vote in approval.offer),
         *((remark.kind.value, _remark_line(remark)) for remark in approval.remarks),
         *([("to do", to_do(approval))] if approval.needs_review or approval.needs_resolution else []),
         ("deadline", clock_time(approval.decide_by_ns)),
@@ -348,6 +379,15 @@ def print_sheet(sheet: Sheet, standing: Standing, console: Console) -> None:
         console.print(Text("\nEscaped above, because they hide, turn the line around, or look like others:", style="bold red"))
         for oddity in sheet.oddities:
             console.print(Text(f"  {oddity}"))
+
+
+def print_changes(changes: Sequence[Change], console: Console) -> None:
+    """Print where proposed arguments differ, in characters that cannot deceive."""
+    console.print(Text("\nWhat differs:", style="bold"))
+    for change in changes:
+        console.print(Text(f"  {change.path}"))
+        console.print(Text(f"    - {change.before or '(nothing)'}", style="red"))
+        console.print(Text(f"    + {change.after or '(nothing)'}", style="green"))
 
 
 def print_stats(counted: Stats, days: int, console: Console) -> None:
@@ -381,6 +421,12 @@ def _use_line(number: int, use: Use) -> str:
     return f"{number}: {use.call_id} at {clock_time(use.time_ns)}{amount}, {use.outcome or 'under way'}"
 
 
+def _offer_line(vote: CastVote, approval: Approval) -> str:
+    until = f"until {clock_time(approval.usable_until_ns)}" if approval.offered else "not taken up in time"
+    comment = f" ({vote.comment})" if vote.comment else ""
+    return f"other arguments, by {vote.voter}{comment}; {f'taken up as {approval.taken_by}' if approval.taken_by else until}"
+
+
 def _remark_line(remark: Remark) -> str:
     happened = f" it happened: {remark.happened};" if remark.happened else ""
     return f"{remark.person}:{happened} {remark.comment}"
@@ -408,7 +454,10 @@ async def _looked_at(desk: Desk, approval_id: str, person: Identity) -> tuple[Sh
 
 def _do(folder: Path, key_file: Path | None, deed: Callable[[Desk, Identity], Awaitable[Approval]], said: str) -> None:
     async def act(desk: Desk, person: Identity) -> Standing:
-        return desk.standing(await deed(desk, person))
+        try:
+            return desk.standing(await deed(desk, person))
+        except ValueError as error:
+            raise GatewayError(f"nothing was recorded: {error}") from None
 
     standing = as_person(folder, key_file, act)
     approval = standing.approval
@@ -427,6 +476,19 @@ def as_person(folder: Path, key_file: Path | None, work: Callable[[Desk, Identit
             return await work(store.desk, person)
 
     return anyio.run(act)
+
+
+def _read_arguments(text: str) -> dict[str, Any]:
+    """Return the JSON object that the option names or holds. A file keeps it out of the list of processes."""
+    try:
+        if not text.lstrip().startswith("{"):
+            text = sys.stdin.read() if text == "-" else Path(text).read_text(encoding="utf-8")
+        arguments = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"cannot be read as JSON: {error}", param_hint="--arguments") from None
+    if not isinstance(arguments, dict):
+        raise typer.BadParameter("must be a JSON object", param_hint="--arguments")
+    return arguments
 
 
 def _check_length(comment: str) -> None:

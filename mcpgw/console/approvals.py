@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from mcpgw.console.admission import is_signed_in
 from mcpgw.console.arrival import Visit
-from mcpgw.console.doors import NotForYou, Unclear
+from mcpgw.console.doors import NotForYou, Sheet, Unclear
 from mcpgw.console.room import Room
 from mcpgw.console.turned import Turned
 from mcpgw.console.view import HEADERS
@@ -61,13 +61,7 @@ async def docket(room: Room, visit: Visit) -> Response:
 
 async def sheet(room: Room, visit: Visit) -> Response:
     """Show one approval exactly as the desk lays it out; the desk records the reading first."""
-    approval_id = _approval_id(visit)
-    try:
-        shown = await room.doors.desk.show(approval_id, visit.identity)
-    except NotForYou as error:
-        raise Turned(404, str(error), hint=error.hint, code=RefusalCode.DENIED) from None
-    except Unclear as error:
-        raise Turned(500, str(error), hint=error.hint, code=RefusalCode.UNAVAILABLE) from None
+    shown = await opened_sheet(room, visit, approval_id_of(visit))
     approval, desk = shown.approval, room.doors.desk
     deeds = desk.deeds(visit.identity, approval)
     undecided = approval.state is ApprovalState.PENDING and Deed.VOTE not in deeds
@@ -83,10 +77,24 @@ async def sheet(room: Room, visit: Visit) -> Response:
     )
 
 
+async def opened_sheet(room: Room, visit: Visit, approval_id: str) -> Sheet:
+    """Return the approval as the desk lays it out for this person.
+
+    Raises:
+        Turned: it is not theirs to see, or not what was bound.
+    """
+    try:
+        return await room.doors.desk.show(approval_id, visit.identity)
+    except NotForYou as error:
+        raise Turned(404, str(error), hint=error.hint, code=RefusalCode.DENIED) from None
+    except Unclear as error:
+        raise Turned(500, str(error), hint=error.hint, code=RefusalCode.UNAVAILABLE) from None
+
+
 async def decide(room: Room, visit: Visit) -> Response:
     """Pass the verdict to the desk, tied to what was on the page."""
-    approval_id = _approval_id(visit)
-    form, comment = visit.arrival.form, _comment(visit)
+    approval_id = approval_id_of(visit)
+    form, comment = visit.arrival.form, comment_of(visit)
     shown, break_glass = form.get("shown", ""), form.get("break_glass") == "yes"
     if form.get("verdict") not in {verdict.value for verdict in Verdict} or not shown:
         raise Turned(400, "The form does not say what you saw and decided, so nothing was done.", hint="Open the page again.")
@@ -102,13 +110,13 @@ async def decide(room: Room, visit: Visit) -> Response:
 
 async def act(room: Room, visit: Visit) -> Response:
     """Do what is not a vote: take one back, withdraw, revoke, resolve, review."""
-    approval_id = _approval_id(visit)
+    approval_id = approval_id_of(visit)
     form = visit.arrival.form
     if form.get("deed") not in _DONE:
         raise Turned(400, "The form does not say what is to be done, so nothing was done.", hint="Open the page again.")
     deed = Deed(form["deed"])
     with turning_away():
-        approval = await room.doors.desk.act(deed, approval_id, visit.identity, _comment(visit), form.get("happened", ""))
+        approval = await room.doors.desk.act(deed, approval_id, visit.identity, comment_of(visit), form.get("happened", ""))
     visit.session.notice = f"{_DONE[deed]} It is recorded; {approval.id} is {_standing(room, approval)}."
     return RedirectResponse("/approvals", status_code=303, headers=HEADERS)
 
@@ -129,7 +137,7 @@ def turning_away() -> Iterator[None]:
         raise Turned(400, f"Nothing was recorded: {error}.", hint="Change it and try again.") from None
 
 
-def _comment(visit: Visit) -> str:
+def comment_of(visit: Visit) -> str:
     return visit.arrival.form.get("comment", "").replace("\r\n", "\n").strip()
 
 
@@ -177,7 +185,7 @@ def _standing(room: Room, approval: Approval) -> str:
     return approval.state.value
 
 
-def _approval_id(visit: Visit) -> str:
+def approval_id_of(visit: Visit) -> str:
     approval_id = visit.arrival.params["approval_id"]
     if not _ID.fullmatch(approval_id):
         raise Turned(404, "There is no such approval.")

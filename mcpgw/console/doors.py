@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mcpgw.core.errors import GatewayError
-from mcpgw.core.model import Identity, Verdict
+from mcpgw.core.model import Change, Identity, JsonObject, Verdict
 from mcpgw.core.terms import Seats
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import Approval, ApprovalState, Authenticator, Deed, Journal, ServerState
@@ -111,6 +111,17 @@ class PeoplesDesk(Protocol):
             ApprovalConflict: nothing is left to decide, or `shown` is not what is bound.
             ValueError: the comment is too long, or missing where one is required.
             LedgerUnavailable: the vote is not known to be durable.
+        """
+        ...
+
+    def changes(self, sheet: Sheet, arguments: JsonObject) -> Sequence[Change]:
+        """Return where these arguments differ from the exact ones of a sheet; nothing where they do not."""
+        ...
+
+    async def propose(self, approval_id: str, person: Identity, arguments: JsonObject, comment: str, *, shown: str) -> Approval:
+        """Deny the call and propose other arguments, as somebody who saw the sheet whose commitment is `shown`.
+
+        Raises: as `vote`; ValueError also where these arguments cannot be proposed.
         """
         ...
 

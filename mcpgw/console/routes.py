@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from mcpgw.console import approvals, log, overview, sign_in, upstreams
+from mcpgw.console import approvals, log, overview, proposals, sign_in, upstreams
 from mcpgw.console.api import make_api_routes
 from mcpgw.console.arrival import Arrival
 from mcpgw.console.config import ConsoleConfig
@@ -45,6 +45,8 @@ ROUTES: Final = (
     Door("/approvals/{approval_id}", "GET", Access.PERSON),
     Door("/approvals/{approval_id}/verdict", "POST", Access.PERSON),
     Door("/approvals/{approval_id}/deed", "POST", Access.PERSON),
+    Door("/approvals/{approval_id}/proposal", "POST", Access.PERSON),
+    Door("/approvals/{approval_id}/proposal/confirm", "POST", Access.PERSON),
     Door("/live/approvals", "GET", Access.PERSON),
     Door("/log", "GET", Access.AUDITOR),
     Door("/log/{seq}", "GET", Access.AUDITOR),
@@ -71,6 +73,8 @@ _PERSONS: Final[Mapping[tuple[str, str], PersonsPage]] = {
     ("/approvals/{approval_id}", "GET"): approvals.sheet,
     ("/approvals/{approval_id}/verdict", "POST"): approvals.decide,
     ("/approvals/{approval_id}/deed", "POST"): approvals.act,
+    ("/approvals/{approval_id}/proposal", "POST"): proposals.compare,
+    ("/approvals/{approval_id}/proposal/confirm", "POST"): proposals.propose,
     ("/live/approvals", "GET"): approvals.live,
     ("/log", "GET"): log.search,
     ("/log/{seq}", "GET"): log.record,

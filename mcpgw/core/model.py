@@ -339,9 +339,39 @@ class Deny:
     hidden: bool = False
     approval_id: str = ""
     """The approval that people denied or let expire; empty where policy denied by itself."""
+    proposal: "tuple[Proposal, ...]" = field(default=(), repr=False)
+    """What whoever denied it would approve instead, where they said so: one at most."""
 
 
 Decision: TypeAlias = Allow | Hold | Deny
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One place where proposed arguments differ. For people: nothing in it can deceive the eye (`core.visible`)."""
+
+    path: str
+    """`customer.name`, `rows[2]`."""
+    before: str
+    """JSON text; empty where there was nothing."""
+    after: str
+    """JSON text; empty where nothing is left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """Other arguments that an approver would approve, for the client of whoever asked. Nothing runs by it."""
+
+    approval_id: str
+    """The approval that was denied with it."""
+    proposer: str
+    """Principal."""
+    arguments: JsonObject = field(repr=False)
+    """Exact: a call with these, and no others, takes it up."""
+    changes: tuple[Change, ...] = field(repr=False)
+    comment: str = field(repr=False)
+    until_ns: int
+    """When it can no longer be taken up, Unix nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -496,6 +526,8 @@ class Refused:
     reason: str
     rule_ids: tuple[str, ...] = ()
     approval_id: str = ""
+    proposal: tuple[Proposal, ...] = field(default=(), compare=False, repr=False)
+    """What people would approve instead. It is for the caller alone: no record holds it."""
     receipt: tuple[Receipt, ...] = field(default=(), compare=False)
     """Of the record that says so; none in the record itself, and none where the refusal was counted or nothing was written."""
 
@@ -611,6 +643,9 @@ class Opened:
     deadline_ns: int
     allowances: tuple[Allowance, ...] = ()
     """What is counted, where this is a grant and not one call; nothing else."""
+    accepts: str = ""
+    """The approval with the proposal that this very call takes up, whose proposer's vote it then has. The store refuses it
+    unless that stands, for this request key. Empty for a call that nobody proposed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -650,6 +685,39 @@ class VoteWithdrawn:
     approval_id: str
     voter: Identity
     comment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposed:
+    """A person denies a call and says which arguments they would approve. The store refuses it unless the approval is pending.
+
+    It settles the approval as denied. What was given for it counts for no other arguments, but for this person's own word.
+    """
+
+    approval_id: str
+    person: Identity
+    comment: str
+    """For the requester to read, unlike that of a vote."""
+    shown: str
+    """As in a vote."""
+    fits: tuple[str, ...]
+    """As in a vote."""
+    changed: tuple[str, ...]
+    """Paths of what differs, never a value."""
+    arguments: Commitment
+    """To the proposed arguments, whose exact form stands in `exact` alone."""
+    request_key: str
+    """Of the call with these arguments, and all else as it was."""
+    exact: bytes
+    """The arguments and the difference, encrypted under the desk's key. They stand in the projection alone, never in a record,
+    and are erased when the proposal is taken up or lapses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lapsed:
+    """Nobody took a proposal up in its time. The store refuses it before."""
+
+    approval_id: str
 
 
 class SettledAs(StrEnum):
@@ -782,6 +850,8 @@ Entry: TypeAlias = (
     | Joined
     | Vote
     | VoteWithdrawn
+    | Proposed
+    | Lapsed
     | Escalated
     | Settled
     | Stopped

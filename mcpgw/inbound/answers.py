@@ -14,6 +14,7 @@ from mcpgw.core.model import (
     FailureCode,
     Held,
     Outcome,
+    Proposal,
     Receipt,
     RefusalCode,
     Refused,
@@ -21,6 +22,7 @@ from mcpgw.core.model import (
     Target,
     UnknownTarget,
 )
+from mcpgw.core.visible import visible, visible_json
 from mcpgw.inbound.shaping import encoded_size, truncated
 
 CALL_META: Final = "mcpgw/call"
@@ -35,7 +37,11 @@ REFUSED_META: Final = "mcpgw/refused"
 """`_meta` key of a refused call's result: the ids of the `rules` that decided, and the `approval` if people did."""
 
 
-_OURS: Final = (CALL_META, RECEIPT_META, APPROVAL_META, REFUSED_META)
+PROPOSAL_META: Final = "mcpgw/proposal"
+"""`_meta` key of a denied call's result, where an approver proposes other arguments: `approval`, `by`, `tool`, `arguments`,
+`changes` (each a `path` with the JSON texts `before` and `after`), `comment` and `until` (UTC, ISO 8601)."""
+
+_OURS: Final = (CALL_META, RECEIPT_META, APPROVAL_META, REFUSED_META, PROPOSAL_META)
 
 
 def to_result(
@@ -87,7 +93,7 @@ def _result(answer: Answer, target: Target | UnknownTarget, public_url: str, att
         case Held():
             return _held(answer, public_url, attended)
         case Refused():
-            return _refused(answer)
+            return _refused(answer, target.name)
         case Failed():
             return _failed(answer)
 
@@ -163,7 +169,7 @@ def _within_limit(result: dict[str, Any], target: Target | UnknownTarget) -> dic
 
 
 def _held(held: Held, public_url: str, attended: bool) -> dict[str, Any]:
-    deadline = datetime.fromtimestamp(held.deadline_ns // 1_000_000_000, UTC).isoformat()
+    deadline = _iso(held.deadline_ns)
     url = f"{public_url}/approvals/{held.approval_id}" if public_url else ""
     if held.running:
         text = f"Approved as {held.approval_id}; an identical call is under way. Call again the same way for its result."
@@ -179,6 +185,11 @@ def _held(held: Held, public_url: str, attended: bool) -> dict[str, Any]:
     return error_result("\n".join(line for line in lines if line), {APPROVAL_META: approval})
 
 
+def _iso(time_ns: int) -> str:
+    """Return Unix nanoseconds as ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).isoformat()
+
+
 def _what_next(held: Held, attended: bool) -> str:
     if attended:
         return "Once approved it runs by itself; call again with identical arguments for its result."
@@ -186,17 +197,42 @@ def _what_next(held: Held, attended: bool) -> str:
     return f"{again} It does not run by itself: too many calls wait for that already." if held.unattended else again
 
 
-def _refused(refused: Refused) -> dict[str, Any]:
+def _refused(refused: Refused, tool: str) -> dict[str, Any]:
     match refused.code:
         case RefusalCode.DENIED | RefusalCode.NOT_APPROVED:
             why = {"rules": list(refused.rule_ids), "approval": refused.approval_id}
-            return error_result(refused.reason, {REFUSED_META: why})
+            return denied_result(refused.reason, why, tool, refused.proposal)
         case RefusalCode.UNKNOWN | RefusalCode.MALFORMED | RefusalCode.UNAUTHENTICATED:
             # No reasons in the data: a hidden name and one that does not exist must answer alike, byte for byte but for a
             # receipt, whose hash covers random bits.
             raise MCPError(INVALID_PARAMS, refused.reason)
         case RefusalCode.UNAVAILABLE | RefusalCode.ABANDONED:
             raise MCPError(INTERNAL_ERROR, refused.reason)
+
+
+def denied_result(reason: str, why: dict[str, Any], tool: str, proposal: tuple[Proposal, ...]) -> dict[str, Any]:
+    """Return the result of a call that was denied, with what would be approved instead, where somebody proposed it."""
+    meta: dict[str, Any] = {REFUSED_META: why}
+    lines = [reason]
+    for proposed in proposal:
+        by, until = proposed.proposer.rpartition("#")[2], _iso(proposed.until_ns)
+        meta[PROPOSAL_META] = {
+            "approval": proposed.approval_id,
+            "by": by,
+            "tool": tool,
+            "arguments": dict(proposed.arguments),
+            "changes": [{"path": one.path, "before": one.before, "after": one.after} for one in proposed.changes],
+            "comment": proposed.comment,
+            "until": until,
+        }
+        lines += [
+            f"{visible(by)} proposes other arguments; to accept, call {tool} again with exactly these, until {until}:",
+            visible_json(dict(proposed.arguments)),
+            "What differs:",
+            *(f"  {one.path}: {one.before or '(nothing)'} -> {one.after or '(nothing)'}" for one in proposed.changes),
+            *([f"Comment: {visible(proposed.comment)}"] if proposed.comment else []),
+        ]
+    return error_result("\n".join(lines), meta)
 
 
 def _failed(failed: Failed) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any, Final
 from mcp.shared.exceptions import MCPError
 from mcp_types.jsonrpc import MISSING_REQUIRED_CLIENT_CAPABILITY
 
-from mcpgw.core.model import AlreadyDone, Target, UnknownTarget
-from mcpgw.inbound.answers import APPROVAL_META, REFUSED_META, error_result, misses_it_of_the_gateway, reply_result
+from mcpgw.core.model import AlreadyDone, Proposal, Target, UnknownTarget
+from mcpgw.inbound.answers import APPROVAL_META, denied_result, misses_it_of_the_gateway, reply_result
 from mcpgw.inbound.shaping import shape_result
 from mcpgw.ports import Approval, ApprovalState
 
@@ -49,14 +49,22 @@ class TaskViewer:
         }
 
     def detailed(
-        self, approval: Approval, collected: tuple[AlreadyDone, ...], target: Target | UnknownTarget
+        self,
+        approval: Approval,
+        collected: tuple[AlreadyDone, ...],
+        target: Target | UnknownTarget,
+        proposal: tuple[Proposal, ...] = (),
     ) -> dict[str, Any]:
-        """Return the `DetailedTask`. `collected` is the recorded reply of a call that is done, `target` what it called."""
+        """Return the `DetailedTask`.
+
+        `collected` is the recorded reply of a call that is done, `target` what it called, `proposal` what would be approved
+        instead of one that was denied.
+        """
         task = {**self.task(approval), "_meta": {APPROVAL_META: self._approval(approval)}}
         if task["status"] != "completed":
             return task
         try:
-            result = self._result(approval, collected, target)
+            result = self._result(approval, collected, target, proposal)
         except MCPError as refused:
             declared = refused.error.code == MISSING_REQUIRED_CLIENT_CAPABILITY  # it reads tasks, and can do no more now
             error = misses_it_of_the_gateway(refused) if declared else refused
@@ -64,11 +72,17 @@ class TaskViewer:
             return {**task, "status": "failed", "statusMessage": error.error.message, "error": found}
         return {**task, "result": shape_result(result, modern=True, server_info=dict(self.server_info))}
 
-    def _result(self, approval: Approval, collected: tuple[AlreadyDone, ...], target: Target | UnknownTarget) -> dict[str, Any]:
+    def _result(
+        self,
+        approval: Approval,
+        collected: tuple[AlreadyDone, ...],
+        target: Target | UnknownTarget,
+        proposal: tuple[Proposal, ...],
+    ) -> dict[str, Any]:
         for done in collected:
             return reply_result(done.reply, {"id": done.call_id}, target)
         why = {"rules": list(approval.rule_ids), "approval": approval.id}
-        return error_result(self._message(approval), {REFUSED_META: why})
+        return denied_result(self._message(approval), why, approval.target, proposal)
 
     def _approval(self, approval: Approval) -> dict[str, str]:
         deadline = {"id": approval.id, "deadline": _iso(approval.deadline_ns)}

@@ -26,6 +26,7 @@ from mcpgw.core.model import (
     Identity,
     Origin,
     Patience,
+    Proposal,
     RawNotice,
     RefusalCode,
     Refused,
@@ -145,12 +146,14 @@ class Tasks:
         """Return the task as it stands, having set it going if it is approved: its requester is there."""
         if approval.state is ApprovalState.APPROVED:
             self._set_going(approval, caller, origin)
-        if approval.state is not ApprovalState.DONE:
+        if approval.state not in (ApprovalState.DONE, ApprovalState.DENIED):
             return self.viewer.detailed(approval, (), UnknownTarget(kind=TargetKind.TOOL, name=approval.target))
         target = self.catalog.find(TargetKind.TOOL, approval.target)
-        if isinstance(target, Target) and self.policy.sees(caller.identity, target):
-            return self.viewer.detailed(approval, await self._collected(approval, caller), target)
-        return self.viewer.detailed(approval, (), target)
+        if not isinstance(target, Target) or not self.policy.sees(caller.identity, target):
+            return self.viewer.detailed(approval, (), target)
+        if approval.state is ApprovalState.DENIED:
+            return self.viewer.detailed(approval, (), target, await self._proposed(approval, caller))
+        return self.viewer.detailed(approval, await self._collected(approval, caller), target)
 
     async def watched(self, task_ids: Sequence[object], requester: Identity) -> list[str]:
         """Return those that are the requester's own tasks, which alone are told of.
@@ -258,6 +261,12 @@ class Tasks:
     async def _collected(self, approval: Approval, caller: Caller) -> tuple[AlreadyDone, ...]:
         try:
             return await self.calls.collect(approval, caller.identity)
+        except LedgerUnavailable as error:
+            raise MCPError(INTERNAL_ERROR, str(error)) from None
+
+    async def _proposed(self, approval: Approval, caller: Caller) -> tuple[Proposal, ...]:
+        try:
+            return await self.calls.proposed(approval, caller.identity)
         except LedgerUnavailable as error:
             raise MCPError(INTERNAL_ERROR, str(error)) from None
 

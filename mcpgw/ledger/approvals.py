@@ -1,8 +1,9 @@
 """What becomes of a held call: `ports.TRANSITIONS`, applied in the transaction that records the change. Pure.
 
-    Opened                       -> pending            (unless one stands for the identical call)
+    Opened                       -> pending            (unless one stands for the identical call; with its vote, if proposed)
     pending   Vote, in time      -> pending
     pending   VoteWithdrawn      -> pending
+    pending   Proposed, in time  -> denied             (and the proposal stands until it is taken up by Opened, or Lapsed)
     pending   Escalated          -> pending            (to the next level, once the present one is over)
     pending   Settled            -> approved (in time, and from these very votes) | denied | expired
     approved  Settled            -> expired (once it cannot be used any more) | revoked
@@ -31,13 +32,16 @@ from mcpgw.core.model import (
     Escalated,
     Identity,
     Intent,
+    Lapsed,
     Opened,
     Outcome,
+    Proposed,
     Resolved,
     Reviewed,
     Settled,
     SettledAs,
     Stopped,
+    Verdict,
     Vote,
     VoteWithdrawn,
 )
@@ -82,9 +86,21 @@ class ApprovalRow:
     allowances: tuple[Allowance, ...] = ()
     """Of a grant: one, which says how often it can be used."""
     uses: tuple[Use, ...] = ()
+    offer: tuple[CastVote, ...] = ()
+    """As in the `Approval`, as are the last two."""
+    offered_key: str = ""
+    """Request key of the call that is proposed instead; empty once that was made, or the proposal has lapsed."""
+    offered: bytes = b""
+    taken_by: str = ""
+
+    def offers(self, now_ns: int) -> bool:
+        """Tell whether a proposal of other arguments stands with it."""
+        return bool(self.offered_key) and now_ns < self.usable_until_ns
 
     def matters(self, now_ns: int) -> bool:
         """Tell whether an identical call, or request for a grant, is to attach to it (`ApprovalStore.live`)."""
+        if self.offers(now_ns):
+            return True
         if self.state in ENDED_UNUSED or self.remarked(RemarkKind.RESOLVED):
             return False
         if any(len(self.uses) >= one.max_calls for one in self.allowances):
@@ -121,11 +137,15 @@ def advanced(entry: Recordable, record: Record, rows: Rows) -> tuple[ApprovalRow
     """
     match entry:
         case Opened():
-            return (_opened(entry, record, rows),)
+            return _opened(entry, record, rows)
         case Vote():
             return (_voted(_existing(entry.approval_id, rows), entry, record.time_ns),)
         case VoteWithdrawn():
             return (_vote_withdrawn(_existing(entry.approval_id, rows), entry, record.time_ns),)
+        case Proposed():
+            return (_proposed(_existing(entry.approval_id, rows), entry, record.time_ns),)
+        case Lapsed():
+            return (_lapsed(_existing(entry.approval_id, rows), record.time_ns),)
         case Escalated():
             return (_escalated(_existing(entry.approval_id, rows), entry, record.time_ns),)
         case Stopped():
@@ -155,14 +175,14 @@ def _existing(approval_id: str, rows: Rows) -> ApprovalRow:
     raise ApprovalConflict(f"there is no approval {approval_id}")
 
 
-def _opened(entry: Opened, record: Record, rows: Rows) -> ApprovalRow:
+def _opened(entry: Opened, record: Record, rows: Rows) -> tuple[ApprovalRow, ...]:
     if rows.approval(entry.approval_id):
         raise ApprovalConflict(f"there is an approval {entry.approval_id} already")
     for standing in rows.approvals_for(entry.request_key):
         if standing.matters(record.time_ns):
             raise ApprovalConflict(f"approval {standing.id} stands for the identical call")
     call, hold = entry.shown.call, entry.hold
-    return ApprovalRow(
+    row = ApprovalRow(
         id=entry.approval_id,
         state=ApprovalState.PENDING,
         digest=entry.digest,
@@ -182,26 +202,74 @@ def _opened(entry: Opened, record: Record, rows: Rows) -> ApprovalRow:
         exact=entry.exact,
         allowances=entry.allowances,
     )
+    if not entry.accepts:
+        return (row,)
+    proposed = _existing(entry.accepts, rows)
+    if not proposed.offers(record.time_ns) or proposed.offered_key != row.request_key:
+        raise ApprovalConflict(f"approval {proposed.id} has no proposal of this call")
+    return (replace(row, votes=proposed.offer), taken(proposed, row.id))
+
+
+def taken(row: ApprovalRow, by: str) -> ApprovalRow:
+    """Return the row without its proposal, which that approval has taken up."""
+    return replace(row, offered_key="", offered=b"", taken_by=by)
 
 
 def _voted(row: ApprovalRow, entry: Vote, now_ns: int) -> ApprovalRow:
     _require(row, ApprovalState.PENDING)
     _require_in_time(row, row.deadline_ns, now_ns)
-    voter = entry.voter
-    vote = CastVote(
+    vote = _cast(entry.voter, entry.verdict, entry.comment, entry.fits, now_ns)
+    return replace(row, votes=(*row.votes, replace(vote, break_glass=entry.break_glass)))
+
+
+def _cast(voter: Identity, verdict: Verdict, comment: str, fits: tuple[str, ...], now_ns: int) -> CastVote:
+    return CastVote(
         voter=voter.principal,
-        verdict=entry.verdict.value,
-        comment=entry.comment,
+        verdict=verdict.value,
+        comment=comment,
         time_ns=now_ns,
-        fits=entry.fits,
-        break_glass=entry.break_glass,
+        fits=fits,
         method=voter.method,
         credential_id=voter.credential_id,
         auth_time=voter.auth_time,
         acr=voter.acr,
         amr=voter.amr,
     )
-    return replace(row, votes=(*row.votes, vote))
+
+
+PROPOSED = "Not approved as it is: an approver proposes other arguments."
+"""The reason of a denial with a proposal."""
+
+
+def _proposed(row: ApprovalRow, entry: Proposed, now_ns: int) -> ApprovalRow:
+    _require(row, ApprovalState.PENDING)
+    _require_in_time(row, row.decide_by_ns, now_ns)
+    if row.allowances:
+        raise ApprovalConflict(f"approval {row.id} is a grant, and has no arguments to propose others for")
+    vote = _cast(entry.person, Verdict.APPROVE, entry.comment, entry.fits, now_ns)
+    return offering(row, vote, entry.request_key, entry.exact)
+
+
+def offering(row: ApprovalRow, vote: CastVote, request_key: str, exact: bytes) -> ApprovalRow:
+    """Return the row as it stands once it was denied with a proposal, which can be taken up for as long as people had to decide
+    in all: whoever asked may have waited for them until the last moment."""
+    return replace(
+        row,
+        state=ApprovalState.DENIED,
+        reason=PROPOSED,
+        settled_ns=vote.time_ns,
+        usable_until_ns=vote.time_ns + row.terms.lasts_ns,
+        exact=b"",
+        offer=(vote,),
+        offered_key=request_key,
+        offered=exact,
+    )
+
+
+def _lapsed(row: ApprovalRow, now_ns: int) -> ApprovalRow:
+    if not row.offered_key or row.offers(now_ns):
+        raise ApprovalConflict(f"approval {row.id} has no proposal whose time is over")
+    return replace(row, offered_key="", offered=b"")
 
 
 def _vote_withdrawn(row: ApprovalRow, entry: VoteWithdrawn, now_ns: int) -> ApprovalRow:

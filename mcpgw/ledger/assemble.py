@@ -52,6 +52,9 @@ def _approval(store: Reading, row: ApprovalRow) -> Approval:
         allowances=row.allowances,
         uses=row.uses,
         done=_done(store, row) if row.state is ApprovalState.DONE else (),
+        offer=row.offer,
+        offered=row.offered,
+        taken_by=row.taken_by,
     )
 
 

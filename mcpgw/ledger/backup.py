@@ -5,7 +5,7 @@ The file is gzip over lines of JSON. Bytes are base64; what can be made again fr
     {"mcpgw-backup": 1, "records": 3}                                              first
     {"record": 0, "leaf": …, "hash": …, "payloads": [{"slot", "salt", "body"}]}    in order
     {"checkpoint": 1, "note": "…", "frontier": …}                                  behind the last record that it covers
-    {"approval": "…", "exact": …}                                                  of holds that are open: encrypted arguments
+    {"approval": "…", "exact": …, "offered": …}                      of open holds and proposals: encrypted arguments
     {"end": {"records": 3, "checkpoints": 3, "approvals": 0}}                      last; without it the file was cut off
 
 How it may change: a reader refuses another number behind `mcpgw-backup`, and a kind of line that it does not know.
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mcpgw.core.errors import ConfigError
-from mcpgw.ledger.projections import Projections, repaired
+from mcpgw.ledger.projections import Hidden, Projections, repaired
 from mcpgw.ledger.record import Payload, Record, index_of, parse
 from mcpgw.ledger.spans import SPAN, read
 from mcpgw.ledger.store import Head, Reading, Store, StoredCheckpoint, StoredPayload, StoredRecord, Transaction
@@ -98,9 +98,10 @@ def _lines(store: Reading, progress: Progress) -> Iterator[dict[str, Any]]:
                 checkpoints += 1
                 waiting = next(due, None)
         progress(end, total)
-    kept = [row for row in store.approvals((), (), _ALL) if row.exact]
+    kept = [row for row in store.approvals((), (), _ALL) if row.exact or row.offered]
     for row in kept:
-        yield {"approval": row.id, "exact": _text(row.exact)}
+        offered = {"offered": _text(row.offered)} if row.offered else {}
+        yield {"approval": row.id, "exact": _text(row.exact), **offered}
     yield {"end": {"records": total, "checkpoints": checkpoints, "approvals": len(kept)}}
 
 
@@ -120,7 +121,7 @@ class _Restoring:
         self._tx = tx
         self._progress = progress
         self._projections = Projections()
-        self._exact: dict[str, bytes] = {}
+        self._hidden: dict[str, Hidden] = {}
         self._records = self._checkpoints = self._filled = 0
 
     def all(self, file: gzip.GzipFile) -> int:
@@ -134,13 +135,13 @@ class _Restoring:
             elif "checkpoint" in line:
                 self._checkpoint(line)
             elif "approval" in line:
-                self._exact[line["approval"]] = _bytes(line["exact"])
+                self._hidden[line["approval"]] = Hidden(_bytes(line["exact"]), _bytes(line.get("offered", "")))
             else:
-                came = {"records": self._records, "checkpoints": self._checkpoints, "approvals": len(self._exact)}
+                came = {"records": self._records, "checkpoints": self._checkpoints, "approvals": len(self._hidden)}
                 if line["end"] != came or self._records != total:
                     raise ValueError("it does not hold as many lines as it says")
                 self._fill()
-                repaired(self._tx, self._projections, [], {}, self._exact)
+                repaired(self._tx, self._projections, [], {}, self._hidden)
                 return self._records
             if self._records % SPAN == 0:
                 self._fill()

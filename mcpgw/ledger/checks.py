@@ -114,7 +114,7 @@ class Approvals:
     def noted(members: Members) -> ApprovalNote | None:
         approval = members.get("approval", {})
         match members["kind"]:
-            case "approval.settled" | "approval.break_glass" | "approval.withdrawn" | "approval.revoked":
+            case "approval.settled" | "approval.break_glass" | "approval.proposed" | "approval.withdrawn" | "approval.revoked":
                 return approval["id"], approval["state"] == "approved"
             case "call.held" if "grant" in approval:
                 grant = approval["grant"]

@@ -19,10 +19,12 @@ from mcpgw.core.model import (
     Identity,
     Intent,
     Joined,
+    Lapsed,
     Manifest,
     Opened,
     Origin,
     Outcome,
+    Proposed,
     Refusal,
     Refused,
     Rejection,
@@ -187,6 +189,10 @@ def _describe(entry: Recordable, sheet: _Sheet) -> str:
             return _vote(entry, sheet)
         case VoteWithdrawn():
             return _vote_withdrawn(entry, sheet)
+        case Proposed():
+            return _proposed(entry, sheet)
+        case Lapsed():
+            return _lapsed(entry, sheet)
         case Escalated():
             return _escalated(entry, sheet)
         case Settled():
@@ -283,6 +289,7 @@ def _opened(entry: Opened, sheet: _Sheet) -> str:
         "request_key": entry.request_key,
         "terms": as_data(hold.terms),
         "deadline_ns": str(entry.deadline_ns),
+        **({"accepts": entry.accepts} if entry.accepts else {}),
     }
     for one in entry.allowances:
         sheet.members["approval"]["grant"] = {**asdict(one), "until_ns": str(one.until_ns)}
@@ -315,6 +322,28 @@ def _vote_withdrawn(entry: VoteWithdrawn, sheet: _Sheet) -> str:
     sheet.members["approval"] = {"id": entry.approval_id}
     _comment(entry.comment, sheet)
     return "approval.vote_withdrawn"
+
+
+def _proposed(entry: Proposed, sheet: _Sheet) -> str:
+    sheet.members["who"] = _who(entry.person)
+    sheet.members["approval"] = {
+        "id": entry.approval_id,
+        "state": "denied",
+        "shown": entry.shown,
+        "fits": list(entry.fits),
+        "request_key": entry.request_key,
+        "changed": [cut(path, _MAX_NAME) for path in entry.changed[:MAX_LIST]],
+        "changed_cut": len(entry.changed[MAX_LIST:]),
+    }
+    sheet.commit("arguments.raw", entry.arguments)
+    _comment(entry.comment, sheet)
+    return "approval.proposed"
+
+
+def _lapsed(entry: Lapsed, sheet: _Sheet) -> str:
+    sheet.members["actor"] = "gateway"
+    sheet.members["approval"] = {"id": entry.approval_id}
+    return "approval.lapsed"
 
 
 def _escalated(entry: Escalated, sheet: _Sheet) -> str:

@@ -286,6 +286,9 @@ class Ledger:
     async def grants(self, requester: str, target: str) -> tuple[Approval, ...]:
         return await self._approvals(lambda store: store.grants(requester, target))
 
+    async def offers(self, request_key: str = "") -> tuple[Approval, ...]:
+        return await self._approvals(lambda store: store.offers(request_key))
+
     async def open_items(self) -> tuple[Approval, ...]:
         found = await self._approvals(lambda store: store.exceptional_approvals())
         return tuple(approval for approval in found if approval.needs_review or approval.needs_resolution)

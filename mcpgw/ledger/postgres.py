@@ -126,6 +126,9 @@ class PostgresStore:
         found = execute(self._db, _GRANTS, (stored(requester), stored(target)))
         return [approval_of(_shown(row)) for row in found]
 
+    def offers(self, request_key: str) -> Sequence[ApprovalRow]:
+        return [approval_of(_shown(row)) for row in execute(self._db, _OFFERS, (stored(request_key),))]
+
     def exceptional_approvals(self) -> Sequence[ApprovalRow]:
         return [approval_of(_shown(row)) for row in execute(self._db, _EXCEPTIONAL)]
 
@@ -364,6 +367,9 @@ _EXCEPTIONAL = (
 _GRANTS = (
     f"SELECT {', '.join(APPROVAL)} FROM approvals "
     "WHERE state = 'approved' AND allowances != '[]' AND requester = %s AND target = %s ORDER BY held_seq"
+)
+_OFFERS = (
+    f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE offered_key != '' AND %s IN ('', offered_key) ORDER BY held_seq DESC"
 )
 _UPSERT_APPROVAL = (
     f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join(['%s'] * len(APPROVAL))}) "

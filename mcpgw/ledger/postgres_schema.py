@@ -204,12 +204,22 @@ CREATE INDEX approvals_granted ON approvals (requester, target) WHERE state = 'a
 """
 # A gateway that does not know these leaves them as they are, and cannot open what a grant's approvers would look at.
 
+_OFFERS = """
+ALTER TABLE approvals
+    ADD offer       text COLLATE "C" NOT NULL DEFAULT '[]', -- JSON: the vote of whoever proposed other arguments
+    ADD offered_key text COLLATE "C" NOT NULL DEFAULT '',
+    ADD offered     bytea NOT NULL DEFAULT '',              -- encrypted by the desk; empty once taken up or lapsed
+    ADD taken_by    text COLLATE "C" NOT NULL DEFAULT '';
+CREATE INDEX approvals_offered ON approvals (offered_key) WHERE offered_key != '';
+"""
+
 MIGRATIONS = (
     Migration(_V1, oldest=1),
     Migration(_TILES, oldest=1),
     Migration(_SESSIONS, oldest=1),
     Migration(_TERMS, oldest=4),
     Migration(_GRANTS, oldest=4),
+    Migration(_OFFERS, oldest=4),
 )
 VERSION = len(MIGRATIONS)
 """What this mcpgw needs the table `migrations` to have reached."""

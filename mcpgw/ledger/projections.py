@@ -1,19 +1,19 @@
 """What is kept beside the log and can be made again from its records: approvals, open calls and marks.
 
-Three things cannot. The exact arguments of a held call stand nowhere but in its approval, encrypted for the gateway that will
-run it: they are left as they are, and an approval that has lost them can only be denied. The parts of what changed stand in its
-mark alone (see `changes`), so a mark is compared by its hash. And texts that a leaf holds cut are compared as far as the leaf
-goes.
+Three things cannot. The exact arguments of a held call, and what is proposed instead, stand nowhere but in its approval, and
+encrypted for the desk: they are left as they are, and an approval that has lost them can only be denied. The parts of what
+changed stand in its mark alone (see `changes`), so a mark is compared by its hash. And texts that a leaf holds cut are compared
+as far as the leaf goes.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mcpgw.core.allowance import Allowance
 from mcpgw.core.terms import Level, Seats, Terms, terms_of
 from mcpgw.ledger import changes, summaries
-from mcpgw.ledger.approvals import ApprovalRow, concluded, stopped_reason
+from mcpgw.ledger.approvals import ApprovalRow, concluded, offering, stopped_reason, taken
 from mcpgw.ledger.describe import MAX_LIST, MAX_TEXT, cut
 from mcpgw.ledger.record import Members, parse, unpack
 from mcpgw.ledger.spans import SPAN, read
@@ -48,11 +48,15 @@ class Projections:
             self.marks[changes.mark_name(facts["aspect"])] = changes.bare_mark(facts["after"])
         match members["kind"]:
             case "call.held" if approval["how"] == "opened":
-                self.approvals[approval["id"]] = _opened(seq, members)
+                self._open(_opened(seq, members), approval.get("accepts", ""))
             case "approval.voted" if row:
                 self.approvals[row.id] = replace(row, votes=(*row.votes, _vote(members, payloads)))
             case "approval.vote_withdrawn" if row:
                 self.approvals[row.id] = _vote_withdrawn(row, members)
+            case "approval.proposed" if row:
+                self.approvals[row.id] = offering(row, _vote(members, payloads), approval["request_key"], b"")
+            case "approval.lapsed" if row:
+                self.approvals[row.id] = replace(row, offered_key="")
             case "approval.escalated" if row:
                 self.approvals[row.id] = replace(row, level=approval["level"])
             case "approval.settled" | "approval.break_glass" if row:
@@ -79,6 +83,12 @@ class Projections:
                     self.approvals[row.id] = replace(row, state=_ended(members), outcome_event=members["id"])
             case "summary.daily" if facts["page"] == facts["pages"]:
                 self.marks[summaries.MARK] = str(facts["to"])
+
+    def _open(self, row: ApprovalRow, accepts: str) -> None:
+        if accepts in self.approvals:
+            row = replace(row, votes=self.approvals[accepts].offer)
+            self.approvals[accepts] = taken(self.approvals[accepts], row.id)
+        self.approvals[row.id] = row
 
     def read(self, store: Reading, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Take in the records that the store has and this has not.
@@ -126,6 +136,14 @@ class Projections:
             yield f"the mark {name} is not what the records say"
 
 
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What of an approval stands in no record, encrypted by the desk."""
+
+    exact: bytes = b""
+    offered: bytes = b""
+
+
 def compare(store: Reading, progress: Callable[[int, int], None] = lambda done, total: None) -> Sequence[str]:
     """Return what is not as the records say, a sentence each, at one moment. Raises as `Projections.read`."""
     expected = Projections()
@@ -146,7 +164,7 @@ def rebuild(store: Store, progress: Callable[[int, int], None] = lambda done, to
     expected.read(store)  # what came meanwhile; from here on nobody else writes
     stored, marks = store.approvals((), (), _ALL), store.marks()
     wrong = [*expected.differences(stored, tx.open_calls(), marks)]
-    repaired(tx, expected, stored, marks, {row.id: row.exact for row in stored})
+    repaired(tx, expected, stored, marks, {row.id: Hidden(row.exact, row.offered) for row in stored})
     tx.commit()
     return wrong
 
@@ -156,17 +174,23 @@ def repaired(
     expected: Projections,
     stored: Sequence[ApprovalRow],
     marks: Mapping[str, str],
-    exact: Mapping[str, bytes],
+    hidden: Mapping[str, Hidden],
 ) -> None:
     """Write what is not as the records say. An approval that stands in no record is void from now on."""
     standing = {row.id: row for row in stored}
     for row in expected.approvals.values():
         found = standing.pop(row.id, None)
         if found is None or _differing(row, found):
-            tx.save_approval(replace(row, exact=exact.get(row.id, b"") if row.state in _OPEN else b""))
+            kept = hidden.get(row.id, Hidden())
+            exact, offered = kept.exact if row.state in _OPEN else b"", kept.offered if row.offered_key else b""
+            tx.save_approval(replace(row, exact=exact, offered=offered))
     for row in standing.values():
         if row.state not in ENDED_UNUSED:
-            tx.save_approval(replace(row, state=ApprovalState.EXPIRED, reason="It stands in no record.", exact=b""))
+            tx.save_approval(
+                replace(
+                    row, state=ApprovalState.EXPIRED, reason="It stands in no record.", exact=b"", offered_key="", offered=b""
+                )
+            )
     calls = {call.call_id: call for call in tx.open_calls()}
     for call in expected.open_calls.values():
         if calls.pop(call.call_id, None) != call:
@@ -217,7 +241,7 @@ def _vote(members: Members, payloads: Sequence[StoredPayload]) -> CastVote:
     known = "fits" in approval  # what earlier records do not say was not kept of these votes either
     return CastVote(
         voter=_principal(members),
-        verdict=approval["verdict"],
+        verdict=approval.get("verdict", "approve"),  # a proposal is a vote for the call that it proposes
         comment=_comment(payloads),
         time_ns=int(members["time_ns"]),
         fits=tuple(approval.get("fits", ())),
@@ -298,9 +322,11 @@ def _differing(expected: ApprovalRow, found: ApprovalRow) -> Sequence[str]:
     shown = replace(
         found,
         exact=b"",
+        offered=b"",
         reason=cut(found.reason, MAX_TEXT),
         actors=found.actors[:MAX_LIST],
         rule_ids=found.rule_ids[:MAX_LIST],
     )
     wrong = [name for name in expected.__slots__ if getattr(expected, name) != getattr(shown, name)]
-    return [*wrong, "exact"] if found.exact and expected.state not in _OPEN else wrong
+    wrong += ["exact"] if found.exact and expected.state not in _OPEN else []
+    return [*wrong, "offered"] if found.offered and not expected.offered_key else wrong

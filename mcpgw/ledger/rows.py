@@ -21,7 +21,8 @@ APPROVAL = tuple(field.name for field in fields(ApprovalRow))
 SESSION = tuple(field.name for field in fields(SessionRow))
 _LISTS = ("actors", "rule_ids")
 """Columns of an approval that hold a JSON list of strings; the objects are `terms` and those in `_OBJECTS`."""
-_OBJECTS = ("votes", "remarks", "allowances", "uses")
+_VOTES = ("votes", "offer")
+_OBJECTS = (*_VOTES, "remarks", "allowances", "uses")
 """Columns that hold a JSON list of objects."""
 
 
@@ -40,7 +41,7 @@ def approval_of(row: Sequence[Any]) -> ApprovalRow:
         | {
             "state": ApprovalState(values["state"]),
             "terms": terms_of(json.loads(values["terms"])),
-            "votes": tuple(CastVote(**_tupled(vote)) for vote in json.loads(values["votes"])),
+            **{name: tuple(CastVote(**_tupled(vote)) for vote in json.loads(values[name])) for name in _VOTES},
             "remarks": tuple(_remark(**remark) for remark in json.loads(values["remarks"])),
             "break_glass": bool(values["break_glass"]),
             "allowances": tuple(Allowance(**one) for one in json.loads(values["allowances"])),

@@ -151,7 +151,15 @@ CREATE INDEX approvals_granted ON approvals (requester, target) WHERE state = 'a
 """
 """A gateway that does not know these leaves them as they are, and cannot open what a grant's approvers would look at."""
 
-MIGRATIONS = (_V1, _TILES, _SESSIONS, _TERMS, _GRANTS)
+_OFFERS = """
+ALTER TABLE approvals ADD COLUMN offer TEXT NOT NULL DEFAULT '[]';    -- JSON: the vote of whoever proposed other arguments
+ALTER TABLE approvals ADD COLUMN offered_key TEXT NOT NULL DEFAULT '';
+ALTER TABLE approvals ADD COLUMN offered BLOB NOT NULL DEFAULT x'';   -- encrypted by the desk; empty once taken up or lapsed
+ALTER TABLE approvals ADD COLUMN taken_by TEXT NOT NULL DEFAULT '';
+CREATE INDEX approvals_offered ON approvals (offered_key) WHERE offered_key != '';
+"""
+
+MIGRATIONS = (_V1, _TILES, _SESSIONS, _TERMS, _GRANTS, _OFFERS)
 VERSION = len(MIGRATIONS)
 """Kept in the file as `PRAGMA user_version`."""
 TILES_SINCE = MIGRATIONS.index(_TILES) + 1

@@ -195,6 +195,9 @@ class SqliteStore:
     def approvals_for(self, request_key: str) -> Sequence[ApprovalRow]:
         return _approvals_for(self._db, request_key)
 
+    def offers(self, request_key: str) -> Sequence[ApprovalRow]:
+        return [approval_of(row) for row in self._all(_OFFERS, (request_key,))]
+
     def mark(self, name: str) -> Sequence[str]:
         return [row[0] for row in self._all("SELECT value FROM marks WHERE name = ?", (name,))]
 
@@ -490,6 +493,9 @@ _EXCEPTIONAL = (
 _GRANTS = (
     f"SELECT {', '.join(APPROVAL)} FROM approvals "
     "WHERE state = 'approved' AND allowances != '[]' AND requester = ? AND target = ? ORDER BY held_seq"
+)
+_OFFERS = (
+    f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE offered_key != '' AND ? IN ('', offered_key) ORDER BY held_seq DESC"
 )
 _UPSERT_APPROVAL = (
     f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join('?' * len(APPROVAL))}) "

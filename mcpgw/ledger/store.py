@@ -166,6 +166,10 @@ class Reading(Tiles, Protocol):
         """Return the rows of approved grants of that principal for that published name, the oldest first."""
         ...
 
+    def offers(self, request_key: str) -> Sequence[ApprovalRow]:
+        """Return the rows with a proposal of that key (of any, if it is empty), the newest first."""
+        ...
+
     def exceptional_approvals(self) -> Sequence[ApprovalRow]:
         """Return the rows with break-glass, and those whose call has an unknown outcome, the newest first."""
         ...

@@ -119,6 +119,8 @@ _MEANINGS: Mapping[tuple[str, str], Meaning] = {
     ("approval.break_glass", "approved"): Meaning(4, Status.SUCCESS, Action.ALLOWED, Disposition.APPROVED),
     ("approval.escalated", ""): _NOTABLE,
     ("approval.vote_withdrawn", ""): _NOTABLE,
+    ("approval.proposed", ""): _REJECTED,
+    ("approval.lapsed", ""): _NOTABLE,
     ("approval.withdrawn", ""): _REJECTED,
     ("approval.revoked", ""): _REJECTED,
     ("approval.resolved", ""): _SERIOUS,

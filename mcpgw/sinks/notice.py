@@ -30,7 +30,7 @@ _SEVERITIES = {"held": 3, "escalated": 4, "settled": 1, "break_glass": 4, "indet
 OCCASIONS: Mapping[str, str] = {
     "held": "a call waits for a verdict",
     "escalated": "nobody decided in time, so others are asked",
-    "settled": "it was approved, denied, withdrawn or revoked, or its deadline passed",
+    "settled": "it was approved, denied, also with a proposal, withdrawn or revoked, or its deadline passed",
     "break_glass": "it was approved in an emergency, and has to be reviewed",
     "indeterminate": "an approved call ran and its outcome is not known",
 }
@@ -149,7 +149,7 @@ def _occasion(members: Mapping[str, Any]) -> str:
             return "held"
         case "approval.escalated":
             return "escalated"
-        case "approval.settled" | "approval.break_glass" | "approval.withdrawn" | "approval.revoked":
+        case "approval.settled" | "approval.break_glass" | "approval.proposed" | "approval.withdrawn" | "approval.revoked":
             return "settled"
         case "call.indeterminate" if approval:
             return "indeterminate"

@@ -77,6 +77,18 @@ class Cast:
     withdrawn: bool = False
 
 
+@dataclass
+class Proposal:
+    """Other arguments, as the oracle remembers them."""
+
+    name: str
+    caller: Identity
+    hold: Hold
+    amount: int
+    until_ns: int
+    used: bool = False
+
+
 class Interleavings(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -88,6 +100,7 @@ class Interleavings(RuleBasedStateMachine):
         self.world = World()  # for its calls
         self.roster = Everybody()
         self.votes: list[Cast] = []
+        self.proposals: list[Proposal] = []
         self.asked: dict[str, tuple[ShownCall, Hold]] = {}
         self.under_way: list[Sealed[Intent]] = []
         self.executed: Counter[str] = Counter()
@@ -141,6 +154,7 @@ class Interleavings(RuleBasedStateMachine):
         shown = replace(shown, call=replace(shown.call, id=f"asked-{self.calls}"))
         self.asked[shown.call.id] = (shown, hold)
         answer = self.do(self.desks[at].settle(shown, hold, NOW, Witness()))
+        self.note_acceptance(shown, hold)
         if isinstance(answer, Allow) and answer.approval is not None:
             (released,) = self.do(self.ledgers[at].approval(answer.approval.id))
             self.must_be_agreed(released, hold.terms)
@@ -155,6 +169,46 @@ class Interleavings(RuleBasedStateMachine):
                 self.executed[released.id] += 1
         elif between is not None:
             between.close()
+
+    def note_acceptance(self, shown: ShownCall, hold: Hold) -> None:
+        """A call that was just opened with a vote in it: somebody proposed exactly this, to exactly this caller, lately."""
+        for approval in self.approvals():
+            if approval.call_id == shown.call.id and approval.votes:
+                (vote,) = approval.votes
+                (mine, *_) = [
+                    one for one in self.proposals
+                    if (one.name, one.caller, one.hold, one.amount) ==
+                    (vote.voter.rpartition("#")[2], shown.call.identity, hold, shown.call.arguments["amount"])
+                    and not one.used and self.now_ns < one.until_ns
+                ]  # fmt: skip
+                mine.used = True
+                self.votes.append(Cast(approval.id, mine.name, Verdict.APPROVE, False))
+
+    @rule(
+        which=ANY, voter=st.sampled_from(PEOPLE), amount=st.integers(1, 3), at=st.integers(0, 1), accepts=st.booleans(),
+        later=st.sampled_from([0, 0, 3_601]),
+    )  # fmt: skip
+    def propose(self, which: int, voter: Identity, amount: int, at: int, accepts: bool, later: int) -> None:
+        """Somebody proposes another amount, at both gateways at once; perhaps its client calls for that, in time or not."""
+        arguments = {"to": "x", "amount": amount}
+
+        async def at_both(approval_id: str) -> int:
+            results = await asyncio.gather(
+                *(desk.propose(approval_id, voter, arguments, "why") for desk in self.desks), return_exceptions=True
+            )
+            assert all(isinstance(one, Approval | NotEntitled | ApprovalConflict | ValueError) for one in results), results
+            return sum(isinstance(one, Approval) for one in results)
+
+        for approval in self.some(which):
+            shown, hold = self.asked[approval.call_id]
+            times = self.do(at_both(approval.id))
+            assert times <= 1, "denied twice"
+            if times:
+                until_ns = self.now_ns + hold.terms.lasts_ns
+                self.proposals.append(Proposal(voter.subject, shown.call.identity, hold, amount, until_ns))
+            self.now_ns += later * 10**9
+            if accepts:
+                self.ask(self.world.call(shown.call.identity, arguments=arguments), hold, at)
 
     @rule(which=ANY, at=st.integers(0, 1), voter=st.sampled_from(VOTERS), other_policy=st.booleans(), stop=st.booleans())
     def call_again(self, which: int, at: int, voter: Identity, other_policy: bool, stop: bool) -> None:

@@ -21,7 +21,7 @@ from mcpgw.approval.standing import weigh
 from mcpgw.cli.approvals import approvals, as_table, span
 from mcpgw.cli.common import open_folder, open_gateway_store, record_changes
 from mcpgw.cli.init import initialise, make_keys
-from mcpgw.core.errors import ApprovalConflict, AuthenticationError
+from mcpgw.core.errors import ApprovalConflict, AuthenticationError, GatewayError
 from mcpgw.core.model import Allow, Hold, Identity, IdentityKind, Intent, Patience, Waiting
 from mcpgw.core.terms import BreakGlass, Seats
 from mcpgw.identity.administration import create_key
@@ -321,3 +321,33 @@ def test_a_rule_whose_calls_are_always_approved_is_pointed_out(folder: Folder) -
     assert hint in folder.run("stats").stdout
     (rule,) = json.loads(folder.run("stats", "--json", "--days", "1").stdout)["rules"]
     assert (rule["rule"], rule["held"], rule["approved"], rule["could_be_relaxed"]) == ("big-transfer", 5, 5, True)
+
+
+def test_an_approver_proposes_other_arguments_and_sees_what_differs(folder: Folder) -> None:
+    less = json.dumps({**ARGUMENTS, "amount": 500, "memo": "\u202erent"})
+    told = folder.run("propose", folder.approval_id, "--arguments", less, "-m", "at most 500", answer="n\n")
+    assert told.exit_code == 1 and folder.approval().state is ApprovalState.PENDING
+    assert "- 12500" in told.stdout and "+ 500" in told.stdout and "\\u202erent" in told.stdout
+    done = folder.run("propose", folder.approval_id, "--arguments", "-", "-m", "at most 500", "--yes", answer=less)
+    assert done.exit_code == 0 and "your proposal is recorded, and its client is told of it; it is denied" in done.stdout
+    denied = folder.approval()
+    assert (denied.state, denied.offer[0].comment) == (ApprovalState.DENIED, "at most 500")
+    facts = json.loads(folder.run("show", folder.approval_id, "--json").stdout)
+    assert facts["proposed_by"] == ["mcpgw:keys#bob"] and facts["taken_up_as"] == ""
+    assert "other arguments, by mcpgw:keys#bob (at most 500); until" in folder.run("show", folder.approval_id).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [("{", "cannot be read as JSON"), ("no-such-file.json", "cannot be read as JSON"), ("-", "must be a JSON object")],
+)
+def test_arguments_that_are_no_object_are_a_mistake_at_the_keyboard(folder: Folder, arguments: str, says: str) -> None:
+    answer = folder.run("propose", folder.approval_id, "--arguments", arguments, "--yes", answer="[1]")
+    assert answer.exit_code == 2 and says in answer.output
+
+
+def test_what_the_desk_refuses_is_said_in_a_sentence(folder: Folder) -> None:
+    same = json.dumps(dict(ARGUMENTS))
+    answer = folder.run("propose", folder.approval_id, "--arguments", same, "--yes")
+    assert isinstance(answer.exception, GatewayError)
+    assert str(answer.exception) == "nothing was recorded: these are the arguments that it has already"

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from mcpgw.approval import NotEntitled
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
 from mcpgw.core.model import Allow, Hold, Identity, IdentityKind, Intent, Patience, Sealed, ShownCall, Verdict
-from mcpgw.ports import Approval, ApprovalState
+from mcpgw.ports import Approval, ApprovalState, CastVote
 from tests.approval.world import ALICE, BOB, CAROL, DAVE, FAILED, HOLD, MALLORY, REPLY, Witness, World, asking, person
 
 LEAD = "payments-leads"
@@ -46,6 +46,8 @@ class DeskMachine(RuleBasedStateMachine):
         self.claims: list[tuple[ShownCall, Allow]] = []
         self.under_way: list[Sealed[Intent]] = []
         self.executed: list[tuple[ShownCall, Approval]] = []
+        self.proposals: list[tuple[str, str, int]] = []
+        """Voter, requester with agents, and amount of each proposal that was recorded."""
 
     def teardown(self) -> None:
         self.runner.close()
@@ -107,6 +109,31 @@ class DeskMachine(RuleBasedStateMachine):
         shown, hold = self.asked[approval.call_id]
         self.ask(shown, hold, fault=False)
 
+    @precondition(lambda self: self.world.ledger.records)
+    @rule(
+        data=st.data(),
+        voter=st.sampled_from(VOTERS),
+        amount=st.integers(1, 3),
+        accept=st.sampled_from(["", "as it is", "other"]),
+    )
+    def propose(self, data: st.DataObject, voter: Identity, amount: int, accept: str) -> None:
+        """Somebody proposes another amount; perhaps the client calls for it, or for something else again."""
+        approval = self.some(data, (ApprovalState.PENDING,)) if self.pending else self.some(data)
+        shown, hold = self.asked[approval.call_id]
+        arguments = {"to": "x", "amount": amount}
+        with suppress(NotEntitled, ApprovalConflict, ValueError):
+            self.do(self.world.desk.propose(approval.id, voter, arguments, "why"))
+            self.proposals.append((voter.principal, _side(approval), amount))
+        if accept:
+            called = arguments if accept == "as it is" else {**arguments, "amount": amount + 1}
+            again = self.world.call(shown.call.identity, arguments=called)
+            self.asked[again.call.id] = (again, hold)
+            self.ask(again, hold, fault=False)
+
+    @property
+    def pending(self) -> bool:
+        return any(approval.state is ApprovalState.PENDING for approval in self.world.ledger.records.values())
+
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def execute(self, data: st.DataObject) -> None:
@@ -150,6 +177,16 @@ class DeskMachine(RuleBasedStateMachine):
             assert all(vote.verdict == "approve" and vote.time_ns < approval.deadline_ns for vote in approval.votes)
 
     @invariant()
+    def a_vote_from_before_the_call_was_its_proposers_and_is_used_once(self) -> None:
+        carried: Counter[tuple[str, str, int]] = Counter()
+        for approval in self.world.ledger.records.values():
+            early = [vote for vote in approval.votes if vote.time_ns < approval.opened_ns or _is_offer(vote, self.world)]
+            assert len(early) <= 1
+            for vote in early:
+                carried[vote.voter, _side(approval), approval.facts["arguments"]["amount"]] += 1
+        assert all(count <= self.proposals.count(proposal) for proposal, count in carried.items())
+
+    @invariant()
     def nothing_ran_twice(self) -> None:
         assert all(count == 1 for count in Counter(approval.id for _, approval in self.executed).values())
 
@@ -166,6 +203,15 @@ class DeskMachine(RuleBasedStateMachine):
         over = (ApprovalState.DENIED, ApprovalState.EXPIRED)
         live = [a.request_key for a in self.world.ledger.records.values() if a.state not in over and a.deadline_ns > now]
         assert len(live) == len(set(live))
+
+
+def _side(approval: Approval) -> str:
+    return " ".join((approval.requester, *approval.actors))
+
+
+def _is_offer(vote: CastVote, world: World) -> bool:
+    """Tell whether it is the very word of somebody who proposed, carried over at the moment at which it was given."""
+    return any(vote in approval.offer for approval in world.ledger.records.values())
 
 
 TestDesk = DeskMachine.TestCase

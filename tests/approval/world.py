@@ -177,6 +177,11 @@ class MemoryLedger:
         found = [row for row in _Rows(self.rows).approvals_for(request_key) if row.matters(self.timeline.now_ns())]
         return tuple(self._assembled(row) for row in found[-1:])
 
+    async def offers(self, request_key: str = "") -> tuple[Approval, ...]:
+        await anyio.lowlevel.checkpoint()
+        standing = [row for row in self.rows.values() if row.offered_key and request_key in ("", row.offered_key)]
+        return tuple(self._assembled(row) for row in reversed(standing))
+
     async def open_items(self) -> tuple[Approval, ...]:
         await anyio.lowlevel.checkpoint()
         return tuple(one for one in self.records.values() if one.needs_review or one.needs_resolution)

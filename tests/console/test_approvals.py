@@ -1,6 +1,7 @@
 """The desk's pages: what an approver sees is what runs, only after a verdict, and never one's own."""
 
 import html
+import json
 
 import pytest
 from mcp_types import CallToolResult
@@ -129,3 +130,55 @@ async def test_a_comment_that_is_too_long_is_refused_in_words(bank: Bank) -> Non
         assert answer.status_code == 400 and "2000 are the most" in answer.text
         assert (await carol.decide(approval_id, "approve", "\U0001f600" * 2_000)).status_code == 303
     assert bank.state(approval_id) == "approved"
+
+
+async def test_other_arguments_are_compared_on_a_second_page_and_then_proposed(bank: Bank) -> None:
+    approval_id = await bank.hold(11_60, memo="the rent")
+    async with bank.person("carol") as carol:
+        page = (await carol.get(f"/approvals/{approval_id}")).text
+        written = html.unescape(page.split('name="arguments"')[1].split(">", 1)[1].split("</textarea>")[0])
+        assert json.loads(written)["amount"] == 11.6
+        less = json.dumps({**json.loads(written), "amount": 5.6, "memo": "<b>\u202erent"})
+        form = {**await carol.form(approval_id), "arguments": less, "comment": "only so much"}
+        second = await carol.post(f"/approvals/{approval_id}/proposal", form)
+        assert second.status_code == 200 and "11.6" in second.text and "5.6" in second.text
+        assert "&lt;b&gt;\\u202erent" in second.text and "<b>" not in second.text and "only so much" in second.text
+        assert bank.state(approval_id) == "pending", "nothing is proposed by looking"
+        answer = await carol.post(f"/approvals/{approval_id}/proposal/confirm", form)
+        assert answer.status_code == 303
+        assert f"Your proposal is recorded. {approval_id} is denied" in (await carol.get("/approvals")).text
+        page = (await carol.get(f"/approvals/{approval_id}")).text
+        assert "it can be taken up until" in page and "only so much" in page
+        assert (await carol.post(f"/approvals/{approval_id}/proposal/confirm", form)).status_code == 409, "once"
+    assert bank.transfers(11_60) == 0
+    told = await bank.transfer(11_60, memo="the rent")
+    assert told.is_error and (told.meta or {})["mcpgw/proposal"]["arguments"] == json.loads(less)
+
+
+PROPOSED: dict[str, tuple[dict[str, str], int]] = {
+    "no JSON": ({"arguments": "{"}, 400),
+    "no object": ({"arguments": "[1]"}, 400),
+    "nothing": ({"arguments": ""}, 400),
+    "what it has already": ({}, 400),
+    "without the page": ({"shown": ""}, 400),
+    "of another page": ({"shown": "0" * 64}, 409),
+    "without the session's token": ({"token": "x"}, 403),
+}
+
+
+@pytest.mark.parametrize("case", PROPOSED)
+async def test_a_proposal_that_says_nothing_or_comes_from_elsewhere_changes_nothing(bank: Bank, case: str) -> None:
+    approval_id = await bank.hold(11_61, memo=case)
+    changed, status = PROPOSED[case]
+    async with bank.person("carol") as carol, bank.person("alice") as alice:
+        page = (await carol.get(f"/approvals/{approval_id}")).text
+        written = html.unescape(page.split('name="arguments"')[1].split(">", 1)[1].split("</textarea>")[0])
+        form = {**await carol.form(approval_id), "arguments": written, **changed}
+        for path in ("proposal", "proposal/confirm"):
+            answer = await carol.post(f"/approvals/{approval_id}/{path}", form)
+            assert answer.status_code in (status, 409 if "page" in case else status), (path, answer.text)
+        theirs = {**form, "token": await alice.token(), "arguments": '{"amount": 1}'}
+        assert (await alice.post(f"/approvals/{approval_id}/proposal/confirm", theirs)).status_code in (400, 403)
+        cross = await carol.post(f"/approvals/{approval_id}/proposal/confirm", form, Origin="https://evil.example")
+        assert cross.status_code == 403
+    assert bank.state(approval_id) == "pending"

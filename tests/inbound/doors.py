@@ -28,6 +28,7 @@ from mcpgw.core.model import (
     Outcome,
     Patience,
     Permit,
+    Proposal,
     RawJson,
     RawNotice,
     RawReply,
@@ -131,6 +132,7 @@ class MemoryDesk:
     patience: list[Patience] = field(default_factory=list)
     calls: list[Approval] = field(default_factory=list)
     """What `held` finds, each for its requester."""
+    proposals: tuple[Proposal, ...] = ()
     broken: bool = False
     ids: Iterator[str] = field(default_factory=lambda: itertools.repeat("apr_1"))
     """Of the approvals that calls are held as."""
@@ -164,6 +166,10 @@ class MemoryDesk:
     async def collect(self, approval: Approval, requester: Identity) -> tuple[AlreadyDone, ...]:
         self._works()
         return approval.done
+
+    async def proposed(self, approval: Approval, requester: Identity) -> tuple[Proposal, ...]:
+        self._works()
+        return self.proposals
 
     async def withdraw(self, approval_id: str, requester: Identity, comment: str = "") -> Approval:
         self._works()

@@ -12,6 +12,7 @@ from mcpgw.core.model import (
     Allow,
     Answer,
     Call,
+    Change,
     CleanJson,
     CleanReply,
     Commitment,
@@ -25,6 +26,7 @@ from mcpgw.core.model import (
     Manifest,
     Origin,
     Outcome,
+    Proposal,
     RawJson,
     RawReply,
     Receipt,
@@ -57,6 +59,45 @@ def test_a_refusal_by_policy_or_people_is_a_result_that_the_model_can_read(code:
         "content": [{"type": "text", "text": "No transfers on Sundays."}],
         "isError": True,
         "_meta": {"mcpgw/refused": {"rules": ["r1", "r2"], "approval": "apr_9"}},
+    }
+
+
+def test_a_denial_with_a_proposal_tells_the_model_and_the_program_what_to_call_instead() -> None:
+    proposal = Proposal(
+        approval_id="apr_9",
+        proposer="https://idp.example#bob",
+        arguments={"amount": 5, "memo": "\u202ex"},
+        changes=(Change(path="amount", before="9", after="5"), Change(path="memo", before="", after='"\\u202ex"')),
+        comment="at most\x1b[2J 5",
+        until_ns=1_790_000_000_000_000_000,
+    )
+    found = answered(Refused(code=RefusalCode.NOT_APPROVED, reason="Not as it is.", approval_id="apr_9", proposal=(proposal,)))
+    assert found["isError"] and found["content"][0]["text"].split("\n") == [
+        "Not as it is.",
+        "bob proposes other arguments; to accept, call bank__echo again with exactly these, until 2026-09-21T14:13:20+00:00:",
+        "{",
+        '  "amount": 5,',
+        '  "memo": "\\u202ex"',
+        "}",
+        "What differs:",
+        "  amount: 9 -> 5",
+        '  memo: (nothing) -> "\\u202ex"',
+        "Comment: at most\\u001b[2J 5",
+    ]
+    assert found["_meta"] == {
+        "mcpgw/refused": {"rules": [], "approval": "apr_9"},
+        "mcpgw/proposal": {
+            "approval": "apr_9",
+            "by": "bob",
+            "tool": "bank__echo",
+            "arguments": {"amount": 5, "memo": "\u202ex"},
+            "changes": [
+                {"path": "amount", "before": "9", "after": "5"},
+                {"path": "memo", "before": "", "after": '"\\u202ex"'},
+            ],
+            "comment": "at most\x1b[2J 5",
+            "until": "2026-09-21T14:13:20+00:00",
+        },
     }
 
 

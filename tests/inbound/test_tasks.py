@@ -8,7 +8,7 @@ import aiohttp
 import anyio
 import pytest
 
-from mcpgw.core.model import AlreadyDone, CleanJson, CleanReply, Commitment, Manifest, Refusal, ReplyKind
+from mcpgw.core.model import AlreadyDone, CleanJson, CleanReply, Commitment, Manifest, Proposal, Refusal, ReplyKind
 from mcpgw.core.terms import Terms
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.presentation import Presentation
@@ -125,6 +125,22 @@ async def test_a_result_is_given_to_nobody_who_may_not_see_its_tool_any_more(wor
     for name in ("bank__bob", "bank__nothing"):
         world.desk.calls = [replace(CALL, state=ApprovalState.DONE, done=done, target=name)]
         assert "secret" not in json.dumps(await ask(http, "tasks/get"))
+
+
+async def test_denied_with_a_proposal_the_task_tells_it_and_only_of_a_tool_that_is_seen(
+    world: World, http: aiohttp.ClientSession
+) -> None:
+    world.desk.proposals = (
+        Proposal(approval_id="apr_1", proposer="test#bob", arguments={"n": 1}, changes=(), comment="", until_ns=OPENED_NS),
+    )
+    world.desk.calls = [replace(CALL, state=ApprovalState.DENIED)]
+    found = (await task(http))["result"]
+    assert found["_meta"]["mcpgw/proposal"]["arguments"] == {"n": 1} and found["isError"]
+    assert "bob proposes other arguments; to accept, call bank__echo again" in found["content"][0]["text"]
+    world.desk.calls = [replace(CALL, state=ApprovalState.DENIED, target="bank__bob")]
+    assert "mcpgw/proposal" not in (await task(http))["result"]["_meta"]
+    world.desk.calls = [replace(CALL, state=ApprovalState.EXPIRED)]
+    assert "mcpgw/proposal" not in (await task(http))["result"]["_meta"]
 
 
 async def test_an_approved_call_walks_the_corridor_when_it_is_asked_for(world: World, http: aiohttp.ClientSession) -> None:

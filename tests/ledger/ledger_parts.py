@@ -26,6 +26,7 @@ from mcpgw.core.model import (
     Opened,
     Origin,
     Outcome,
+    Proposed,
     Refusal,
     RefusalCode,
     Refused,
@@ -145,6 +146,20 @@ def use(approval_id: str, amount: str = "10", digest: str = "d1" * 32) -> Intent
 
 def vote(approval_id: str, who: str = "bob", verdict: Verdict = Verdict.APPROVE, comment: str = "fine by me") -> Vote:
     return Vote(approval_id=approval_id, voter=person(who), verdict=verdict, comment=comment)
+
+
+def proposed(approval_id: str, key: str = "other", who: str = "bob", comment: str = "for less") -> Proposed:
+    return Proposed(
+        approval_id=approval_id,
+        person=person(who),
+        comment=comment,
+        shown="5e" * 32,
+        fits=("group:managers",),
+        changed=("amount",),
+        arguments=Commitment(digest="0c" * 32, salt=b"u" * 32, size=12),
+        request_key=key,
+        exact=b"what is proposed, encrypted under the desk's key",
+    )
 
 
 def settled(approval_id: str, state: SettledAs = SettledAs.APPROVED, ballots: int = 0) -> Settled:

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import apsw
 import pytest
-from ledger_parts import HOUR_NS, Open, buried, failed, opened, outcome, person, reply, settled, shown, spend, vote
+from ledger_parts import HOUR_NS, Open, buried, failed, opened, outcome, person, proposed, reply, settled, shown, spend, vote
 from stores import Kept
 
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
@@ -18,6 +18,7 @@ from mcpgw.core.model import (
     Escalated,
     Happened,
     Joined,
+    Lapsed,
     Opened,
     Replay,
     Resolved,
@@ -33,6 +34,7 @@ from mcpgw.core.model import (
 from mcpgw.core.terms import BreakGlass, Level, Seats, Terms
 from mcpgw.ledger import Ledger, Query
 from mcpgw.ledger.describe import Indeterminate
+from mcpgw.ledger.record import parse
 from mcpgw.ledger.schema import _TERMS, MIGRATIONS
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ports import ApprovalState
@@ -88,6 +90,9 @@ MOVES: dict[str, Callable[[str], Entry]] = {
     "approve from stale votes": lambda approval: settled(approval, ballots=1),
     "take a vote back": lambda approval: VoteWithdrawn(approval_id=approval, voter=person("bob")),
     "escalate": lambda approval: Escalated(approval_id=approval, level=1, asked=()),
+    "propose": proposed,
+    "let lapse": lambda approval: Lapsed(approval_id=approval),
+    "take up what nobody proposed": lambda approval: replace(opened("b", key="other"), accepts=approval),
     "resolve": lambda approval: Resolved(approval_id=approval, person=person("bob"), happened=Happened.NO, comment="looked"),
     "review": lambda approval: Reviewed(approval_id=approval, person=person("bob"), comment="looked"),
     "open again": lambda approval: opened(approval, key="another"),
@@ -98,6 +103,7 @@ ALLOWED: dict[tuple[ApprovalState, str], ApprovalState] = {
     (S.PENDING, "approve"): S.APPROVED,
     (S.PENDING, "deny"): S.DENIED,
     (S.PENDING, "expire"): S.EXPIRED,
+    (S.PENDING, "propose"): S.DENIED,
     (S.APPROVED, "spend"): S.SPENT,
     (S.PENDING, "withdraw"): S.WITHDRAWN,
     (S.APPROVED, "withdraw"): S.WITHDRAWN,
@@ -127,6 +133,7 @@ async def test_only_the_moves_of_the_table_are_made(start: ApprovalState, move: 
     ("start", "move", "then"),
     [
         (S.PENDING, "vote", None),
+        (S.PENDING, "propose", None),
         (S.PENDING, "approve", None),
         (S.PENDING, "deny", S.DENIED),
         (S.PENDING, "expire", S.EXPIRED),
@@ -402,6 +409,73 @@ async def test_break_glass_is_used_soon_or_never_and_is_reviewed_once(ledger: Le
     assert [(remark.kind.value, remark.person, remark.comment) for remark in approval.remarks] == [
         ("reviewed", "https://idp.example#eve", "a fire drill")
     ]
+
+
+async def test_a_proposal_stands_until_it_is_taken_up_once_by_the_very_call(ledger: Ledger) -> None:
+    await ledger.append(opened("a"))
+    await ledger.append(vote("a", who="carol"))
+    await ledger.append(proposed("a"))
+    (denied,) = await ledger.offers("other")
+    assert (denied.id, denied.state, denied.exact, denied.settled_ns > 0) == ("a", S.DENIED, b"", True)
+    assert denied.offered == proposed("a").exact and denied.usable_until_ns == denied.settled_ns + denied.terms.lasts_ns
+    assert [one.id for one in await ledger.live("key")] == ["a"], "the identical call is answered by it"
+    assert await ledger.offers("key") == ()
+    with pytest.raises(ApprovalConflict, match="stands for the identical call"):
+        await ledger.append(opened("b"))
+    for wrong in (replace(opened("b", key="third"), accepts="a"), replace(opened("b", key="other"), accepts="nobody's")):
+        with pytest.raises(ApprovalConflict):
+            await ledger.append(wrong)
+    with pytest.raises(ApprovalConflict, match="no proposal whose time is over"):
+        await ledger.append(Lapsed(approval_id="a"))
+    await ledger.append(replace(opened("b", key="other"), accepts="a"))
+    (taken,), (accepted,) = await ledger.approval("a"), await ledger.approval("b")
+    assert (taken.taken_by, taken.offered, [one.voter for one in taken.offer]) == ("b", b"", ["https://idp.example#bob"])
+    assert accepted.votes == taken.offer and accepted.state is S.PENDING
+    (vote_of,) = accepted.votes
+    assert (vote_of.verdict, vote_of.time_ns, vote_of.comment) == ("approve", taken.settled_ns, "for less")
+    await ledger.append(settled("b", SettledAs.DENIED, ballots=1))
+    with pytest.raises(ApprovalConflict, match="no proposal of this call"):
+        await ledger.append(replace(opened("c", key="other"), accepts="a"))
+    assert await ledger.offers() == () and await ledger.live("key") == ()
+    (record,) = await ledger.search(Query(kind="approval.proposed"))
+    members = parse(record.leaf)
+    assert members["approval"]["changed"] == ["amount"] and members["approval"]["state"] == "denied"
+    assert b"encrypted" not in record.leaf and b"for less" not in record.leaf
+
+
+async def test_a_proposal_of_two_calls_at_once_is_taken_up_by_one(open_ledger: Open) -> None:
+    async with open_ledger() as one, open_ledger() as other:
+        await one.append(opened("a"))
+        await one.append(proposed("a"))
+        results: list[object] = []
+
+        async def take_up(ledger: Ledger, name: str) -> None:
+            try:
+                results.append(await ledger.append(replace(opened(name, key="other"), accepts="a")))
+            except ApprovalConflict as conflict:
+                results.append(conflict)
+
+        async with anyio.create_task_group() as group:
+            for number, ledger in enumerate((one, other, one, other)):
+                group.start_soon(take_up, ledger, f"b{number}")
+        assert sum(isinstance(result, ApprovalConflict) for result in results) == 3
+        (taken,) = await other.approval("a")
+        (accepted,) = await other.approval(taken.taken_by)
+        assert len(accepted.votes) == 1
+
+
+async def test_a_proposal_whose_time_is_over_can_only_lapse(open_ledger: Open) -> None:
+    now = [time.time_ns()]
+    async with open_ledger(clock=lambda: now[0]) as ledger:
+        await ledger.append(opened("a", deadline_ns=now[0] + HOUR_NS))
+        await ledger.append(proposed("a"))
+        now[0] += HOUR_NS
+        assert await ledger.live("key") == ()
+        with pytest.raises(ApprovalConflict, match="no proposal of this call"):
+            await ledger.append(replace(opened("b", key="other", deadline_ns=now[0] + HOUR_NS), accepts="a"))
+        await ledger.append(Lapsed(approval_id="a"))
+        (lapsed,) = await ledger.approval("a")
+        assert (lapsed.offered, lapsed.taken_by) == (b"", "") and await ledger.offers() == ()
 
 
 async def test_a_vote_taken_back_stays_in_the_store_and_counts_for_what_it_is(ledger: Ledger) -> None:

@@ -12,7 +12,22 @@ from typing import Any
 
 import anyio
 import pytest
-from ledger_parts import ORIGIN, Open, allowance, failed, intent, opened, outcome, person, refusal, settled, spend, use, vote
+from ledger_parts import (
+    ORIGIN,
+    Open,
+    allowance,
+    failed,
+    intent,
+    opened,
+    outcome,
+    person,
+    proposed,
+    refusal,
+    settled,
+    spend,
+    use,
+    vote,
+)
 from postgres_server import Server
 from stores import Kept, KeptInPostgres, KeptInSqlite, verified
 from typer.testing import CliRunner
@@ -315,6 +330,34 @@ def test_a_restored_log_that_does_not_verify_is_refused(written: Kept, tmp_path:
     assert (code, "Do not start a gateway on it" in said) == (1, True)
 
 
+async def test_what_is_proposed_is_kept_by_a_backup_and_by_a_rebuild(open_ledger: Open, kept: Kept, tmp_path: Path) -> None:
+    async with open_ledger() as ledger:
+        for name in "ab":
+            await ledger.append(opened(name, key=name))
+            await ledger.append(proposed(name, key=f"instead of {name}"))
+        await ledger.append(replace(opened("c", key="instead of b"), accepts="b"))
+    before = beside(kept.database())[0]
+    assert (before["a"].offered, before["b"].offered) == (proposed("a").exact, b"")
+    with kept.tampering() as admin:
+        admin.execute("UPDATE approvals SET offered_key = 'another call', state = 'approved' WHERE id = 'a'")
+        admin.execute("UPDATE approvals SET votes = '[]' WHERE id = 'c'")
+    assert differences(kept) == [
+        "approval a is not what its records say: state, offered_key",
+        "approval c is not what its records say: votes",
+    ]
+    with closing(kept.database().connect()) as store:
+        rebuild(store)
+    assert beside(kept.database())[0] == before
+    file = backed_up(kept.database(), tmp_path / "log.gz")
+    there = SqliteDatabase(tmp_path / "there")
+    (tmp_path / "there").mkdir()
+    restored(there, file)
+    assert beside(there)[0] == before
+    with kept.tampering() as admin:
+        admin.execute("UPDATE approvals SET offered = (SELECT hash FROM records WHERE seq = 0) WHERE id = 'b'")
+    assert differences(kept) == ["approval b is not what its records say: offered"]
+
+
 async def test_everything_that_people_add_to_an_approval_is_made_again_from_the_records(open_ledger: Open, kept: Kept) -> None:
     async with open_ledger() as ledger:
         plain = opened("a", key="a", deadline_ns=time.time_ns() + 1_500_000_000)
@@ -339,5 +382,9 @@ async def test_everything_that_people_add_to_an_approval_is_made_again_from_the_
         )
         await ledger.append(lost)  # type: ignore[type-var]  # what recovery writes
         await ledger.append(Resolved(approval_id="b", person=person("bob"), happened=Happened.NO, comment="looked"))
+        for name in ("c", "d"):
+            await ledger.append(opened(name, key=name))
+            await ledger.append(proposed(name, key=f"instead of {name}"))
+        await ledger.append(replace(opened("e", key="instead of c"), accepts="c"))
     with closing(kept.database().connect()) as store:
         assert compare(store) == []

@@ -13,6 +13,7 @@ from ledger_parts import (
     opened,
     outcome,
     person,
+    proposed,
     refusal,
     rejection,
     reply,
@@ -79,6 +80,8 @@ async def test_every_kind_of_record_becomes_a_valid_event_of_its_meaning(ledger:
     await check(opened("apr_2", key="other"), "call.held", type_uid=600399)
     await check(vote("apr_2", verdict=Verdict.DENY), "approval.voted", disposition="Rejected")
     await check(settled("apr_2", SettledAs.DENIED), "approval.settled", disposition="Rejected", status="Failure")
+    await ledger.append(opened("apr_4", key="fourth"))
+    await check(proposed("apr_4"), "approval.proposed", disposition="Rejected", status="Failure")
     await ledger.append(opened("apr_3", key="third"))
     broken = Settled(approval_id="apr_3", state=SettledAs.APPROVED, reason="two openers", break_glass=True)
     await check(broken, "approval.break_glass", disposition="Approved", severity_id=4)
