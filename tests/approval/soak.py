@@ -1,6 +1,7 @@
 """The long versions of `test_two_gateways` and `test_interleavings`: `scripts/approvals_soak --examples 10000`."""
 
 import argparse
+import logging
 import tempfile
 import time
 from contextlib import ExitStack
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--holds", type=int, default=100, help="how many holds 20 people race over before that; 0 for none")
     parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite", help="where the race is recorded")
     options = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # what is alarming at a bank is what is played here, thousands of times
     began = time.monotonic()
 
     def told(what: object) -> None:
