@@ -6,8 +6,19 @@ from pathlib import Path
 
 import anyio
 
-from tests.console.bank import Bank, open_bank
+from tests.console.bank import CONFIG, Bank, open_bank
 from tests.console.browser import chromium, sign_in, window
+
+ONE, TWO = (
+    """reason = "Transfers above 5,000 need a second person."
+approvers = ["group:payments-leads"]
+""",
+    """reason = "Transfers above 5,000 need two leads."
+quorum = "2 of group:payments-leads"
+on_silence = [{ approvers = ["group:auditors"], deadline = "1h" }]
+""",
+)
+"""The rule of the tests' bank, and one that has more to show."""
 
 
 async def shoot(bank: Bank, images: Path) -> None:
@@ -17,6 +28,7 @@ async def shoot(bank: Bank, images: Path) -> None:
     odd = await bank.hold(9_800_00, memo="Payment to p\u0430ypal \u202ekcehc", who="paula")
     async with bank.person("carol") as carol:
         await carol.decide(done, comment="Matches the lease.")
+        await carol.decide(odd, comment="The amount is that of the invoice.")
     await bank.transfer(1_250_00, memo="Rent November")
     async with bank.client("alice") as client:
         await client.call_tool("bank__lookup_customer", {"who": "C-1001"})
@@ -29,7 +41,7 @@ async def shoot(bank: Bank, images: Path) -> None:
 
 def main(images: Path) -> None:
     images.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, open_bank(Path(folder)) as bank:
+    with tempfile.TemporaryDirectory() as folder, open_bank(Path(folder), CONFIG.replace(ONE, TWO)) as bank:
         anyio.run(shoot, bank, images)
 
 
