@@ -473,7 +473,7 @@ class Desk:
             LedgerUnavailable: the reading could not be recorded, so nothing is shown.
         """
         approval = await self._seen_by(approval_id, viewer)
-        sheet = lay_out(approval, self._seal)
+        sheet = await self._laid_out(approval)
         if sheet.exact:
             facts = {"approval_id": approval.id, "digest": approval.digest, "shown": sheet.commitment}
             await self._journal.append(Event(kind="evidence.read", actor=viewer.principal, facts=facts))
@@ -587,7 +587,7 @@ class Desk:
         self._may_vote(voter, approval, break_glass=break_glass)
         if not comment.strip() and (break_glass or approval.terms.comment_required):
             raise ValueError("a comment is required: say why")
-        if shown and shown != lay_out(approval, self._seal).commitment:
+        if shown and shown != (await self._laid_out(approval)).commitment:
             raise ApprovalConflict(f"What you were shown is not what {approval_id} binds.", hint="Look at it again.")
         return approval
 
@@ -620,6 +620,10 @@ class Desk:
             wanted += [f"with {' and '.join(asked_for.amr)}"] if asked_for.amr else []
             hint = "Sign in again. An API key says nothing of a sign-in: use a token of your identity provider."
             raise people.NotEntitled(f"The rule asks that you signed in {', '.join(wanted)}.", hint=hint)
+
+    async def _laid_out(self, approval: Approval) -> Sheet:
+        """Lay it out beside the event loop: a megabyte of arguments, which a requester chooses, takes seconds."""
+        return await anyio.to_thread.run_sync(lay_out, approval, self._seal)
 
     async def _seen_by(self, approval_id: str, viewer: Identity) -> Approval:
         approval = await self._find(approval_id)

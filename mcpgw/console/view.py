@@ -1,7 +1,6 @@
 """From values to pages. Everything that somebody else wrote goes through `visible` and is escaped; nothing is marked safe."""
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from mcpgw.core.visible import visible
+from mcpgw.core.visible import visible, visible_line
 
 HEADERS: Final = {
     # Neither inline script nor inline style, nothing from elsewhere, and no frame of anybody around our buttons.
@@ -126,8 +125,7 @@ def one_line(text: object) -> str:
 
 def summary(value: object) -> str:
     """Return a JSON value on one bounded line, in characters that cannot deceive."""
-    text = visible(json.dumps(value, ensure_ascii=False))
-    return text if len(text) <= _SUMMARY else f"{text[: _SUMMARY - 1]}…"
+    return visible_line(value, _SUMMARY)
 
 
 _FILTERS: Final[dict[str, Callable[..., str]]] = {

@@ -39,6 +39,8 @@ _LOOKALIKES = frozenset(
 """Letters that a reader may take for an ASCII letter or digit."""
 
 _WORD = re.compile(r"\w+")
+_MOST_DESCRIBED = 100
+"""Characters that are told of one by one."""
 
 
 def visible(text: str) -> str:
@@ -64,11 +66,24 @@ def visible_json(value: object) -> str:
 def oddities(value: object) -> tuple[str, ...]:
     """Say which characters `visible_json` escaped: `U+0430 CYRILLIC SMALL LETTER A, 2 times`, in order of code points.
 
-    Control characters are not among them: JSON has escapes of its own for those (`\\n`), which readers know.
+    Control characters are not among them: JSON has escapes of its own for those (`\\n`), which readers know. Beyond a hundred
+    characters the last line says how many others there are: who asks must not be able to bury what was asked for.
     """
     text = json.dumps(value, ensure_ascii=False)
     found = Counter(text[position] for position in _suspicious(text))
-    return tuple(_describe(char, count) for char, count in sorted(found.items()))
+    described = [_describe(char, count) for char, count in sorted(found.items())[:_MOST_DESCRIBED]]
+    others = len(found) - len(described)
+    return (*described, *([f"and {others} other characters"] if others else []))
+
+
+def visible_line(value: object, longest: int) -> str:
+    """Return a JSON value on one line of at most so many characters, `visible`, cut with an ellipsis where it is longer.
+
+    It takes no longer for a long value than for a short one, but for writing it down as JSON.
+    """
+    raw = json.dumps(value, ensure_ascii=False)
+    text = visible(raw[: 2 * longest])  # twice, so that no word is judged by half of it
+    return text if len(raw) <= longest and len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _suspicious(text: str) -> Iterator[int]:

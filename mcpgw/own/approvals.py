@@ -12,7 +12,7 @@ from typing import Any, Final
 from mcpgw.core.access import clean_sentences
 from mcpgw.core.errors import GatewayError, RedactionError
 from mcpgw.core.model import Audience, Call, CleanReply, JsonObject, RawReply, ReplyKind, Verdict
-from mcpgw.core.visible import visible, visible_json
+from mcpgw.core.visible import visible, visible_json, visible_line
 from mcpgw.own.doors import ApproversDesk, Sheet
 from mcpgw.own.shelf import result_payload
 from mcpgw.own.tool import Offer, OwnTool
@@ -41,6 +41,13 @@ _SUMMARY: Final = {
 }
 
 
+_MASKED: Final = {"type": "string", "description": "Masked, and cut where they are long."}
+_SHORT: Final = 300
+"""Characters of masked arguments in a list, which a requester must not be able to fill."""
+_LONG: Final = 20_000
+"""Characters of arguments that are shown: no person reads more of them in a chat, and the answer stays below its limit."""
+
+
 def _object(properties: Mapping[str, Any], **optional: Any) -> dict[str, Any]:
     return {"type": "object", "properties": {**properties, **optional}, "required": [*properties]}
 
@@ -57,7 +64,7 @@ LIST: Final = Offer(
     },
     output=_object(
         {
-            "approvals": {"type": "array", "items": _object({**_SUMMARY, "arguments": {"type": "object"}})},
+            "approvals": {"type": "array", "items": _object({**_SUMMARY, "arguments": _MASKED})},
             "more": {"type": "integer", "description": "How many others there are in that state."},
         }
     ),
@@ -142,19 +149,20 @@ class ApproversTools:
         found = await self._desk.docket(call.identity, (state,), _LOOKED_AT)
         if state is ApprovalState.PENDING:
             found = tuple(sorted(found, key=lambda approval: approval.decide_by_ns))
-        listed = [{**self._summary(call, one), "arguments": one.facts["arguments"]} for one in found[:_LISTED]]
+        listed = [{**self._summary(call, one), "arguments": _in_short(one)} for one in found[:_LISTED]]
         return {"approvals": listed, "more": len(found) - len(listed)}
 
     async def answer_show(self, call: Call) -> JsonObject:
         """Show it whole if redaction leaves it whole, else with clean arguments and without the commitment."""
         sheet = await self._desk.show(call.arguments["id"], call.identity)
-        if sheet.exact and not sheet.granted and _is_clean(sheet):
+        if sheet.exact and not sheet.granted and len(sheet.arguments) <= _LONG and _is_clean(sheet):
             whole = self._laid_out(call, sheet, sheet.arguments)
             whole |= {"masked": False, "shown": sheet.commitment, "next": self._next(call, sheet.approval)}
             if await self._passes_unchanged(call, whole):
                 return whole
-        clean = self._laid_out(call, sheet, visible_json(sheet.approval.facts["arguments"]))
-        return {**clean, "masked": True, "next": self._elsewhere(sheet)}
+        arguments = sheet.approval.facts["arguments"]
+        text = visible_json(arguments) if len(sheet.arguments) <= _LONG else visible_line(arguments, _LONG)
+        return {**self._laid_out(call, sheet, text), "masked": True, "next": self._elsewhere(sheet)}
 
     async def answer_decide(self, call: Call) -> JsonObject:
         verdict, shown = Verdict(call.arguments["verdict"]), call.arguments.get("shown", "")
@@ -217,11 +225,18 @@ class ApproversTools:
             return f"It is {approval.state.value}: nothing is left to decide, and the exact arguments are erased."
         page = self._page(approval)
         where = f"Look at {page}, or" if page else "Look at it"
-        why = "This asks for more than one call" if sheet.granted else "Something is masked"
+        if sheet.granted:
+            why = "This asks for more than one call"
+        else:
+            why = "Something is masked" if len(sheet.arguments) <= _LONG else "The arguments are too long to be shown here"
         return f"{why}, so it cannot be approved here. {where} with `mcpgw approvals`. It can be denied here."
 
     def _page(self, approval: Approval) -> str:
         return f"{self._public_url}/approvals/{approval.id}" if self._public_url else ""
+
+
+def _in_short(approval: Approval) -> str:
+    return visible_line(approval.facts["arguments"], _SHORT)
 
 
 def _granted(approval: Approval) -> list[str]:

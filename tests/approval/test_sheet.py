@@ -10,7 +10,7 @@ from mcpgw.approval import KEY_BYTES, SealBroken
 from mcpgw.approval.seal import Seal
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.model import Verdict
-from mcpgw.core.visible import oddities, visible, visible_json
+from mcpgw.core.visible import oddities, visible, visible_json, visible_line
 from tests.approval.world import ARGUMENTS, BOB, DEADLINE_S, KEY, World
 
 ESCAPED: dict[str, tuple[str, str]] = {
@@ -186,3 +186,23 @@ def test_a_seal_opens_only_what_it_closed_for_that_id() -> None:
 def test_a_key_of_another_length_is_refused(size: int) -> None:
     with pytest.raises(ConfigError, match=f"{size} bytes; it must have 32"):
         Seal(b"k" * size)
+
+
+def test_of_very_many_characters_a_hundred_are_named_and_the_others_counted() -> None:
+    odd = oddities("".join(chr(code) for code in range(0x2000, 0x2100)))
+    assert len(odd) == 101 and odd[0].startswith("U+2000 EN QUAD") and odd[-1].startswith("and ")
+
+
+@pytest.mark.parametrize(
+    ("value", "longest", "shown"),
+    [
+        ({"a": 1}, 20, '{"a": 1}'),
+        ({"a": "x" * 30}, 12, '{"a": "xxxx…'),
+        ("p\u0430ypal", 20, '"p\\u0430ypal"'),
+        ("p\u0430ypal", 10, '"p\\u0430y…'),
+        ("\u202e" * 10_000, 13, '"\\u202e\\u202…'),
+    ],
+)
+def test_one_line_of_a_value_is_bounded_and_deceives_nobody(value: object, longest: int, shown: str) -> None:
+    assert visible_line(value, longest) == shown
+    assert len(shown) <= longest

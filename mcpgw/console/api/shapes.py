@@ -6,7 +6,7 @@ from typing import Any, Final
 from mcpgw.console.api.entrance import Shape
 from mcpgw.console.doors import PeoplesDesk, Sheet
 from mcpgw.core.model import Happened, Identity, JsonObject, Verdict
-from mcpgw.core.visible import visible
+from mcpgw.core.visible import visible, visible_line
 from mcpgw.ports import Approval, ApprovalState, Deed
 
 MAX_PAGE: Final = 200
@@ -76,7 +76,12 @@ _APPROVAL: Final[dict[str, Any]] = {
     "deeds": {**_TEXTS, "description": "What you can do about it now."},
     "objection": {"type": "string", "description": "Why your vote would not count; empty if it would."},
 }
-APPROVAL: Final = _object(**_APPROVAL, arguments={"type": "object", "description": "Masked, as they are recorded."})
+APPROVAL: Final = _object(
+    **_APPROVAL,
+    arguments={"type": "string", "description": "JSON on one line: masked, as they are recorded, and cut where long."},
+)
+_SHORT: Final = 300
+"""Characters of masked arguments in a list, which a requester must not be able to fill."""
 PAGE: Final = {
     "type": "object",
     "properties": {
@@ -106,7 +111,7 @@ PROBLEM: Final = {
 
 def summary(desk: PeoplesDesk, viewer: Identity, approval: Approval) -> JsonObject:
     """Return an approval with masked arguments."""
-    return {**_common(desk, viewer, approval), "arguments": approval.facts["arguments"]}
+    return {**_common(desk, viewer, approval), "arguments": visible_line(approval.facts["arguments"], _SHORT)}
 
 
 def laid_out(desk: PeoplesDesk, viewer: Identity, sheet: Sheet) -> JsonObject:
