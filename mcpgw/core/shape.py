@@ -13,14 +13,14 @@ from mcpgw.core.toml import suggestion
 _QUOTED = 64
 """Characters of an unknown name that its sender is told."""
 _ANNOTATIONS = {"description", "title", "default", "examples"}
-_TYPES: Mapping[str, type] = {"string": str, "integer": int, "boolean": bool}
+_TYPES: Mapping[str, type] = {"string": str, "integer": int, "boolean": bool, "object": dict}
 
 
 def misfits(value: Mapping[str, Any], properties: Mapping[str, Any], required: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return everything that is wrong with the members of an object, one sentence each; nothing if it fits.
 
-    `properties` has by name a schema of `type` (`string`, `integer`, `boolean`), `enum`, `pattern`, `minLength`, `maxLength`,
-    `minimum`, `maximum`. No other members are taken. Values are not quoted.
+    `properties` has by name a schema of `type` (`string`, `integer`, `boolean`, `object`), `enum`, `pattern`, `minLength`,
+    `maxLength`, `minimum`, `maximum`. No other members are taken. Values are not quoted.
 
     Raises:
         NotImplementedError: a schema has another keyword.
@@ -46,7 +46,7 @@ def _violates(value: Any, keyword: str, limit: Any) -> str:
     match keyword:
         case "type":
             fits = isinstance(value, _TYPES[limit]) and not (limit == "integer" and isinstance(value, bool))
-            return "" if fits else f"must be {'an' if limit == 'integer' else 'a'} {limit}"
+            return "" if fits else f"must be {'an' if limit[0] in 'io' else 'a'} {limit}"
         case "enum":
             return "" if isinstance(value, str) and value in limit else f"must be one of {', '.join(limit)}"
         case "pattern":

@@ -53,6 +53,9 @@ _NEXT: Final = {
 }
 
 
+_PROPOSED: Final = f"People denied it and propose other arguments. {_AGAIN} to be told which, and what to do."
+
+
 class NotYours(GatewayError):
     """The caller asked for no held call of that id, or there is none: the two look the same."""
 
@@ -88,5 +91,5 @@ def _told(approval: Approval) -> dict[str, Any]:
         "id": approval.id,
         "state": approval.state.value,
         "deadline": iso(ends_ns),
-        "next": _NEXT[approval.state],
+        "next": _PROPOSED if approval.offered else _NEXT[approval.state],
     }

@@ -22,7 +22,7 @@ from mcpgw.core.model import IdentityKind
 from tests.approval.test_grants import asked
 from tests.approval.world import BOB, World
 from tests.console.bank import CONFIG, TLS, Bank, open_bank
-from tests.flows.gateway import BOUND_S, bearer
+from tests.flows.gateway import BOUND_S, bearer, words
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -98,6 +98,23 @@ async def test_votes_and_calls_are_taken_back_and_approvals_revoked(bank: Bank) 
         is_problem(await carol.post(f"/approvals/{again}/review", json={"comment": "why"}), 409)
         is_problem(await carol.post(f"/approvals/{again}/resolve", json={"happened": "no", "comment": "looked"}), 409)
     assert bank.transfers(7_200_02) == 0
+
+
+async def test_other_arguments_are_proposed_to_whoever_asked(bank: Bank) -> None:
+    approval_id = await bank.hold(7_200_10)
+    less = {"from_account": "CHK-100001", "to_account": "CHK-100002", "amount": 7_199.0, "memo": "rent"}
+    async with program(bank, "carol") as carol:
+        path = f"/approvals/{approval_id}/propose"
+        shown = (await carol.get(f"/approvals/{approval_id}")).json()["shown"]
+        is_problem(await carol.post(path, json={"arguments": less}), 422, "`shown` is missing.")
+        is_problem(await carol.post(path, json={"arguments": [], "shown": shown}), 422, "must be an object")
+        is_problem(await carol.post(path, json={"arguments": less, "shown": "0" * 64}), 409, "is not what")
+        proposed = await carol.post(path, json={"arguments": less, "shown": shown, "comment": "that much"})
+        assert fits(proposed, "Approval")["state"] == "denied"
+    again = await bank.transfer(7_200_10)
+    assert again.is_error and "7199.0" in words(again) and "that much" in words(again)
+    assert not (await bank.transfer(7_199_00)).is_error
+    assert (bank.transfers(7_200_10), bank.transfers(7_199_00)) == (0, 1)
 
 
 async def test_four_eyes_hold_for_programs_as_well(bank: Bank) -> None:

@@ -13,11 +13,14 @@ PROPERTIES: dict[str, Any] = {
     "comment": {"type": "string", "minLength": 1, "maxLength": 5},
     "wait": {"type": "integer", "minimum": 0, "maximum": 45},
     "sure": {"type": "boolean"},
+    "arguments": {"type": "object"},
 }
 CASES: list[tuple[dict[str, Any], str]] = [
     ({"id": "apr_x"}, ""),
     ({"id": "a", "state": "done", "comment": "12345", "wait": 45, "sure": True}, ""),
     ({"id": "a", "wait": 0, "sure": False, "comment": "1"}, ""),
+    ({"id": "a", "arguments": {}}, ""),
+    ({"id": "a", "arguments": []}, "`arguments` must be an object."),
     ({}, "`id` is missing."),
     ({"id": 7}, "`id` must be a string."),
     ({"id": "A"}, "`id` must look like ^[a-z_]{1,8}$."),

@@ -156,6 +156,16 @@ async def test_the_requester_learns_what_became_of_a_call_and_what_to_do(bank: B
         assert foreign.replace(approval_id, "ID") == nobodys.replace("apr_nobodys", "ID")
 
 
+async def test_of_other_arguments_that_are_proposed_the_requester_learns_from_the_call_itself(bank: Bank) -> None:
+    approval_id = await bank.hold(6_100_08)
+    other = '{"from_account": "CHK-100001", "to_account": "CHK-100002", "amount": 6000.5, "memo": "rent"}'
+    await bank.folder.acli("approvals", "propose", approval_id, "--arguments", other, "--yes", key=bank.key("carol"))
+    async with bank.client("alice") as alice:
+        told = await ask(alice, "approval_status", id=approval_id)
+    assert told["state"] == "denied" and "propose other arguments" in told["next"]
+    assert "6000.5" in words(await bank.transfer(6_100_08))
+
+
 async def test_waiting_ends_with_the_decision(bank: Bank) -> None:
     approval_id, heard = await bank.hold(6_100_07), []
     async with bank.client("alice") as alice, bank.person("carol") as carol:

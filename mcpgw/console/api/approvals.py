@@ -56,6 +56,14 @@ async def vote(room: Room, ask: Ask) -> JsonObject:
     return summary(room.doors.desk, ask.identity, approval)
 
 
+async def propose(room: Room, ask: Ask) -> JsonObject:
+    """Deny the call and say which arguments would be approved, tied to what was shown. Nothing runs by it."""
+    arguments, shown = ask.body["arguments"], ask.body["shown"]
+    with turning_away():
+        approval = await room.doors.desk.propose(_approval_id(ask), ask.identity, arguments, _comment(ask), shown=shown)
+    return summary(room.doors.desk, ask.identity, approval)
+
+
 def deed(what: Deed) -> Operation:
     """Return the operation that does what is not a vote."""
 

@@ -39,6 +39,14 @@ VOTE: Final = Shape(
     },
     required=("verdict",),
 )
+PROPOSE: Final = Shape(
+    body={
+        "arguments": {"type": "object", "description": "All of them, as you would approve the call."},
+        "shown": VOTE.body["shown"],
+        "comment": {**_COMMENT, "description": "Whoever asked sees it."},
+    },
+    required=("arguments", "shown"),
+)
 COMMENT: Final = Shape(body={"comment": _COMMENT})
 RESOLVE: Final = Shape(
     body={
