@@ -37,6 +37,12 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 """ASCII control characters but for the newline, none of which a note may hold (signed-note, "Format")."""
 _DASH = "\N{EM DASH} "
 PRIVATE = "PRIVATE+KEY+"
+_P = 2**255 - 19
+_Y = 2**255 - 1
+"""All bits of an encoded point but the sign of its X (RFC 8032 section 5.1.2)."""
+_EIGHTH = 2707385501144840649318225287225658788936804267575313519463743609750303402022
+_SMALL_ORDER = frozenset({0, 1, _P - 1, _P, _P + 1, _EIGHTH, _P - _EIGHTH})
+"""Y of all encodings of the points of small order, in either form."""
 
 
 class InvalidNote(GatewayError):
@@ -105,6 +111,8 @@ class Verifier:
         check_name(self.name)
         if len(self.key) != _KEY_BYTES:
             raise InvalidNote(f"an Ed25519 key has {_KEY_BYTES} bytes, not {len(self.key)}")
+        if int.from_bytes(self.key, "little") & _Y in _SMALL_ORDER:
+            raise InvalidNote(f"the key of {self.name} is a point of small order: anybody could sign with it")
 
     @property
     def key_id(self) -> bytes:

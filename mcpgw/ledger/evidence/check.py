@@ -16,6 +16,7 @@ this: a test compares the three.
 import contextlib
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,9 @@ from mcpgw.ledger.evidence.readme import embedded
 from mcpgw.ledger.keys import parse_line, public_line
 from mcpgw.ledger.record import Members, counted_as
 from mcpgw.ledger.tree import HASH_BYTES, check_consistency, leaf_hash
+
+_UNSEEN = re.compile(r"[^\n -~]")
+"""What has no place in a file of keys, and could be read in two ways there."""
 
 Problem: TypeAlias = tuple[str, str]
 """What is wrong, in one word, and where: a file, a record, a line, a session."""
@@ -146,8 +150,10 @@ class _Examination:
     def _keys(self) -> None:
         try:
             text = self._given_keys or self._body(KEYS).decode("ascii")
-            lines = [parse_line(line) for line in text.splitlines() if line.strip()]
+            lines = [parse_line(line) for line in text.split("\n") if line.strip(" ")]
         except (InvalidNote, UnicodeDecodeError):
+            text, lines = "", []
+        if _UNSEEN.search(text):
             lines = []
         self._verifiers = tuple(one for one in lines if isinstance(one, Verifier) and one.name == self._facts.get("log"))
         if not self._verifiers:
@@ -455,11 +461,23 @@ def unestablished(
 def canonical_object(line: bytes) -> dict[str, Any] | None:
     """Return a JSON object in its canonical form; None for anything else."""
     try:
-        found = json.loads(line)
+        found = json.loads(line.decode(), parse_int=_exact, parse_float=_refused)
         is_canonical = isinstance(found, dict) and _ENCODER.encode(found).encode() == line
     except (ValueError, RecursionError):
         return None
     return found if is_canonical else None
+
+
+def _exact(digits: str) -> int:
+    """Read an integer that JSON carries exactly, for every reader (RFC 7493, section 2.2)."""
+    number = int(digits)
+    if abs(number) >= 2**53:
+        raise ValueError("too large")
+    return number
+
+
+def _refused(text: str) -> NoReturn:
+    raise ValueError("no fractions")
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))

@@ -93,7 +93,7 @@ def export(
         RECORDS: b"".join(record.leaf + b"\n" for record, _ in found.records.values()),
         **_proof(store, found, checkpoint),
         **_anchors(store, checkpoint, anchors, verifiers),
-        **{name: (Path(__file__).parent / name).read_bytes() for name in VERIFIERS if (Path(__file__).parent / name).exists()},
+        **{name: Path(__file__).with_name(name).read_bytes() for name in VERIFIERS},
     }
     shown, texts = _payloads(found, files)
     facts = _facts(found, asked, purpose, checkpoint, shown, texts, anchors)
