@@ -27,7 +27,7 @@ from tests.faults.folder import Faults, fault_folder
 from tests.faults.history import Answer, History, Said, check
 from tests.faults.process import start, until_serving
 from tests.faults.stores import SQLITE, in_postgres
-from tests.flows.gateway import BOUND_S, Gateway, until
+from tests.flows.gateway import BOUND_S, Gateway, bearer, until
 from tests.ledger.postgres_server import cannot_run
 
 MORTAL = Path(__file__).parent / "mortal.py"
@@ -67,6 +67,8 @@ STEPS = [
     Step(victim="dave", moment="after Vote", state="approved", votes=2, beside_gateway=False),
     Step(victim="dave", moment="before Settled", state="approved", votes=2, beside_gateway=False),
     Step(victim="dave", moment="after Settled", state="approved", votes=2, beside_gateway=False),
+    Step(victim="gateway", moment="before Vote", state="pending", votes=1),
+    Step(victim="gateway", moment="after Vote", state="approved", votes=2),
     Step(victim="gateway", moment="before Settled", state="approved", votes=2, on_postgres=True),
     Step(victim="gateway", moment="after Settled", state="approved", votes=2),
     Step(victim="gateway", moment="before Intent", state="approved", votes=2, on_postgres=True),
@@ -118,7 +120,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         place = stack.enter_context(in_postgres()) if request.param == "postgres" else SQLITE
         faults = stack.enter_context(fault_folder(tmp_path_factory.mktemp("steps"), place.url))
         config = faults.folder.config.read_text()
-        faults.folder.config.write_text(config.replace("[approval]\n", "[approval]\nquorum = 2\n"))
+        faults.folder.config.write_text(config.replace("[approval]\n", "[console]\napi = true\n\n[approval]\nquorum = 2\n"))
         for person in PEOPLE:
             faults.folder.key(person, "leads")
         stage = Stage(faults, started(faults, faults.folder.path.parent / "orders"))
@@ -165,6 +167,17 @@ class Story:
             (approval,) = [one for one in await store.desk.docket(identity) if one.facts["arguments"]["deed"] == self.deed]
             await store.desk.vote(approval.id, identity, Verdict.APPROVE)
 
+    async def vote_over_http(self, person: str, approval_id: str) -> None:
+        """Vote at the gateway, which gives no answer any more."""
+        credential, path = (
+            bearer(self.stage.faults.folder.keys[person]),
+            f"{self.stage.gateway.url}/api/v1/approvals/{approval_id}",
+        )
+        async with self.http.get(path, headers=credential) as answer:
+            shown = (await answer.json())["shown"]
+        with pytest.raises(aiohttp.ClientError):
+            await self.http.post(f"{path}/vote", json={"verdict": "approve", "shown": shown}, headers=credential)
+
     async def die_voting(self, person: str, approval_id: str, moment: str) -> None:
         """Run the command in a process that dies at the moment."""
         orders = self.stage.orders.with_name(f"orders of {person}")
@@ -194,6 +207,12 @@ class Story:
             await self.vote("carol")
             self.stage.orders.write_text(self.step.moment)
             await self.die_voting("dave", held.approval, "after Vote")  # so it is the gateway that settles
+            self.stage.killed()
+            return
+        if self.step.victim == "gateway" and self.step.moment.endswith("Vote"):
+            await self.vote("carol")
+            self.stage.orders.write_text(self.step.moment)
+            await self.vote_over_http("dave", held.approval)
             self.stage.killed()
             return
         for person in PEOPLE:
