@@ -19,8 +19,9 @@ from mcpgw.app.outlets import CURSORS, outlets
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.registry import Change, Registry
 from mcpgw.catalog.watch import watch
+from mcpgw.core.access import Access
 from mcpgw.core.errors import GatewayError, LedgerUnavailable
-from mcpgw.core.model import JsonObject
+from mcpgw.core.model import Held, JsonObject, Refused, Request
 from mcpgw.identity import ApiKeys, protected_resource_metadata, www_authenticate
 from mcpgw.inbound.server import GatewayServer
 from mcpgw.ledger import Ledger, RecordContext, new_id
@@ -75,7 +76,9 @@ class Gateway:
             redactor=redactor,
             desk=self.desk,
             journal=AnchoredJournal(ledger, anchoring),
-            upstreams=UpstreamsWithOwn(self.pool, own.tools(settings, self.desk, redactor, network.pages(settings))),
+            upstreams=UpstreamsWithOwn(
+                self.pool, own.tools(settings, self.desk, redactor, self._request_access, network.pages(settings))
+            ),
             new_id=new_id,
         )
         self.server = GatewayServer(
@@ -98,6 +101,10 @@ class Gateway:
         self._redactor_problem = "The language model is being loaded."
         self._unresolved: dict[str, str] = {}
         """Servers whose credentials cannot be resolved, and why: they are down, and the others are not touched."""
+
+    async def _request_access(self, request: Request, access: Access) -> Held | Refused:
+        """Walk the corridor anew, from a tool of the gateway's own that stands at its end."""
+        return await self.corridor.request_access(request, access)
 
     # --- readiness -------------------------------------------------------------------------------------------------------
 

@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 
 from mcpgw.approval import Desk
-from mcpgw.own import DECIDE, LIST, SHOW, STATUS, ApproversTools, Offer, OwnTool, StatusTool
+from mcpgw.own import ACCESS_LIST, DECIDE, LIST, REQUEST, SHOW, STATUS, AccessTools, ApproversTools, Offer, OwnTool, StatusTool
+from mcpgw.own.access import Asker
 from mcpgw.ports import Redactor
 from mcpgw.settings import Settings
 
 
 def offers(settings: Settings) -> Sequence[Offer]:
     """Return what the gateway offers of its own under these settings, without anything behind it."""
-    return (LIST, SHOW, STATUS, *((DECIDE,) if settings.approval.decide_over_mcp else ()))
+    return (LIST, SHOW, STATUS, REQUEST, ACCESS_LIST, *((DECIDE,) if settings.approval.decide_over_mcp else ()))
 
 
-def tools(settings: Settings, desk: Desk, redactor: Redactor, pages: str) -> Sequence[OwnTool]:
+def tools(settings: Settings, desk: Desk, redactor: Redactor, ask: Asker, pages: str) -> Sequence[OwnTool]:
     """Return the tools of `offers`, each with who answers. `pages` is where the console is; empty where there is none."""
+    access = AccessTools(ask, desk).tools()
     approvers = ApproversTools(desk, redactor, pages)
-    return (*approvers.tools(may_decide=settings.approval.decide_over_mcp), *StatusTool(desk).tools())
+    return (*approvers.tools(may_decide=settings.approval.decide_over_mcp), *StatusTool(desk).tools(), *access)

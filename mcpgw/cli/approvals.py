@@ -22,13 +22,14 @@ from mcpgw.approval.people import is_requester
 from mcpgw.approval.proposal import differences
 from mcpgw.approval.standing import Standing
 from mcpgw.approval.stats import Stats, stats_of
-from mcpgw.cli.common import acting_identity, open_folder, open_gateway_store
+from mcpgw.cli.common import GatewayStore, acting_identity, calling_identity, open_folder, open_gateway_store
 from mcpgw.core.errors import GatewayError
 from mcpgw.core.model import Change, Happened, Identity, Verdict
 from mcpgw.core.terms import as_data
 from mcpgw.core.visible import visible
 from mcpgw.identity.local import FILE_VARIABLE, KEY_VARIABLE
 from mcpgw.ports import Approval, ApprovalState, CastVote, Remark, Use
+from mcpgw.settings import Settings
 
 approvals = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -71,9 +72,9 @@ def list_(
         for approval in listed.values():
             print(json.dumps(as_facts(approval, now_ns)))
         return
-    _console().print(as_table(found, now_ns))
+    terminal().print(as_table(found, now_ns))
     for item in items:
-        _console().print(Text(to_do(item), style="bold red"))
+        terminal().print(Text(to_do(item), style="bold red"))
 
 
 @approvals.command()
@@ -84,13 +85,9 @@ def grants(
     folder: Folder = Path(),
 ) -> None:
     """List the grants that you may decide on or revoke, or asked for yourself, and how far they are used."""
-    print_grants(grants_of(folder, key_file, () if everything else OPEN), as_json=as_json)
-
-
-def grants_of(folder: Path, key_file: Path | None, states: Sequence[ApprovalState]) -> list[Approval]:
-    """Return the grants in these states (in all, if none are named) that are the person's to see."""
+    states = () if everything else OPEN
     seen = as_person(folder, key_file, lambda desk, person: desk.docket(person, states, _EVER))
-    return [approval for approval in seen if approval.is_grant]
+    print_grants([approval for approval in seen if approval.is_grant], as_json=as_json)
 
 
 def print_grants(found: Sequence[Approval], *, as_json: bool) -> None:
@@ -100,20 +97,20 @@ def print_grants(found: Sequence[Approval], *, as_json: bool) -> None:
         for approval in found:
             print(json.dumps(as_facts(approval, now_ns)))
     else:
-        _console().print(grants_table(found, now_ns))
+        terminal().print(grants_table(found, now_ns))
 
 
 @approvals.command()
 def show(approval_id: ApprovalId, as_json: AsJson = False, key_file: KeyFile = None, folder: Folder = Path()) -> None:
     """Show one held call with its exact arguments. Reading them is recorded."""
-    sheet, standing = as_person(folder, key_file, lambda desk, person: _looked_at(desk, approval_id, person))
+    sheet, standing = as_person(folder, key_file, lambda desk, person: looked_at(desk, approval_id, person))
     if as_json:
         facts = as_facts(sheet.approval, time.time_ns())
         seen = {"exact": sheet.exact, "arguments": json.loads(sheet.arguments), "shown": sheet.commitment}
         granted = {"granted": list(sheet.granted), "words": sheet.words} if sheet.granted else {}
         print(json.dumps({**facts, **seen, **granted}))
     else:
-        print_sheet(sheet, standing, _console())
+        print_sheet(sheet, standing, terminal())
 
 
 @approvals.command()
@@ -128,9 +125,9 @@ def approve(
     folder: Folder = Path(),
 ) -> None:
     """Look at what will run, then approve it."""
-    _check_length(comment)
-    sheet, standing = as_person(folder, key_file, lambda desk, person: _looked_at(desk, approval_id, person))
-    print_sheet(sheet, standing, _console())
+    check_length(comment)
+    sheet, standing = as_person(folder, key_file, lambda desk, person: looked_at(desk, approval_id, person))
+    print_sheet(sheet, standing, terminal())
     if not yes:
         what = "all calls that fit this grant" if sheet.granted else "exactly this call"
         typer.confirm(f"Break the glass for {what}?" if break_glass else f"Approve {what}?", abort=True)
@@ -146,7 +143,7 @@ def approve(
 @approvals.command()
 def deny(approval_id: ApprovalId, comment: Comment = "", key_file: KeyFile = None, folder: Folder = Path()) -> None:
     """Deny a held call: it will not run."""
-    _check_length(comment)
+    check_length(comment)
     _do(
         folder,
         key_file,
@@ -165,12 +162,12 @@ def propose(
     folder: Folder = Path(),
 ) -> None:
     """Deny a held call, and tell its client which arguments you would approve."""
-    _check_length(comment)
-    proposed = _read_arguments(arguments)
-    sheet, standing = as_person(folder, key_file, lambda desk, person: _looked_at(desk, approval_id, person))
-    print_sheet(sheet, standing, _console())
+    check_length(comment)
+    proposed = read_object(arguments, "--arguments")
+    sheet, standing = as_person(folder, key_file, lambda desk, person: looked_at(desk, approval_id, person))
+    print_sheet(sheet, standing, terminal())
     if sheet.exact:
-        print_changes(differences(json.loads(sheet.arguments), proposed), _console())
+        print_changes(differences(json.loads(sheet.arguments), proposed), terminal())
     if not yes:
         typer.confirm("Deny this call, and propose exactly that?", abort=True)
 
@@ -183,7 +180,7 @@ def propose(
 @approvals.command()
 def withdraw(approval_id: ApprovalId, comment: Comment = "", key_file: KeyFile = None, folder: Folder = Path()) -> None:
     """Take back your vote while it is undecided; or your call, if you asked for it and it has not run."""
-    _check_length(comment)
+    check_length(comment)
 
     async def take_back(desk: Desk, person: Identity) -> Approval:
         approval = (await desk.show(approval_id, person)).approval
@@ -197,7 +194,7 @@ def withdraw(approval_id: ApprovalId, comment: Comment = "", key_file: KeyFile =
 @approvals.command()
 def revoke(approval_id: ApprovalId, comment: Comment = "", key_file: KeyFile = None, folder: Folder = Path()) -> None:
     """Stop an approved call before it runs."""
-    _check_length(comment)
+    check_length(comment)
     _do(folder, key_file, lambda desk, person: desk.revoke(approval_id, person, comment), "it will not run")
 
 
@@ -210,14 +207,14 @@ def resolve(
     folder: Folder = Path(),
 ) -> None:
     """Say what became of a call whose outcome is unknown. It is not sent again by that."""
-    _check_length(comment)
+    check_length(comment)
     _do(folder, key_file, lambda desk, person: desk.resolve(approval_id, person, happened, comment), "resolved")
 
 
 @approvals.command()
 def review(approval_id: ApprovalId, comment: Why, key_file: KeyFile = None, folder: Folder = Path()) -> None:
     """Review a call that ran, or could have run, by break-glass."""
-    _check_length(comment)
+    check_length(comment)
     _do(folder, key_file, lambda desk, person: desk.review(approval_id, person, comment), "reviewed")
 
 
@@ -239,7 +236,7 @@ def stats(
         rules = [{**asdict(rule), "could_be_relaxed": rule.could_be_relaxed} for rule in counted.rules]
         print(json.dumps({**asdict(counted), "rules": rules}))
     else:
-        print_stats(counted, days, _console())
+        print_stats(counted, days, terminal())
 
 
 # --- how they are shown --------------------------------------------------------------------------------------------------
@@ -447,7 +444,7 @@ def span(nanoseconds: int) -> str:
 # --- inside --------------------------------------------------------------------------------------------------------------
 
 
-async def _looked_at(desk: Desk, approval_id: str, person: Identity) -> tuple[Sheet, Standing]:
+async def looked_at(desk: Desk, approval_id: str, person: Identity) -> tuple[Sheet, Standing]:
     sheet = await desk.show(approval_id, person)
     return sheet, desk.standing(sheet.approval)
 
@@ -461,40 +458,50 @@ def _do(folder: Path, key_file: Path | None, deed: Callable[[Desk, Identity], Aw
 
     standing = as_person(folder, key_file, act)
     approval = standing.approval
-    _console().print(Text(f"{approval.id}: {said}; it is {approval.state.value}, {standing.tally}."))
+    terminal().print(Text(f"{approval.id}: {said}; it is {approval.state.value}, {standing.tally}."))
 
 
 def as_person(folder: Path, key_file: Path | None, work: Callable[[Desk, Identity], Awaitable[T]]) -> T:
-    """Do one thing at the desk of that folder, as whoever the credential belongs to."""
+    """Do one thing at the desk of that folder, as the person that the credential belongs to."""
+    return as_whoever(folder, key_file, lambda store, person: work(store.desk, person), acting_identity)
+
+
+def as_whoever(
+    folder: Path,
+    key_file: Path | None,
+    work: Callable[[GatewayStore, Identity], Awaitable[T]],
+    who: Callable[[Settings], Awaitable[Identity]] = calling_identity,
+) -> T:
+    """Do one thing in the store of that folder, as whoever the credential belongs to."""
     if key_file is not None:  # the option is said for this run, so it outweighs the environment
         os.environ.pop(KEY_VARIABLE, None)
         os.environ[FILE_VARIABLE] = str(key_file)
 
     async def act() -> T:
-        person = await acting_identity(open_folder(folder))
+        identity = await who(open_folder(folder))
         async with open_gateway_store(folder) as store:
-            return await work(store.desk, person)
+            return await work(store, identity)
 
     return anyio.run(act)
 
 
-def _read_arguments(text: str) -> dict[str, Any]:
-    """Return the JSON object that the option names or holds. A file keeps it out of the list of processes."""
+def read_object(text: str, option: str) -> dict[str, Any]:
+    """Return the JSON object that the option names or holds; `-` is standard input. A file keeps it out of the list of processes."""
     try:
         if not text.lstrip().startswith("{"):
             text = sys.stdin.read() if text == "-" else Path(text).read_text(encoding="utf-8")
         arguments = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        raise typer.BadParameter(f"cannot be read as JSON: {error}", param_hint="--arguments") from None
+        raise typer.BadParameter(f"cannot be read as JSON: {error}", param_hint=option) from None
     if not isinstance(arguments, dict):
-        raise typer.BadParameter("must be a JSON object", param_hint="--arguments")
+        raise typer.BadParameter("must be a JSON object", param_hint=option)
     return arguments
 
 
-def _check_length(comment: str) -> None:
+def check_length(comment: str) -> None:
     if len(comment) > MAX_COMMENT:
         raise typer.BadParameter(f"{len(comment)} characters; {MAX_COMMENT} are the most", param_hint="--comment")
 
 
-def _console() -> Console:
+def terminal() -> Console:
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)

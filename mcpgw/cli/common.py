@@ -106,18 +106,27 @@ async def open_gateway_store(folder: Path) -> AsyncIterator[GatewayStore]:
         yield GatewayStore(settings, ledger, convert.desk(settings, ledger))
 
 
-async def acting_identity(settings: Settings) -> Identity:
-    """Return the person at the keyboard, by the credential in the environment.
+async def calling_identity(settings: Settings) -> Identity:
+    """Return whoever the credential in the environment belongs to.
 
     Raises:
-        AuthenticationError: no credential, a wrong one, or one that belongs to no person.
+        AuthenticationError: no credential, or a wrong one.
     """
     hint = (
         "Make a key of your own with `mcpgw keys create --kind human --subject NAME --group GROUP`, and name a file with it "
         "by --key-file, or put it in MCPGW_API_KEY."
     )
     credential = stdio_credential(os.environ, hint=hint)
-    identity = await convert.authenticators(settings).authenticate(credential)
+    return await convert.authenticators(settings).authenticate(credential)
+
+
+async def acting_identity(settings: Settings) -> Identity:
+    """Return the person at the keyboard, by the credential in the environment.
+
+    Raises:
+        AuthenticationError: no credential, a wrong one, or one that belongs to no person.
+    """
+    identity = await calling_identity(settings)
     if identity.kind is not IdentityKind.HUMAN:
         hint = "Make a key for a person: `mcpgw keys create --kind human --subject NAME --group GROUP`."
         raise AuthenticationError(f"{identity.subject} is {identity.kind.value}, and only people decide.", hint=hint)

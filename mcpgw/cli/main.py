@@ -33,6 +33,7 @@ VERBS = (
     Verb("keys", "keys", "keys", "Create, list and revoke API keys."),
     Verb("explain", "explain", "explain", "Say what policy would decide on a call, and why."),
     Verb("approvals", "approvals", "approvals", "List, show, approve and deny held calls."),
+    Verb("access", "access", "access", "Ask ahead for several calls at once, and see what was granted."),
     Verb("log", "log", "log", "Search and follow the record."),
     Verb("verify", "verify", "verify", "Prove that nobody changed the record, or find where."),
     Verb("checkpoint", "verify", "checkpoint", "Print the current signed checkpoint."),

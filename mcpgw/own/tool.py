@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import GatewayError
-from mcpgw.core.model import Audience, Call, Json, JsonObject, Target, TargetKind
+from mcpgw.core.model import Audience, Call, Json, JsonObject, Masking, Target, TargetKind
 from mcpgw.core.naming import OWN_SERVER, published_name
 from mcpgw.core.shape import misfits
 
@@ -17,6 +17,7 @@ result that says so; the call's identity is all that it may act as."""
 
 _FINGERPRINT = digest({"own": OWN_SERVER})
 """How this server is reached: it is the gateway itself."""
+_NOTHING_MORE = Masking()
 
 
 class NotUnderstood(GatewayError):
@@ -41,6 +42,8 @@ class Offer:
     timeout_s: float = 60.0
     annotations: JsonObject = field(default_factory=dict)
     """Beside `readOnlyHint`."""
+    masking: Masking = _NOTHING_MORE
+    """What the record masks beside what is found: for one, another tool's arguments, whose own rules are not asked here."""
 
     @cached_property
     def definition(self) -> dict[str, Any]:
@@ -70,6 +73,7 @@ class Offer:
             definition_hash=digest(self.definition),
             annotations={"openWorldHint": False, **self.annotations, "readOnlyHint": self.is_read_only},
             audience=self.audience,
+            masking=self.masking,
             timeout_s=self.timeout_s,
         )
 
