@@ -1,9 +1,9 @@
 """The corridor of a short command: it asks people, beside a running gateway, and reaches no upstream."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
-from mcpgw.app import convert, own
+from mcpgw.app import convert, own, redacting
 from mcpgw.approval import Desk
 from mcpgw.catalog.registry import Registry
 from mcpgw.core.errors import UpstreamError
@@ -12,7 +12,6 @@ from mcpgw.ledger import Ledger, new_id
 from mcpgw.own import CatalogWithOwn
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import OnNotice
-from mcpgw.redaction import PresidioRedactor
 from mcpgw.settings import Settings
 
 
@@ -32,11 +31,7 @@ async def open_corridor(settings: Settings, ledger: Ledger, desk: Desk) -> Async
         RedactionError: the model could not be loaded in time.
     """
     policy = convert.policy(settings)
-    async with AsyncExitStack() as stack:
-        tokens = convert.tokens(settings)
-        stack.callback(tokens.close)
-        redactor = PresidioRedactor(convert.redaction(settings), tokens)
-        stack.push_async_callback(redactor.aclose)
+    async with redacting.redactor(settings) as redactor:
         await redactor.start()
         yield Corridor(
             catalog=CatalogWithOwn(Registry(settings.catalog_dir), own.offers(settings)),

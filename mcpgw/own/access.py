@@ -2,7 +2,7 @@
 
 from typing import Any, Final, Protocol
 
-from mcpgw.core.access import MAX_ALTERNATIVES, MAX_NAME, MAX_REASON, Access, access_of, clean_sentences
+from mcpgw.core.access import MAX_ALTERNATIVES, MAX_REASON, Access, access_of, clean_sentences
 from mcpgw.core.allowance import MAX_CALLS
 from mcpgw.core.errors import GatewayError
 from mcpgw.core.model import Call, Held, JsonObject, Masking, Patience, Refused, Request, TargetKind
@@ -18,17 +18,6 @@ _LOOKED_AT: Final = 1_000_000
 _LISTED: Final = 50
 """Grants of one answer, the newest."""
 _LONGEST_MIN: Final = 30 * 24 * 60
-_VARIATION: Final = {
-    "type": "object",
-    "properties": {
-        "at_least": {"type": "number"},
-        "at_most": {"type": "number"},
-        "one_of": {"type": "array", "minItems": 1, "maxItems": MAX_ALTERNATIVES},
-        "any": {"const": True},
-    },
-    "additionalProperties": False,
-    "minProperties": 1,
-}
 
 REQUEST: Final = Offer(
     name="request_access",
@@ -43,22 +32,16 @@ REQUEST: Final = Offer(
         "arguments": {"type": "object", "description": "An example call: every argument that the calls will have."},
         "vary": {
             "type": "object",
-            "additionalProperties": _VARIATION,
             "description": (
-                "By argument, what may differ from the example: numbers `at_least` and `at_most`, `one_of` some values, or "
-                "`any`. All others must be equal to the letter."
+                'By argument, what may differ from the example: {"at_least": 1, "at_most": 500} (or one of the two): a number '
+                f'in these bounds; {{"one_of": [...]}}: one of at most {MAX_ALTERNATIVES} values; {{"any": true}}: whatever '
+                "it is. All other arguments must be equal to the letter."
             ),
         },
-        "max_calls": {"type": "integer", "minimum": 1, "maximum": MAX_CALLS},
+        "max_calls": {"type": "integer", "minimum": 1, "maximum": MAX_CALLS, "description": "How many calls at most."},
         "total": {
             "type": "object",
-            "properties": {
-                "argument": {"type": "string", "minLength": 1, "maxLength": MAX_NAME},
-                "at_most": {"type": "number", "exclusiveMinimum": 0},
-            },
-            "required": ["argument", "at_most"],
-            "additionalProperties": False,
-            "description": "The most that an argument, a number, may add up to over all calls.",
+            "description": 'The most that a number may add up to over all calls: {"argument": "amount", "at_most": 5000}.',
         },
         "minutes": {"type": "integer", "minimum": 1, "maximum": _LONGEST_MIN, "description": "How long, from now on."},
         "reason": {"type": "string", "maxLength": MAX_REASON, "description": "Why; those who decide see it as your words."},
