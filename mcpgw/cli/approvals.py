@@ -486,7 +486,10 @@ def as_whoever(
 
 
 def read_object(text: str, option: str) -> dict[str, Any]:
-    """Return the JSON object that the option names or holds; `-` is standard input. A file keeps it out of the list of processes."""
+    """Return the JSON object that the option holds, or the file that it names; `-` is standard input.
+
+    A file keeps it out of the list of processes.
+    """
     try:
         if not text.lstrip().startswith("{"):
             text = sys.stdin.read() if text == "-" else Path(text).read_text(encoding="utf-8")
