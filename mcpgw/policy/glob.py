@@ -5,6 +5,9 @@
 
 from dataclasses import dataclass
 
+from mcpgw.core.naming import OWN_SERVER, SEPARATOR
+
+_OWN = f"{OWN_SERVER}{SEPARATOR}"
 _SUSPICIOUS = "?[]{}"
 """Wildcards elsewhere, literals here. A rule that silently never fires is worse than a refused one."""
 
@@ -29,6 +32,11 @@ class Glob:
     @property
     def exact(self) -> bool:
         return len(self.parts) == 1
+
+    @property
+    def means_own(self) -> bool:
+        """Whether it is about tools of the gateway's own, and not just about every tool."""
+        return self.parts[0].startswith(_OWN)
 
     def matches(self, name: str) -> bool:
         first, *rest = self.parts

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Identity, Target
-from mcpgw.core.naming import OWN_SERVER, SEPARATOR
 from mcpgw.policy.config import Role, Scope
 from mcpgw.policy.glob import Glob
 from mcpgw.policy.members import Member, parse_member
@@ -13,9 +12,6 @@ from mcpgw.policy.wording import did_you_mean, known_names
 
 SIGN_IN_SCOPES = frozenset({"openid", "profile", "email", "address", "phone", "offline_access"})
 """OpenID Connect Core 1.0 sections 3.1.2.1, 5.4 and 11: they say how somebody signed in, not what they may do."""
-
-
-_OWN = f"{OWN_SERVER}{SEPARATOR}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ class Selector:
     def _names_own(self, name: str) -> bool:
         """Tell whether a pattern means this tool of the gateway's own, and not just every tool: who wrote `*`, or a risk, meant
         what upstreams offer."""
-        return any(glob.parts[0].startswith(_OWN) and glob.matches(name) for glob in self.tools)
+        return any(glob.means_own and glob.matches(name) for glob in self.tools)
 
     def _fits_annotations(self, target: Target) -> bool:
         return all(target.annotations.get(name) is value for name, value in self.scope.annotations.items())

@@ -164,9 +164,10 @@ class Policy:
         return tuple(rule.rule.id for rule in self._rules if rule.terms.freshness.is_asked_for)
 
     def idle_rules(self, targets: Iterable[Target]) -> tuple[str, ...]:
-        """Return the ids of rules whose `tools` fit no target: most often a misspelt name."""
-        names = [target.name for target in targets]
-        return tuple(rule.rule.id for rule in self._rules if not any(rule.fits(name) for name in names))
+        """Return the ids of rules whose `tools` fit no target: most often a misspelt name. That `*` fits own tools too does not
+        count."""
+        targets = tuple(targets)
+        return tuple(rule.rule.id for rule in self._rules if not any(rule.is_meant_for(target) for target in targets))
 
     def own_tools_held(self, targets: Iterable[Target]) -> tuple[tuple[str, str], ...]:
         """Return each rule that would hold a tool of the gateway's own which some role grants, with the tool's name. Nothing

@@ -120,6 +120,10 @@ class CompiledRule:
         """Tell whether `tools` has the published name."""
         return any(glob.matches(name) for glob in self.tools)
 
+    def is_meant_for(self, target: Target) -> bool:
+        """Tell whether `tools` has the target, and one of the gateway's own by a pattern that means such."""
+        return any(glob.matches(target.name) and (glob.means_own or not target.is_own) for glob in self.tools)
+
     def is_about(self, identity: Identity, target: Target) -> bool:
         return not self._not_about(identity, target)
 

@@ -110,3 +110,10 @@ def test_a_rule_that_would_hold_an_own_tool_which_somebody_has_is_pointed_out() 
     assert policy(HOLD_ALL, other, tried, deny).own_tools_held(tools) == (("hold-all", STATUS.name),)
     nobody_has_it = policy(HOLD_ALL, scope=Scope(name="s", tools=("*",)))
     assert nobody_has_it.own_tools_held(tools) == ()
+
+
+def test_a_rule_about_every_tool_is_idle_where_there_are_own_tools_alone() -> None:
+    every, own = Rule(id="every", effect=Effect.DENY), Rule(id="own", effect=Effect.DENY, tools=("mcpgw__*",))
+    built = policy(every, own)
+    assert built.idle_rules([STATUS]) == ("every",)
+    assert built.idle_rules([target("bank__transfer")]) == ("own",)
