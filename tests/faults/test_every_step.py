@@ -169,10 +169,8 @@ class Story:
 
     async def vote_over_http(self, person: str, approval_id: str) -> None:
         """Vote at the gateway, which gives no answer any more."""
-        credential, path = (
-            bearer(self.stage.faults.folder.keys[person]),
-            f"{self.stage.gateway.url}/api/v1/approvals/{approval_id}",
-        )
+        credential = bearer(self.stage.faults.folder.keys[person])
+        path = f"{self.stage.gateway.url}/api/v1/approvals/{approval_id}"
         async with self.http.get(path, headers=credential) as answer:
             shown = (await answer.json())["shown"]
         with pytest.raises(aiohttp.ClientError):
