@@ -26,6 +26,11 @@ PROMISES = (
     "Held: the leads are asked, and none of them answers.",
     "Silence is not consent: now the heads are asked, and Dave finds it on his list.",
     "Dave approved: the account is closed, once.",
+    "Carol sees in sentences what would be granted, not only an example.",
+    "Two rents are paid at once, each counted against the grant; nobody had to be asked again.",
+    "901 is more than was granted for one transfer: held by itself.",
+    "200 would make it more than 1,500 in all: held by itself.",
+    "Carol took the grant back: 100, which would have fitted, is held.",
     "Verified against a checkpoint that an auditor would keep elsewhere.",
     "Found, and located: record",
 )
@@ -40,7 +45,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Com
     (folder / "upstreams").symlink_to(ROOT / ".venv-upstreams")
     environ = {**os.environ, "NO_COLOR": "1"}
     command = [sys.executable, "-m", "mcpgw", "demo", str(folder)]
-    return folder, subprocess.run(command, env=environ, capture_output=True, text=True, timeout=240)
+    return folder, subprocess.run(command, env=environ, capture_output=True, text=True, timeout=480)
 
 
 @pytest.mark.slow

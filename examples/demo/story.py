@@ -7,6 +7,7 @@ client. Each step says what must happen and stops with exit code 1 if it does no
 import argparse
 import json
 import os
+import shlex
 import shutil
 import socket
 import sqlite3
@@ -255,8 +256,7 @@ async def held(url: str, keys: dict[str, str], folder: Path, books: sqlite3.Conn
         "Held for a second person",
         "A transfer is high risk: it waits at a durable desk until somebody else has seen exactly what will run.",
     )
-    richest = "SELECT id FROM accounts WHERE status = 'open' ORDER BY balance_cents DESC LIMIT 2"
-    (source,), (target,) = books.execute(richest).fetchall()
+    source, target = richest(books)
     transfer = {"from_account": source, "to_account": target, "amount": LARGE, "memo": "invoice 4711"}
     before = effects(books)
     async with client(url, keys["bob"]) as bob:
@@ -281,6 +281,13 @@ async def held(url: str, keys: dict[str, str], folder: Path, books: sqlite3.Conn
         )
         other = await call(bob, "bank__transfer", **{**transfer, "amount": LARGE + 1})
         must(other.is_error and effects(books) == before + 1, "One dollar more is another call, and is held again.")
+
+
+def richest(books: sqlite3.Connection) -> tuple[str, str]:
+    """Return two accounts that money can be moved between."""
+    by_balance = "SELECT id FROM accounts WHERE status = 'open' ORDER BY balance_cents DESC LIMIT 2"
+    (source,), (target,) = books.execute(by_balance).fetchall()
+    return source, target
 
 
 async def escalated(url: str, keys: dict[str, str], folder: Path, books: sqlite3.Connection) -> None:
@@ -315,6 +322,39 @@ async def listed(folder: Path, key: str, approval: str) -> None:
     raise Unexpected(f"{approval} was never escalated")
 
 
+async def granted(url: str, keys: dict[str, str], folder: Path, books: sqlite3.Connection) -> None:
+    chapter(
+        6,
+        "Asked ahead",
+        "Bob has rents to pay. He asks once for all: between two accounts, 900 at most each, 1,500 in all, within an hour.",
+    )
+    source, target = richest(books)
+    rent = {"from_account": source, "to_account": target, "amount": 500, "memo": "rent"}
+    example = ("--arguments", json.dumps(rent), "--vary", '{"amount": {"at_most": 900}}')
+    bounds = ("--calls", "5", "--total", "amount=1500", "--for", "1h")
+    asked = run(folder, keys["bob"], "access", "request", "bank__transfer", *example, *bounds)
+    grant, before = asked.partition(":")[0], effects(books)
+    shown = run(folder, keys["carol"], "approvals", "show", grant)
+    must('"amount": any number up to 900' in shown, "Carol sees in sentences what would be granted, not only an example.")
+    run(folder, keys["carol"], "approvals", "approve", grant, "--yes", "--comment", "Until the rents are paid")
+    async with client(url, keys["bob"]) as bob:
+        paid = [await call(bob, "bank__transfer", **{**rent, "amount": amount}) for amount in (500, 850)]
+        must(
+            not any(result.is_error for result in paid) and effects(books) == before + 2,
+            "Two rents are paid at once, each counted against the grant; nobody had to be asked again.",
+        )
+        dear = await call(bob, "bank__transfer", **{**rent, "amount": 901})
+        must(dear.is_error, "901 is more than was granted for one transfer: held by itself.")
+        sums = await call(bob, "bank__transfer", **{**rent, "amount": 200})
+        must(sums.is_error, "200 would make it more than 1,500 in all: held by itself.")
+        run(folder, keys["carol"], "approvals", "revoke", grant, "--comment", "That was the last one")
+        late = await call(bob, "bank__transfer", **{**rent, "amount": 100})
+        must(
+            late.is_error and effects(books) == before + 2, "Carol took the grant back: 100, which would have fitted, is held."
+        )
+        run(folder, keys["bob"], "access", "list", "--all")
+
+
 def effects(books: sqlite3.Connection) -> int:
     (count,) = books.execute("SELECT count(*) FROM effects").fetchone()
     return int(count)
@@ -322,14 +362,14 @@ def effects(books: sqlite3.Connection) -> int:
 
 def run(folder: Path, key: str, *arguments: str, check: bool = True) -> str:
     """Show a command and what it says."""
-    console.print(Text(f"$ mcpgw {' '.join(arguments)}", style="bold"))
+    console.print(Text(f"$ mcpgw {shlex.join(arguments)}", style="bold"))
     output = mcpgw(folder, *arguments, key=key, check=check)
     console.print(Text(output.rstrip()), no_wrap=True, overflow="ellipsis")
     return output
 
 
 def proof(folder: Path) -> None:
-    chapter(6, "The record", "Every call, refusal, vote and effect is one leaf of a signed Merkle tree.")
+    chapter(7, "The record", "Every call, refusal, vote and effect is one leaf of a signed Merkle tree.")
     run(folder, "", "log", "--limit", "14")
     checkpoint = folder / "checkpoint.txt"
     checkpoint.write_text(mcpgw(folder, "checkpoint"))
@@ -338,7 +378,7 @@ def proof(folder: Path) -> None:
     must("✓" in output, "Verified against a checkpoint that an auditor would keep elsewhere.")
 
     chapter(
-        7, "Somebody changes it", "One byte of one record, in a copy of the database, by somebody with full access to the disk."
+        8, "Somebody changes it", "One byte of one record, in a copy of the database, by somebody with full access to the disk."
     )
     copy = folder / "tampered"
     shutil.rmtree(copy, ignore_errors=True)
@@ -362,7 +402,7 @@ def flip_a_byte(database: Path) -> int:
 
 
 def ending(folder: Path, url: str, keys: dict[str, str]) -> None:
-    chapter(8, "Connect your own client", f"The folder {folder} is yours to explore: config.toml, catalog/, data/.")
+    chapter(9, "Connect your own client", f"The folder {folder} is yours to explore: config.toml, catalog/, data/.")
     desktop = {
         "mcpServers": {
             "bank": {
@@ -429,6 +469,7 @@ def play(folder: Path, port: int, keys: dict[str, str]) -> None:
             anyio.run(denied, url, keys)
             anyio.run(held, url, keys, folder, books)
             anyio.run(escalated, url, keys, folder, books)
+            anyio.run(granted, url, keys, folder, books)
         books.close()
         proof(folder)
     ending(folder, url, keys)
