@@ -111,6 +111,7 @@ class Corridor:
             meta=request.meta,
             received_ns=time.time_ns(),
             resumes=request.resumes,
+            previews=request.previews,
         )
         visible = False
         try:
@@ -155,6 +156,9 @@ class Corridor:
             if call.resumes and isinstance(decision, Allow):
                 # Not held any more. Run without spending its approval, it could be run again.
                 decision = Deny(ruling=_void(decision.ruling, "the policy changed"))
+            if call.previews and isinstance(decision, Hold):
+                # People are not asked about what is to help them decide.
+                decision = Deny(ruling=replace(decision.ruling, reason=_HELD_PREVIEW))
             watch.lap("policy")
 
             # (3) approval: people decide on a hold; silence ends in a denial
@@ -320,6 +324,7 @@ class _Stopwatch:
         self._last = now
 
 
+_HELD_PREVIEW = "The preview would itself have to be approved, so it was not made."
 _NO_RECORD = "The gateway cannot write its record, so nothing was done. Try again later."
 _NOT_ANCHORED = (
     "The gateway's record cannot be kept out of reach in time, as it must be here, so nothing was done. Try again later."

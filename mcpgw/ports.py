@@ -368,6 +368,8 @@ class Approval:
     """Of a grant: the one that is counted. Of a call: nothing."""
     uses: tuple[Use, ...] = ()
     """Of a grant: the calls that were made under it, in order."""
+    preview: "tuple[Previewed, ...]" = ()
+    """What came of its preview: one, once that has ended; nothing where none was made."""
     offer: tuple[CastVote, ...] = ()
     """The word of whoever denied it and proposed other arguments, which counts once the call is made with them: one at most."""
     offered: bytes = b""
@@ -408,6 +410,18 @@ class Approval:
     @property
     def needs_resolution(self) -> bool:
         return self.state is ApprovalState.INDETERMINATE and not self.remarked(RemarkKind.RESOLVED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Previewed:
+    """What a server answered when it was asked what a held call would do. Its own word, which nobody checked."""
+
+    call_id: str
+    """Of the preview, which is a call of its own."""
+    reply: JsonObject
+    """The clean result; empty where there is none."""
+    problem: str = ""
+    """Why there is none; empty where there is."""
 
 
 class Deed(StrEnum):

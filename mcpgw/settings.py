@@ -327,6 +327,8 @@ class ApprovalSettings(Section):
     """How long a held call keeps an unknown client waiting before it is told to come back."""
     budgets: dict[str, Seconds] = {}
     """The same by `clientInfo.name`, for clients that are known to wait: `claude-code = "45s"`."""
+    preview_timeout: Seconds = 10.0
+    """How long a server may take to say what a held call would do, where the catalog has a `preview` for the tool."""
     max_unattended: int = Field(default=500, ge=0)
     """Calls of rules with `run_unattended` that a process waits for in their clients' place; any more are just pending."""
     max_unattended_per_identity: int = Field(default=50, ge=0)

@@ -385,6 +385,18 @@ async def test_a_result_is_not_given_again_to_a_credential_that_ended_meanwhile(
     assert world.recorded() == ["Refusal"]
 
 
+async def test_a_preview_is_allowed_outright_or_not_made() -> None:
+    preview = replace(REQUEST, previews="apr_1")
+    world = World(decisions=[HOLD])
+    answer = await world.corridor().walk(preview, world)
+    assert isinstance(answer, Refused) and "would itself have to be approved" in answer.reason
+    assert "desk" not in world.log and "sent" not in world.log and world.recorded() == ["Refusal"]
+    world = World()
+    assert isinstance(await world.corridor().walk(preview, world), Completed)
+    (intent,) = [entry for entry in world.entries if isinstance(entry, Intent)]
+    assert intent.shown.call.previews == "apr_1"
+
+
 PROPOSAL = Proposal(
     approval_id="apr_1", proposer="test#bob", arguments={"amount": 1}, changes=(), comment="less", until_ns=9
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import hmac
 import os
+from collections.abc import Callable
 
 from mcpgw.app.keys import read_key
 from mcpgw.app.whose import must_name_issuers
@@ -9,7 +10,7 @@ from mcpgw.approval import Desk
 from mcpgw.catalog.references import ReferenceUnresolved, substitute
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import IdentityKind, Risk
+from mcpgw.core.model import IdentityKind, Risk, ShownCall
 from mcpgw.core.toml import line_of
 from mcpgw.identity import ApiKeys, Authenticators, Issuer, JwtIssuers, KeyRoster
 from mcpgw.identity.issuer import KindRule
@@ -31,14 +32,16 @@ POLICY_OF_DESK = ("approvers", "quorum", "deadline", "admins", "break_glass", "r
 """Keys of `[approval]` that are part of the policy; the others say how clients are kept waiting."""
 
 
-def desk(settings: Settings, ledger: Ledger) -> Desk:
-    """Return the desk of the folder, on its ledger: any number of processes may have one.
+def desk(
+    settings: Settings, ledger: Ledger, on_held: Callable[[ShownCall, str], None] = lambda shown, approval_id: None
+) -> Desk:
+    """Return the desk of the folder, on its ledger: any number of processes may have one. `on_held` hears of what it holds.
 
     Raises:
         ConfigError: the desk's key is missing, or is none.
     """
     roster = KeyRoster(ApiKeys(settings.keys_dir / API_KEYS))
-    return Desk(ledger, ledger, read_key(settings.keys_dir / DESK_KEY), roster)
+    return Desk(ledger, ledger, read_key(settings.keys_dir / DESK_KEY), roster, on_held=on_held)
 
 
 def config_hash(settings: Settings) -> str:

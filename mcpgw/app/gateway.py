@@ -16,6 +16,7 @@ from mcpgw.app import anchors, convert, network, own, redacting, standings
 from mcpgw.app.bookkeeper import Bookkeeper
 from mcpgw.app.live import LivePolicy
 from mcpgw.app.outlets import CURSORS, outlets
+from mcpgw.app.previews import Previews
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.registry import Change, Registry
 from mcpgw.catalog.watch import watch
@@ -67,7 +68,7 @@ class Gateway:
         self.redactor = redactor
         self.authenticator = authenticator
         self.policy = LivePolicy(convert.policy(settings))
-        self.desk = convert.desk(settings, ledger)
+        self.desk = convert.desk(settings, ledger, on_held=lambda shown, approval_id: self.previews.ask(shown, approval_id))
         self.pool = UpstreamPool(on_definitions=self._on_definitions, on_status=self._on_status, version=__version__)
         catalog = CatalogWithOwn(registry, own.offers(settings))
         self.corridor = Corridor(
@@ -81,6 +82,7 @@ class Gateway:
             ),
             new_id=new_id,
         )
+        self.previews = Previews(self.corridor, tasks, settings.approval.preview_timeout)
         self.server = GatewayServer(
             config=replace(network.inbound(settings), state_key=convert.state_key(settings)),
             corridor=self.corridor,

@@ -109,8 +109,10 @@ class Desk:
         now_ns: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = anyio.sleep,
+        on_held: Callable[[ShownCall, str], None] = lambda shown, approval_id: None,
     ) -> None:
-        """Take the desk's key (`seal.KEY_BYTES` long, shared by every process on the store) and the clocks.
+        """Take the desk's key (`seal.KEY_BYTES` long, shared by every process on the store), the clocks, and who is to hear of
+        each call that this desk newly holds, with its approval's id; that must neither wait nor raise.
 
         Raises:
             ConfigError: the key has another length.
@@ -122,6 +124,7 @@ class Desk:
         self._now_ns = now_ns
         self._monotonic = monotonic
         self._pause = pause
+        self._on_held = on_held
         self._attached: OrderedDict[tuple[str, str], tuple[Receipt, ...]] = OrderedDict()
         """By call and approval: the receipt of the record that says that the one waits for the other."""
 
@@ -234,6 +237,8 @@ class Desk:
         )
         self._remember(shown, approval_id, await self._journal.append(opened))
         logger.info("call %s: %s as %s", shown.call.id, "a grant is asked for" if access else "held", approval_id)
+        if not access:
+            self._on_held(shown, approval_id)
         return approval_id
 
     async def _wait(

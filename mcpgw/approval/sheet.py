@@ -6,8 +6,11 @@ from mcpgw.approval.grants import granted, words
 from mcpgw.approval.kept import exact_facts
 from mcpgw.approval.seal import Seal
 from mcpgw.core.canonical import commitment
-from mcpgw.core.visible import oddities, visible_json
+from mcpgw.core.visible import oddities, visible, visible_json
 from mcpgw.ports import Approval
+
+MAX_PREVIEW = 4_000
+"""Characters of a preview on a sheet: the record holds all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +25,17 @@ class Sheet:
     oddities: tuple[str, ...]
     """The characters that were escaped in it, for the reader's attention; mostly none."""
     commitment: str
-    """Hex `SHA-256(nonce || arguments)`, of a grant with all that it covers behind them: says later what was on the screen, and
-    tells nothing by itself."""
+    """Hex `SHA-256(nonce || arguments)`, of a grant with all that it covers behind them, then the preview, where there is one:
+    says later what was on the screen, and tells nothing by itself."""
     granted: tuple[str, ...] = ()
     """Of a grant: what it covers, one sentence each. Whoever shows the arguments of a grant must show these."""
     words: str = ""
     """Of a grant: the requester's own words, which nobody checked."""
+    preview: str = ""
+    """What the server says that the call would do, over several lines; its own word. Empty where there is none."""
+    preview_problem: str = ""
+    """Why there is none, or why not to rely on it; empty where all is well, or none was made. Whoever shows the arguments must
+    show these two."""
 
 
 def lay_out(approval: Approval, seal: Seal) -> Sheet:
@@ -41,6 +49,9 @@ def lay_out(approval: Approval, seal: Seal) -> Sheet:
     text = visible_json(facts["arguments"])
     covered, said = granted(facts, exact=exact), words(facts)
     shown = "\n".join([text, *covered, said]) if covered else text
+    preview, problem = _previewed(approval)
+    if preview or problem:
+        shown = "\n".join([shown, "preview", problem, preview])  # no line of a JSON text begins like that
     salt = bytes.fromhex(seal.nonce(approval.id))
     return Sheet(
         approval=approval,
@@ -50,4 +61,19 @@ def lay_out(approval: Approval, seal: Seal) -> Sheet:
         commitment=commitment(salt, shown.encode()),
         granted=covered,
         words=said,
+        preview=preview,
+        preview_problem=problem,
     )
+
+
+def _previewed(approval: Approval) -> tuple[str, str]:
+    """Return what the server says, in characters that cannot deceive and no more than a person reads, and what is wrong."""
+    for previewed in approval.preview:
+        found = {name: value for name, value in previewed.reply.items() if name not in ("_meta", "isError", "resultType")}
+        content = found.get("content")
+        texts = [block.get("text") for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+        told = "\n".join(text for text in texts if isinstance(text, str)) or (visible_json(found) if found else "")
+        shown = "\n".join(map(visible, told.split("\n")))
+        cut = f"{shown[:MAX_PREVIEW]}\n… (cut: it has {len(shown)} characters)" if len(shown) > MAX_PREVIEW else shown
+        return cut, visible(previewed.problem)
+    return "", ""

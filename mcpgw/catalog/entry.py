@@ -9,7 +9,7 @@ from typing import TypeAlias
 from mcpgw.catalog.problems import CatalogError, Problem
 from mcpgw.catalog.references import ReferenceUnresolved, substitute
 from mcpgw.core.canonical import digest
-from mcpgw.core.model import JsonObject, Masking, Risk, TargetKind
+from mcpgw.core.model import JsonObject, Masking, Preview, Risk, TargetKind
 from mcpgw.core.toml import line_of
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -47,6 +47,8 @@ class Rules:
     max_result_bytes: int = 100_000
     truncate: bool = False
     annotations: JsonObject = field(default_factory=dict)
+    preview: tuple[Preview, ...] = ()
+    """Its `tool` is the upstream's name of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from mcpgw.core.canonical import canonical
 from mcpgw.core.model import Risk
 from mcpgw.core.toml import suggestion
 
@@ -47,6 +48,14 @@ def _are_named_texts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
 
 
+def _is_json_table(value: object) -> bool:
+    """Dates and times, and numbers that are none, are TOML's alone."""
+    try:
+        return isinstance(value, dict) and bool(canonical(value))
+    except ValueError:
+        return False
+
+
 def choice(*words: str) -> Kind:
     """A value out of a few words."""
     quoted = " or ".join(f'"{word}"' for word in words)
@@ -63,6 +72,8 @@ FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 SECONDS = Kind("a number of seconds above 0", _is_seconds)
 COUNT = Kind("a whole number above 0", _is_count)
 TABLE = Kind("a table", lambda value: isinstance(value, dict))
+
+JSON_TABLE = Kind("a table of JSON values", _is_json_table)
 
 SERVER: Mapping[str, Kind] = {
     "transport": choice("stdio", "http", "sse"),
@@ -103,8 +114,11 @@ DEFAULTS: Mapping[str, Kind] = {
 }
 """Keys of `[defaults]`."""
 
-TOOL: Mapping[str, Kind] = {**DEFAULTS, "name": TEXT, "annotations": TABLE}
+TOOL: Mapping[str, Kind] = {**DEFAULTS, "name": TEXT, "annotations": TABLE, "preview": TABLE}
 """Keys of `[tools.NAME]`."""
+
+PREVIEW: Mapping[str, Kind] = {"arguments": JSON_TABLE, "tool": TEXT}
+"""Keys of `preview`: one of them."""
 
 REDACTION: Mapping[str, Kind] = {"profile": TEXT, "columns": TEXTS, "paths": TEXTS, "rules": TABLES}
 """Keys of `redaction`."""

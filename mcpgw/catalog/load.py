@@ -14,7 +14,7 @@ from mcpgw.catalog.lock import LOCK_NAME, Lock, read_lock
 from mcpgw.catalog.problems import CatalogError, Problem
 from mcpgw.catalog.references import Written, flagged_secret, has_reference, literal_secret, malformed, secret_shape
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Masking, MaskingRule, Risk
+from mcpgw.core.model import Masking, MaskingRule, Preview, Risk
 from mcpgw.core.naming import MAX_LENGTH, SEPARATOR, is_published_name, is_server_name, published_name
 from mcpgw.core.toml import parse
 
@@ -142,6 +142,16 @@ class _Reader:
         yield from self._table((*path, "redaction"), keys.REDACTION)
         yield from self._masking_rules((*path, "redaction", "rules"))
         yield from self._table((*path, "annotations"), keys.ANNOTATIONS)
+        yield from self._preview((*path, "preview"))
+
+    def _preview(self, path: KeyPath) -> Iterator[Problem]:
+        yield from self._table(path, keys.PREVIEW)
+        table: Any = self._data
+        for key in path:
+            table = table.get(key) if isinstance(table, dict) else None
+        if isinstance(table, dict) and len(table.keys() & keys.PREVIEW.keys()) != 1:
+            hint = 'Write preview = { arguments = { dry_run = true } }, or preview = { tool = "its_name" }.'
+            yield self._problem(path, "`preview` needs `arguments` or `tool`, and not both.", hint)
 
     def _masking_rules(self, path: KeyPath) -> Iterator[Problem]:
         table: Any = self._data
@@ -282,7 +292,12 @@ def _rules(table: Mapping[str, Any], base: Rules) -> Rules:
         max_result_bytes=table.get("max_result_bytes", base.max_result_bytes),
         truncate=table.get("truncate", base.truncate),
         annotations=table.get("annotations", {}),
+        preview=tuple(_preview(one) for one in [table.get("preview", {})] if one),
     )
+
+
+def _preview(table: Mapping[str, Any]) -> Preview:
+    return Preview(tool=table.get("tool", ""), arguments=table.get("arguments", {}))
 
 
 def _masking_rule(table: Mapping[str, Any]) -> MaskingRule:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -12,6 +12,7 @@ from mcpgw.catalog.entry import Entry, Rules, WhenDown
 from mcpgw.catalog.hidden import hidden_in, visible
 from mcpgw.catalog.lock import Lock, Pinned
 from mcpgw.catalog.problems import Problem
+from mcpgw.core.canonical import digest
 from mcpgw.core.model import Json, JsonObject, Target, TargetKind
 from mcpgw.core.naming import COMFORTABLE_LENGTH, MAX_LENGTH, is_published_name, published_name, skeleton
 from mcpgw.core.toml import suggestion
@@ -91,11 +92,22 @@ def warnings(snapshot: Snapshot) -> tuple[Problem, ...]:
 
 def _warnings(target: Target) -> Iterator[Problem]:
     where = f"{target.server}/{visible(target.upstream_name)}"
+    if target.kind is TargetKind.TOOL and not target.preview and _has_dry_run(target):
+        message = "it has a `dry_run` that is not used: where a call is held, approvers could see what it would do."
+        hint = "If it can be relied on, write preview = { arguments = { dry_run = true } }; see docs/approvals.md."
+        yield Problem(where=where, message=message, hint=hint)
     if target.kind is not TargetKind.RESOURCE and len(target.name) > COMFORTABLE_LENGTH:
         message = f"{target.name} has {len(target.name)} characters; some clients cut or refuse more than {COMFORTABLE_LENGTH}."
         yield Problem(where=where, message=message, hint="Give it a shorter name in the catalog.")
     for hidden in hidden_in(target.definition):
         yield Problem(where=where, message=f"its definition hides text: {hidden}.", hint="Ask the server's owner why.")
+
+
+def _has_dry_run(target: Target) -> bool:
+    schema = target.definition.get("inputSchema")
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    dry_run = properties.get("dry_run") if isinstance(properties, Mapping) else None
+    return isinstance(dry_run, Mapping) and dry_run.get("type") == "boolean"
 
 
 _UNKNOWN = Pinned(reached={})
@@ -151,6 +163,10 @@ class _ServerDesk:
                 where = self._entry.source.at("tools", name)
                 message = f'the server offers no tool "{visible(name)}", so its rules apply to nothing.'
                 self._problems.append(Problem(where=where, message=message, hint=hint))
+            for asked in {one.tool for one in self._entry.tools[name].preview if one.tool} - set(tools):
+                message = f'the server offers no tool "{visible(asked)}", so calls of {visible(name)} have no preview.'
+                where, hint = self._entry.source.at("tools", name, "preview"), suggestion(visible(asked), map(visible, tools))
+                self._problems.append(Problem(where=where, message=message, hint=hint))
 
     def _complain(self, name: str, message: str, hint: str = "") -> None:
         where = f"{self._entry.name}/{visible(name) or '(without a name)'}"
@@ -174,10 +190,15 @@ def _target(entry: Entry, fingerprint: str, rules: Rules, offered: Offered) -> T
         risk=rules.risk,
         masking=rules.masking,
         restore_tokens=rules.restore_tokens,
+        preview=tuple(replace(one, tool=_published(entry, one.tool) if one.tool else "") for one in rules.preview),
         timeout_s=rules.timeout_s,
         max_result_bytes=rules.max_result_bytes,
         truncate=rules.truncate,
     )
+
+
+def _published(entry: Entry, upstream_name: str) -> str:
+    return published_name(entry.name, entry.rules(TargetKind.TOOL, upstream_name).name or upstream_name)
 
 
 def _annotations(upstreams: Json, admins: JsonObject) -> JsonObject:
@@ -241,4 +262,9 @@ def facts_of(target: Target) -> JsonObject:
 def _additions(target: Target) -> JsonObject:
     """What few catalogs say: absent where it is not said, so that the hash of the others stays what it was."""
     rules = [[rule.path, list(rule.unmasked_for), rule.operator] for rule in target.masking.rules]
-    return {**({"masking_rules": rules} if rules else {}), **({"restore_tokens": True} if target.restore_tokens else {})}
+    previews = [[one.tool, digest(one.arguments)] for one in target.preview]
+    return {
+        **({"masking_rules": rules} if rules else {}),
+        **({"restore_tokens": True} if target.restore_tokens else {}),
+        **({"preview": previews} if previews else {}),
+    }

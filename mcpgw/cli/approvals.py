@@ -106,7 +106,12 @@ def show(approval_id: ApprovalId, as_json: AsJson = False, key_file: KeyFile = N
     sheet, standing = as_person(folder, key_file, lambda desk, person: looked_at(desk, approval_id, person))
     if as_json:
         facts = as_facts(sheet.approval, time.time_ns())
-        seen = {"exact": sheet.exact, "arguments": json.loads(sheet.arguments), "shown": sheet.commitment}
+        seen = {
+            "exact": sheet.exact,
+            "preview": sheet.preview,
+            "arguments": json.loads(sheet.arguments),
+            "shown": sheet.commitment,
+        }
         granted = {"granted": list(sheet.granted), "words": sheet.words} if sheet.granted else {}
         print(json.dumps({**facts, **seen, **granted}))
     else:
@@ -376,6 +381,16 @@ def print_sheet(sheet: Sheet, standing: Standing, console: Console) -> None:
         console.print(Text("\nEscaped above, because they hide, turn the line around, or look like others:", style="bold red"))
         for oddity in sheet.oddities:
             console.print(Text(f"  {oddity}"))
+    _print_preview(sheet, console)
+
+
+def _print_preview(sheet: Sheet, console: Console) -> None:
+    if sheet.preview or sheet.preview_problem:
+        console.print(Text("\nWhat the server says the call would do; nobody checked it:", style="bold"))
+    if sheet.preview_problem:
+        console.print(Text(sheet.preview_problem, style="yellow"))
+    if sheet.preview:
+        console.print(Text(sheet.preview))
 
 
 def print_changes(changes: Sequence[Change], console: Console) -> None:

@@ -32,6 +32,16 @@ class Sheet(Protocol):
     def arguments(self) -> str: ...
 
     @property
+    def preview(self) -> str:
+        """What the server says that the call would do; empty where there is none."""
+        ...
+
+    @property
+    def preview_problem(self) -> str:
+        """Why there is none, or why it is not to be relied on."""
+        ...
+
+    @property
     def oddities(self) -> tuple[str, ...]: ...
 
     @property

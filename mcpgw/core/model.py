@@ -141,6 +141,16 @@ class Masking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """How a server is asked what a call would do, without doing it, as an admin says in the catalog."""
+
+    tool: str = ""
+    """Published name of the tool that is asked, with the call's own arguments; empty where it is the called one."""
+    arguments: JsonObject = field(default_factory=dict)
+    """Laid over the call's own: `{"dry_run": true}`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Something an upstream offers, as it was accepted. `definition` is the upstream's, verbatim."""
 
@@ -162,6 +172,8 @@ class Target:
     masking: Masking = Masking()
     restore_tokens: bool = False
     """Whether it is entitled to the values behind reversible tokens that its caller was given."""
+    preview: tuple[Preview, ...] = ()
+    """How a call of it that is held is previewed for its approvers: in one way, or not at all."""
     timeout_s: float = 60.0
     max_result_bytes: int = 100_000
     truncate: bool = False
@@ -224,6 +236,8 @@ class Request:
     """What of the request's `_meta` goes to the upstream: its trace context alone."""
     resumes: str = ""
     """The approval that its caller was told to wait for: it is released under that one or not at all. Empty for a new call."""
+    previews: str = ""
+    """The approval whose call it is a preview of: it is allowed outright or not made. Empty for a call that a caller made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +258,8 @@ class Call:
     sent: JsonObject = field(default_factory=dict, repr=False)
     """The arguments with those tokens, as the caller sent them; empty where no value was put in."""
     resumes: str = ""
+    """As in the `Request`."""
+    previews: str = ""
     """As in the `Request`."""
 
 

@@ -36,6 +36,7 @@ from mcpgw.core.model import (
     Opened,
     Outcome,
     Proposed,
+    Refusal,
     Resolved,
     Reviewed,
     Settled,
@@ -92,6 +93,8 @@ class ApprovalRow:
     """Request key of the call that is proposed instead; empty once that was made, or the proposal has lapsed."""
     offered: bytes = b""
     taken_by: str = ""
+    preview_event: str = ""
+    """The record of how the preview of its call ended; empty until it has, or where there is none."""
 
     def offers(self, now_ns: int) -> bool:
         """Tell whether a proposal of other arguments stands with it."""
@@ -117,6 +120,11 @@ class ApprovalRow:
         """When it is too late to decide: the deadline, or when what is asked for would have ended already."""
         return min(self.deadline_ns, self.usable_until_ns)
 
+    @property
+    def awaits_preview(self) -> bool:
+        """Whether a preview that ends now is for its approvers."""
+        return self.state is ApprovalState.PENDING and not self.preview_event
+
     def remarked(self, kind: RemarkKind) -> bool:
         return any(remark.kind is kind for remark in self.remarks)
 
@@ -136,6 +144,10 @@ def advanced(entry: Recordable, record: Record, rows: Rows) -> tuple[ApprovalRow
         ApprovalConflict: the approval is not in the state that the entry needs, so neither may be stored.
     """
     match entry:
+        case Outcome(intent=intent) if intent.entry.shown.call.previews:
+            return _previewed(rows.approval(intent.entry.shown.call.previews), record)
+        case Refusal(shown=shown) if shown.call.previews:
+            return _previewed(rows.approval(shown.call.previews), record)
         case Opened():
             return _opened(entry, record, rows)
         case Vote():
@@ -385,6 +397,11 @@ def concluded(uses: Sequence[Use], call_id: str, state: ApprovalState) -> tuple[
     """Return the uses once it is known how that call ended. A late outcome corrects an `indeterminate`."""
     open_ = ("", ApprovalState.INDETERMINATE.value)
     return tuple(replace(use, outcome=state.value) if use.call_id == call_id and use.outcome in open_ else use for use in uses)
+
+
+def _previewed(rows: Sequence[ApprovalRow], record: Record) -> tuple[ApprovalRow, ...]:
+    """The first preview of a call stands with it, if people still decide."""
+    return tuple(replace(row, preview_event=record.event_id) for row in rows if row.awaits_preview)
 
 
 def _moved(row: ApprovalRow, to: ApprovalState) -> ApprovalRow:

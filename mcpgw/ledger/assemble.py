@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from mcpgw.core.canonical import commitment
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import AlreadyDone, CleanReply, Commitment, Json, Manifest, Masked, ReplyKind
+from mcpgw.core.model import AlreadyDone, CleanReply, Commitment, FailureCode, Json, Manifest, Masked, ReplyKind
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.record import Members, parse, unpack
 from mcpgw.ledger.store import Reading, StoredRecord
-from mcpgw.ports import Approval, ApprovalState
+from mcpgw.ports import Approval, ApprovalState, Previewed
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +52,30 @@ def _approval(store: Reading, row: ApprovalRow) -> Approval:
         allowances=row.allowances,
         uses=row.uses,
         done=_done(store, row) if row.state is ApprovalState.DONE else (),
+        preview=_preview(store, row),
         offer=row.offer,
         offered=row.offered,
         taken_by=row.taken_by,
     )
+
+
+def _preview(store: Reading, row: ApprovalRow) -> tuple[Previewed, ...]:
+    if not row.preview_event:
+        return ()
+    (found,) = store.find(row.preview_event)
+    members = parse(found.leaf)
+    outcome, reply, problem = members["outcome"], {}, ""
+    try:
+        if "reply" in outcome:
+            reply = _payload(store, found, "result.clean")
+    except LedgerUnavailable as error:
+        problem = f"Its output cannot be shown: {error}"
+    if "reply" not in outcome:
+        late = outcome.get("code") == FailureCode.CANCELLED
+        problem = "The server did not answer within the time for previews." if late else outcome["reason"]
+    elif outcome["class"] == "tool_error":
+        problem = problem or "The server answered with an error."
+    return (Previewed(call_id=members["call"], reply=reply, problem=problem),)
 
 
 def _done(store: Reading, row: ApprovalRow) -> tuple[AlreadyDone, ...]:

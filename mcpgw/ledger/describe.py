@@ -157,9 +157,15 @@ class _Sheet:
         self.members["target"] = _target(call.target)
         self.members["origin"] = _origin(call.origin)
         self.members["received_ns"] = str(call.received_ns)
+        self.preview(call)
         self.members["masking"] = {"arguments": _manifest(shown.manifest)}
         self.keep("arguments.clean", payload_bytes(shown.arguments))
         self.commit("arguments.raw", shown.raw)
+
+    def preview(self, call: Call) -> None:
+        """Say of which held call it is the preview. Not as its approval: a preview spends none."""
+        if call.previews:
+            self.members["previews"] = call.previews
 
     def reply(self, reply: CleanReply) -> None:
         self.members["outcome"] = {"class": "tool_error" if reply.is_error else "completed", "reply": reply.kind.value}
@@ -239,6 +245,7 @@ def _outcome(entry: Outcome, sheet: _Sheet) -> str:
     sheet.members["target"] = _target(call.target)
     sheet.members["origin"] = _origin(call.origin)
     sheet.members["intent"] = {"id": entry.intent.event_id, "seq": entry.intent.seq}
+    sheet.preview(call)
     sheet.members["latency_ns"] = dict(entry.latency_ns)
     if intent.allow.approval is not None:
         sheet.members["approval"] = {"id": intent.allow.approval.id}

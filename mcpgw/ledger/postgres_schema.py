@@ -213,6 +213,10 @@ ALTER TABLE approvals
 CREATE INDEX approvals_offered ON approvals (offered_key) WHERE offered_key != '';
 """
 
+_PREVIEWS = """
+ALTER TABLE approvals ADD preview_event text COLLATE "C" NOT NULL DEFAULT '';
+"""
+
 MIGRATIONS = (
     Migration(_V1, oldest=1),
     Migration(_TILES, oldest=1),
@@ -220,6 +224,7 @@ MIGRATIONS = (
     Migration(_TERMS, oldest=4),
     Migration(_GRANTS, oldest=4),
     Migration(_OFFERS, oldest=4),
+    Migration(_PREVIEWS, oldest=4),
 )
 VERSION = len(MIGRATIONS)
 """What this mcpgw needs the table `migrations` to have reached."""

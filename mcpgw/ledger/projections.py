@@ -46,6 +46,9 @@ class Projections:
         row = self.approvals.get(approval.get("id", ""))
         if "aspect" in (facts := members.get("facts", {})):
             self.marks[changes.mark_name(facts["aspect"])] = changes.bare_mark(facts["after"])
+        for held in [self.approvals[one] for one in [members.get("previews", "")] if one in self.approvals]:
+            if held.awaits_preview and members["kind"] in ("call.outcome", "call.refused"):
+                self.approvals[held.id] = replace(held, preview_event=members["id"])
         match members["kind"]:
             case "call.held" if approval["how"] == "opened":
                 self._open(_opened(seq, members), approval.get("accepts", ""))

@@ -159,7 +159,9 @@ ALTER TABLE approvals ADD COLUMN taken_by TEXT NOT NULL DEFAULT '';
 CREATE INDEX approvals_offered ON approvals (offered_key) WHERE offered_key != '';
 """
 
-MIGRATIONS = (_V1, _TILES, _SESSIONS, _TERMS, _GRANTS, _OFFERS)
+_PREVIEWS = "ALTER TABLE approvals ADD COLUMN preview_event TEXT NOT NULL DEFAULT '';"
+
+MIGRATIONS = (_V1, _TILES, _SESSIONS, _TERMS, _GRANTS, _OFFERS, _PREVIEWS)
 VERSION = len(MIGRATIONS)
 """Kept in the file as `PRAGMA user_version`."""
 TILES_SINCE = MIGRATIONS.index(_TILES) + 1

@@ -97,6 +97,8 @@ SHOW: Final = Offer(
             "items": _TEXT,
             "description": "Of a grant, whose arguments are an example: what it covers, as far as it may be shown here.",
         },
+        preview={"type": "string", "description": "What the server says that the call would do; nobody checked it."},
+        preview_problem={"type": "string", "description": "Why there is no preview, or why not to rely on it."},
         shown={
             "type": "string",
             "description": "Commitment to the arguments, for an approval; where nothing is masked.",
@@ -157,7 +159,13 @@ class ApproversTools:
         sheet = await self._desk.show(call.arguments["id"], call.identity)
         if sheet.exact and not sheet.granted and len(sheet.arguments) <= _LONG and _is_clean(sheet):
             whole = self._laid_out(call, sheet, sheet.arguments)
-            whole |= {"masked": False, "shown": sheet.commitment, "next": self._next(call, sheet.approval)}
+            whole |= {
+                "preview": sheet.preview,
+                "preview_problem": sheet.preview_problem,
+                "masked": False,
+                "shown": sheet.commitment,
+                "next": self._next(call, sheet.approval),
+            }
             if await self._passes_unchanged(call, whole):
                 return whole
         arguments = sheet.approval.facts["arguments"]

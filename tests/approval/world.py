@@ -154,7 +154,7 @@ class MemoryLedger:
         return {row.id: self._assembled(row) for row in self.rows.values()}
 
     def _assembled(self, row: ApprovalRow) -> Approval:
-        names = {field.name for field in fields(Approval)} - {"facts", "done"}
+        names = {field.name for field in fields(Approval)} - {"facts", "done", "preview"}
         values = {name: getattr(row, name) for name in names}
         done = (self.done[row.id],) if row.state is ApprovalState.DONE and row.id in self.done else ()
         return Approval(**values, facts=self.facts[row.id], done=done)

@@ -249,7 +249,9 @@ async def test_of_a_grant_all_that_it_covers_is_answered() -> None:
 
 def test_nothing_that_a_sheet_holds_is_left_out_of_the_answer() -> None:
     """What is added to a sheet is bound by its commitment, so it must be answered too."""
-    answered = {"approval", "exact", "arguments", "oddities", "commitment", "granted", "words"}
+    answered = {
+        "approval", "exact", "arguments", "oddities", "commitment", "granted", "words", "preview", "preview_problem",
+    }  # fmt: skip
     assert {field.name for field in fields(Sheet)} == answered
 
 

@@ -105,9 +105,11 @@ SHEET: Final = _object(
     granted={**_TEXTS, "description": "Of a grant: all that it covers. Show these with `arguments`."},
     words={"type": "string", "description": "Of a grant: the requester's own words, which nobody checked."},
     escaped={**_TEXTS, "description": "The characters that were."},
+    preview={"type": "string", "description": "What the server says that the call would do; nobody checked it. Show it."},
+    preview_problem={"type": "string", "description": "Why there is no preview, or why not to rely on it. Show it."},
     shown={
         "type": "string",
-        "description": "Commitment to `arguments`, and of a grant to `granted` and `words`; for the vote.",
+        "description": "Commitment to `arguments`, the preview, and of a grant to `granted` and `words`; for the vote.",
     },
 )
 PROBLEM: Final = {
@@ -131,6 +133,8 @@ def laid_out(desk: PeoplesDesk, viewer: Identity, sheet: Sheet) -> JsonObject:
         "granted": list(sheet.granted),
         "words": sheet.words,
         "escaped": list(sheet.oddities),
+        "preview": sheet.preview,
+        "preview_problem": sheet.preview_problem,
         "shown": sheet.commitment,
     }
 
