@@ -270,6 +270,9 @@ class Pool:
                 worker = await self._replaced_if_possible(worker)
             if self._open:
                 self._put.send_nowait(worker)
+            else:  # closed while a fresh one was being started, of which the closing knew nothing
+                await worker.kill()
+                self._workers.discard(worker)
 
     async def _replaced_if_possible(self, worker: Worker) -> Worker:
         try:

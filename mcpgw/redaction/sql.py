@@ -21,7 +21,8 @@ def inserts(text: str) -> Iterator[Table]:
             rows.append(cells)
             following = _NEXT_ROW.match(text, position)
             position = following.end() if following else len(text)
-        yield Table(head.start(), rows[-1][-1].end if rows[-1] else head.end(), header, tuple(rows))
+        end = next((row[-1].end for row in reversed(rows) if row), head.end())  # the last row may be cut off
+        yield Table(head.start(), end, header, tuple(rows))
 
 
 def _row(text: str, position: int) -> tuple[tuple[Cell, ...], int]:

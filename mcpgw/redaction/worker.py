@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from mcpgw.core.errors import GatewayError
@@ -34,9 +35,9 @@ def namer(config: RedactionConfig) -> Namer:
 def main() -> None:
     """Serve one gateway process until it closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which finishes its calls first
-    sink = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints must not end up between the frames
-    serve(sys.stdin.buffer, sink, limit)
+    with os.fdopen(os.dup(1), "wb", buffering=0) as sink, Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)  # what a library prints must not end up between the frames
+        serve(sys.stdin.buffer, sink, limit)
 
 
 def serve(source: BinaryIO, sink: BinaryIO, limit: Callable[[int], None]) -> None:

@@ -44,6 +44,12 @@ def test_a_definition_is_the_upstreams_but_for_what_the_gateway_answers_for() ->
     assert list(shown) == list(definition) and definition == before
 
 
+def test_a_definition_is_read_once() -> None:
+    definitions = ShownDefinitions(CONFIG)
+    first, second = definitions.shown(target(SAID)), definitions.shown(target(SAID))
+    assert first == second and first["inputSchema"] is second["inputSchema"]
+
+
 SAID = {
     "title": "Rows of Mr. Richard Roe",
     "description": "Looks up a customer. Questions: jo@dept.example, (212) 555-0147.",

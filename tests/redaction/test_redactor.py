@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
@@ -277,7 +278,7 @@ async def test_a_start_that_takes_too_long_is_given_up() -> None:
 
 
 async def test_a_caller_who_takes_all_the_time_there_is_does_not_shut_the_others_out(make_call: MakeCall) -> None:
-    redactor = PresidioRedactor(in_workers(timeout_s=0.5))
+    redactor = PresidioRedactor(in_workers(timeout_s=1))
     await redactor.start()
     greedy, others = make_call(), make_call()
     others = replace(others, identity=replace(others.identity, subject="other"))
@@ -335,6 +336,50 @@ async def test_where_no_process_can_be_started_the_next_call_tries_again(make_ca
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert (await redactor.clean(make_call(), result("SSN 219-09-9999"))).payload["content"][0]["text"] == "SSN <US_SSN>"
         await redactor.aclose()
+
+
+async def test_a_call_does_not_wait_for_ever_for_a_model_that_is_being_loaded(make_call: MakeCall) -> None:
+    redactor = PresidioRedactor(RedactionConfig(wait_s=0.05, inline_bytes=0))
+    with anyio.fail_after(30):
+        await redactor.begin()
+        (pid,) = redactor.pids
+        with pytest.raises(RedactionError, match="still being loaded"):
+            await redactor.show(make_call({"a": 1}))
+        await redactor.start()
+        assert redactor.pids == (pid,), "it is not replaced for being asked too early"
+        await redactor.aclose()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+async def test_closing_while_a_worker_is_replaced_leaves_no_process(make_call: MakeCall) -> None:
+    for steps in range(8):
+        redactor = PresidioRedactor(in_workers(timeout_s=0.1))
+        with anyio.fail_after(20):
+            await redactor.start()
+            os.kill(redactor.pids[0], signal.SIGSTOP)
+            async with anyio.create_task_group() as group:
+
+                async def ask(redactor: PresidioRedactor = redactor) -> None:
+                    with pytest.raises(RedactionError):
+                        await redactor.clean(make_call(), result("x"))
+
+                group.start_soon(ask)
+                while redactor.complete:
+                    await anyio.lowlevel.checkpoint()
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                await redactor.aclose()
+        assert redactor.pids == () and workers_of_this_process() == []
+
+
+def workers_of_this_process() -> list[str]:
+    children = [pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()]
+    return [pid for pid in children if b"mcpgw.redaction.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+async def test_one_text_is_cleaned_as_in_a_result(redactor: PresidioRedactor) -> None:
+    text, manifest = await redactor.clean_text("SSN 219-09-9999", Masking())
+    assert (text, [line.entity for line in manifest.masked]) == ("SSN <US_SSN>", ["US_SSN"])
 
 
 async def test_calls_that_come_before_the_start_wait_for_it(make_call: MakeCall) -> None:

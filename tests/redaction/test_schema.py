@@ -93,6 +93,7 @@ REFERRED = [
         },
     ),
     ({"$ref": "#/oneOf/0", "oneOf": [{"const": 1}]}, {"$ref": "#/$defs/~1oneOf~10", "anyOf": [{}], "$defs": {"/oneOf/0": {}}}),
+    ({"$ref": "#/$defs", "$defs": {}}, {"$ref": "#/$defs/~1%24defs", "$defs": {"/$defs": {}}}),
     ({"$ref": "#/oneOf/7"}, {"$ref": "#/$defs/~1oneOf~17", "$defs": {"/oneOf/7": True}}),
     ({"$ref": "#/%24defs/a", "$defs": {"a": {"const": 1}}}, {"$ref": "#/%24defs/a", "$defs": {"a": {}}}),
     ({"$ref": "#/items/0/items", "items": [{"items": True}]}, {"$ref": "#/items/0/items", "items": [{"items": True}]}),

@@ -2,12 +2,16 @@
 
 import io
 import json
+import os
+import resource
+import signal
+import sys
 from typing import Any
 
 import pytest
 
 from mcpgw.core.model import Masking, MaskingRule
-from mcpgw.redaction import Blobs, Operator, Profile, RedactionConfig, wire
+from mcpgw.redaction import Blobs, Operator, Profile, RedactionConfig, wire, worker
 from mcpgw.redaction.reader import Reader
 from mcpgw.redaction.worker import serve
 
@@ -73,3 +77,25 @@ def test_a_missing_model_is_answered_with_what_to_install() -> None:
 def test_a_package_that_is_no_model_is_answered_in_words() -> None:
     (refused,) = answers(RedactionConfig(model="json"))
     assert "could not be loaded" in refused["error"]
+
+
+def test_the_process_answers_on_its_own_pipe_whatever_a_library_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[tuple[int, tuple[int, int]]] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda what, bounds: limits.append((what, bounds)))
+    handler = signal.getsignal(signal.SIGINT)
+    frames = io.BytesIO(wire.frame(wire.settings(RedactionConfig(model="none", memory_mb=256))))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(frames))
+    kept, (reading, writing) = os.dup(1), os.pipe()
+    try:
+        os.dup2(writing, 1)
+        worker.main()
+        os.write(1, b"printed by a library")
+    finally:
+        os.dup2(kept, 1)
+        signal.signal(signal.SIGINT, handler)
+        for descriptor in (kept, writing):
+            os.close(descriptor)
+    with os.fdopen(reading, "rb") as answered:
+        assert answered.read(6) == wire.frame(b"{}"), "ready, and nothing else"
+    assert (resource.RLIMIT_CORE, (0, 0)) in limits
+    assert sys.platform != "linux" or (resource.RLIMIT_AS, (256 << 20, 256 << 20)) in limits
