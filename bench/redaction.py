@@ -14,7 +14,18 @@ import anyio
 from bench.contenders import PEERS, ROOT, peer_version
 from bench.report import Cell, Findings, median, percentile, ratio
 from bench.texts import Maker, corpora, read_corpus, size_of
-from mcpgw.core.model import Masking
+from mcpgw.core.model import (
+    Call,
+    Identity,
+    IdentityKind,
+    Masking,
+    Origin,
+    RawJson,
+    RawReply,
+    ReplyKind,
+    Target,
+    TargetKind,
+)
 from mcpgw.redaction import PresidioRedactor, RedactionConfig
 from mcpgw.redaction.engine import Engine
 from mcpgw.redaction.judge import NoModel
@@ -24,16 +35,19 @@ Redact = Callable[[list[str]], float]
 """Redact the texts, one by one, and return the seconds that it took."""
 _OURS = ("mcpgw, patterns", "mcpgw, patterns and NER")
 _PRESIDIO = "Presidio's defaults on the raw text"
+_TEXTS_KB = (4, 64)
+"""A page of rows, and a long answer."""
+_UNITS = {"KB/s": 1e3, "MB/s": 1e6}
 
 
 def run(folder: Path, *, short: bool, data: Path | None = None) -> Iterator[Findings]:
     folder.mkdir(parents=True)
-    rounds, size = (1, 8_000) if short else (3, 96_000)
-    texts = corpora(size)
-    if data is not None:
-        texts[data.name] = read_corpus(data, size)
+    rounds, size = (1, 4_000) if short else (3, 192_000)
+    made = {f"{kind} {chunk} KB": texts for chunk in _TEXTS_KB for kind, texts in corpora(size, chunk * 1_000).items()}
     with systems() as redactors:
-        yield _speeds(redactors, texts, rounds)
+        yield _speeds("made texts", redactors, made, rounds, "MB/s")
+        if data is not None:
+            yield _speeds("given data", redactors, {data.name: read_corpus(data, size)}, rounds, "KB/s")
     yield anyio.run(_latencies, 3 if short else 40)
 
 
@@ -97,26 +111,46 @@ def _child(process: "subprocess.Popen[str]") -> Redact:
     return redact
 
 
-def _speeds(redactors: dict[str, Redact], texts: dict[str, list[str]], rounds: int) -> Findings:
+def _speeds(of: str, redactors: dict[str, Redact], texts: dict[str, list[str]], rounds: int, unit: str) -> Findings:
     taken: dict[tuple[str, str], list[float]] = {}
     for kind, all_of_kind in texts.items():
         for round_ in range(rounds):  # each round has texts of its own: memories of decisions do not help
             some = all_of_kind[round_::rounds] or all_of_kind
             for name, redact in redactors.items():
-                taken.setdefault((name, kind), []).append(size_of(some) / redact(some) / 1e6)
+                taken.setdefault((name, kind), []).append(size_of(some) / redact(some) / _UNITS[unit])
     rows: list[tuple[Cell, ...]] = []
     for name in redactors:
         speeds = [median(taken[name, kind]) for kind in texts]
         base = [median(taken[_PRESIDIO, kind]) for kind in texts]
         cells = [cell for speed, of in zip(speeds, base, strict=True) for cell in (speed, ratio(speed, of))]
         rows.append((name, *cells))
-    columns = [column for kind in texts for column in (f"{kind} MB/s", "of Presidio's")]
-    note = f"One core, in process, texts of about 4 KB, no text twice; medians of {rounds} interleaved rounds."
-    return Findings(title="redaction: speed", columns=("system", *columns), rows=tuple(rows), note=note)
+    columns = [column for kind in texts for column in (f"{kind}, {unit}", "of Presidio's")]
+    note = f"One core, in process, no text twice; medians of {rounds} interleaved rounds."
+    return Findings(title=f"redaction: speed on {of}", columns=("system", *columns), rows=tuple(rows), note=note)
+
+
+def _call() -> Call:
+    target = Target(
+        kind=TargetKind.TOOL,
+        name="bank__lookup",
+        server="bank",
+        server_fingerprint="f",
+        upstream_name="lookup",
+        definition={},
+        definition_hash="h",
+        masking=Masking(),
+    )
+    identity = Identity(subject="teller", issuer="bench", kind=IdentityKind.HUMAN, method="api_key")
+    origin = Origin(transport="http", protocol_version="2026-07-28")
+    return Call(id="1", identity=identity, target=target, arguments={"branch": "0417", "limit": 50}, origin=origin)
+
+
+def _reply(document: str) -> RawReply:
+    return RawReply(kind=ReplyKind.RESULT, payload=RawJson({"content": [{"type": "text", "text": document}]}))
 
 
 async def _latencies(repeats: int) -> Findings:
-    """Through the door that the gateway uses: the worker process and its pipe included."""
+    """What redaction adds to a call: its arguments and its reply, through the doors that the gateway uses."""
     maker = Maker()
     sizes = {"60 B": 60, "1 KB": 1_000, "100 KB": 100_000}
     payloads: dict[str, list[Any]] = {}
@@ -133,9 +167,11 @@ async def _latencies(repeats: int) -> Findings:
             await redactor.start()
         for size_name, documents in payloads.items():
             for document in documents[: 10 if size_name == "100 KB" else repeats]:
+                call, reply = _call(), _reply(document)
                 for name, redactor in redactors.items():
                     began = time.perf_counter()
-                    await redactor.clean_text(document, Masking())
+                    await redactor.show(call)
+                    await redactor.clean(call, reply)
                     taken.setdefault((name, size_name), []).append(time.perf_counter() - began)
     finally:
         for redactor in redactors.values():
@@ -147,8 +183,8 @@ async def _latencies(repeats: int) -> Findings:
     columns = [column for size in sizes for column in (f"{size} p50 ms", "p90 ms")]
     columns[0:1] = ["short text p50 ms"]
     return Findings(
-        title="redaction: one JSON document through the gateway's worker process",
+        title="redaction: what it adds to a call whose reply is one JSON document",
         columns=("system", *columns),
         rows=tuple(rows),
-        note="Interleaved; every document is a new one.",
+        note="Arguments of two values, and the reply; interleaved, and every document is a new one.",
     )

@@ -1,5 +1,6 @@
 """What travels and what is redacted: made here, from a fixed seed, about people who do not exist."""
 
+import gzip
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -123,12 +124,13 @@ def corpora(size: int, chunk: int = 4_000) -> dict[str, list[str]]:
 
 
 def read_corpus(path: Path, limit: int) -> list[str]:
-    """Return the texts of a file of JSON lines `{"text": …}`, up to about `limit` bytes."""
+    """Return the texts of a file of JSON lines `{"text": …}`, perhaps a .gz, up to about `limit` bytes."""
     texts: list[str] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if sum(map(len, texts)) > limit:
-            break
-        texts.append(str(json.loads(line)["text"]))
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if sum(map(len, texts)) > limit:
+                break
+            texts.append(str(json.loads(line)["text"]))
     return texts
 
 

@@ -31,8 +31,8 @@ class Namer(Protocol):
         """Whether there is a model at all: without one, nobody has to look for what it should read."""
         ...
 
-    def people(self, texts: Sequence[str]) -> list[list[Finding]]:
-        """Return the findings in each prose text."""
+    def people(self, texts: Sequence[str], keys: Sequence[str]) -> list[list[Finding]]:
+        """Return the findings in each prose text, which stands under the key of the same index."""
         ...
 
     def votes(self, values: Sequence[str]) -> list[int]:
@@ -45,7 +45,7 @@ class NoModel:
 
     reads = False
 
-    def people(self, texts: Sequence[str]) -> list[list[Finding]]:
+    def people(self, texts: Sequence[str], keys: Sequence[str]) -> list[list[Finding]]:
         return [[] for _ in texts]
 
     def votes(self, values: Sequence[str]) -> list[int]:
@@ -92,7 +92,7 @@ class Judge:
         self._memory = memory
         self._recognizers = recognizers
         self._cells: OrderedDict[tuple[str, str, bool, bool], tuple[tuple[Finding, ...], bool]] = OrderedDict()
-        self._prose: OrderedDict[str, tuple[Finding, ...]] = OrderedDict()
+        self._prose: OrderedDict[tuple[str, str], tuple[Finding, ...]] = OrderedDict()
         self._judged: dict[str, list[Finding]] = {}
         """What patterns and cues find in the prose of one payload, which is read several times."""
 
@@ -164,7 +164,7 @@ class Judge:
             unit.findings = list(self._by_cue(unit.plain.text))
         if self._namer.reads:
             views = [masked(unit.plain.text) for unit in units]
-            for unit, view, found in zip(units, views, self._people(views), strict=True):
+            for unit, view, found in zip(units, views, self._people(views, [unit.key for unit in units]), strict=True):
                 unit.findings.extend(finding.within(view) for finding in found)
 
     def _read_again(self, units: Sequence[Unit]) -> None:
@@ -178,9 +178,8 @@ class Judge:
             views = [(unit, masked(unit.plain.text, unit.findings)) for unit in changed if _partly_found(unit)]
             again = [view if unit.prose and next(names.pairs(view.text), None) else _NO_VIEW for unit, view in views]
             before = [len(unit.findings) for unit in units]
-            for (unit, view), people in zip(
-                views, self._people(again) if self._namer.reads else itertools.repeat(()), strict=False
-            ):
+            people_in = self._people(again, [unit.key for unit, _ in views]) if self._namer.reads else itertools.repeat(())
+            for (unit, view), people in zip(views, people_in, strict=False):
                 found = resolve([*self._by_rule(unit, view.text), *people])
                 unit.findings.extend(finding.within(view) for finding in _outside_placeholders(view.text, found))
             if before == [len(unit.findings) for unit in units]:
@@ -199,21 +198,22 @@ class Judge:
             found = self._judged[text] = judge_prose(text)
         return found
 
-    def _people(self, views: Sequence[View]) -> list[list[Finding]]:
+    def _people(self, views: Sequence[View], keys: Sequence[str]) -> list[list[Finding]]:
         """Return whom the model finds in each text, where patterns and cues leave a possible name."""
         pieces = [
-            (index, start, piece)
+            (index, start, (piece, keys[index]))
             for index, view in enumerate(views)
             for start, piece in _readable(view.text, self._by_cue(view.text))
         ]
-        fresh = [text for text in dict.fromkeys(piece for _, _, piece in pieces) if text not in self._prose]
-        read = dict(zip(fresh, map(tuple, self._namer.people(fresh)), strict=True))
+        fresh = [piece for piece in dict.fromkeys(piece for _, _, piece in pieces) if piece not in self._prose]
+        found_in = self._namer.people([text for text, _ in fresh], [key for _, key in fresh])
+        read = dict(zip(fresh, map(tuple, found_in), strict=True))
         people: list[list[Finding]] = [[] for _ in views]
         for index, start, piece in pieces:
             found = read[piece] if piece in read else self._prose[piece]
             people[index].extend(finding.shifted(start) for finding in found)
-        for text, found in read.items():
-            self._remember(self._prose, text, found, text)
+        for piece, found in read.items():
+            self._remember(self._prose, piece, found, piece[0])
         return people
 
     def _remember(self, memory: OrderedDict[_K, _V], key: _K, value: _V, text: str) -> None:

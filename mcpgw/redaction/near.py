@@ -22,7 +22,7 @@ class _Elsewhere:
 
     reads = True
 
-    def people(self, texts: Sequence[str]) -> list[list[Finding]]:
+    def people(self, texts: Sequence[str], keys: Sequence[str]) -> list[list[Finding]]:
         return _nothing_for(texts)
 
     def votes(self, values: Sequence[str]) -> list[int]:

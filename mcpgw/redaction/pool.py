@@ -224,8 +224,11 @@ class Pool:
                 await self._give_back(worker, answered)
         return answer
 
+    def _is_open(self) -> bool:
+        return self._open
+
     def _must_be_open(self) -> None:
-        if not self._open:
+        if not self._is_open():
             raise RedactionError("the redactor is not running")
 
     def _late(self, worker: Worker | None = None) -> RedactionError:
@@ -268,11 +271,11 @@ class Pool:
                 if _works(worker):  # so a model that kills whoever loads it is not hoped for twice
                     self._back_by = time.monotonic() + self._config.wait_s
                 worker = await self._replaced_if_possible(worker)
-            if self._open:
+            if self._is_open():
                 self._put.send_nowait(worker)
             else:  # closed while a fresh one was being started, of which the closing knew nothing
-                await worker.kill()
                 self._workers.discard(worker)
+                await worker.kill()
 
     async def _replaced_if_possible(self, worker: Worker) -> Worker:
         try:

@@ -16,6 +16,7 @@ from mcpgw.redaction.config import MODEL_DISTRIBUTIONS
 from mcpgw.redaction.findings import Finding
 from mcpgw.redaction.judge import CERTAIN, POSSIBLE, PROBABLE
 from mcpgw.redaction.memory import remember
+from mcpgw.redaction.vocabulary import words
 
 _UNUSED_PIPES = ["tagger", "parser", "attribute_ruler", "lemmatizer", "senter"]
 """Parts of a model that recognising names does not need; without them it is about three times as fast."""
@@ -92,22 +93,28 @@ class PresidioNamer:
         self._votes: OrderedDict[str, int] = OrderedDict()
         self._ordinary = _ordinary_words(package)
 
-    def people(self, texts: Sequence[str]) -> list[list[Finding]]:
-        """Return the findings in each prose text."""
+    def people(self, texts: Sequence[str], keys: Sequence[str]) -> list[list[Finding]]:
+        """Return the findings in each prose text; the words of its key are context for Presidio's enhancer."""
         found: list[list[Finding]] = []
         others: list[list[tuple[int, int]]] = []
-        for text, artifacts in self._nlp_engine.process_batch(list(texts), self._language, batch_size=_BATCH):
-            found.append(self._findings(text, artifacts))
+        processed = self._nlp_engine.process_batch(list(texts), self._language, batch_size=_BATCH)
+        for (text, artifacts), key in zip(processed, keys, strict=True):
+            found.append(self._findings(text, artifacts, list(words(key))))
             others.append([(e.start_char, e.end_char) for e in artifacts.tokens.ents if e.label_ in _OTHER])
         self._overlooked(texts, others, found)
         return found
 
-    def _findings(self, text: str, artifacts: Any) -> list[Finding]:
+    def _findings(self, text: str, artifacts: Any, context: list[str]) -> list[Finding]:
         entities = (
             None if _LONG_NUMBER.search(text) else ["PERSON"]
         )  # the other recognizers look for numbers, and take most of the time
         results = self._analyzer.analyze(
-            text, self._language, entities=entities, nlp_artifacts=artifacts, score_threshold=self._threshold
+            text,
+            self._language,
+            entities=entities,
+            nlp_artifacts=artifacts,
+            score_threshold=self._threshold,
+            context=context,
         )
         found: list[Finding] = []
         for result in results:

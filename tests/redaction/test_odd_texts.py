@@ -76,7 +76,7 @@ def test_an_empty_finding_among_others_masks_nothing() -> None:
 
 
 def test_without_a_model_nobody_is_found_and_nothing_speaks_for_a_name() -> None:
-    assert (NoModel().people(["Jane Doe"]), NoModel().votes(["Jane Doe"])) == ([[]], [0])
+    assert (NoModel().people(["Jane Doe"], [""]), NoModel().votes(["Jane Doe"])) == ([[]], [0])
 
 
 class Everyone(NoModel):
@@ -84,7 +84,7 @@ class Everyone(NoModel):
 
     reads = True
 
-    def people(self, texts: list[str]) -> list[list[Finding]]:  # type: ignore[override]  # a test's own
+    def people(self, texts: list[str], keys: list[str]) -> list[list[Finding]]:  # type: ignore[override]  # a test's own
         return [[Finding(*span, "PERSON", "x@1", 0.5) for span in list(pairs(text))[:1]] for text in texts]
 
 
@@ -132,5 +132,11 @@ def test_warming_an_engine_leaves_what_a_model_has_to_read() -> None:
 
 
 def test_a_model_without_a_dictionary_knows_no_ordinary_words(namer: PresidioNamer) -> None:
-    found = namer.people(["the lower case and 4417 are nobody, and neither is wallet 1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"])
+    found = namer.people(["the lower case and 4417 are nobody, and neither is wallet 1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"], [""])
     assert [finding.entity for finding in found[0]] == ["CRYPTO"]
+
+
+def test_the_words_of_a_key_are_context_for_presidio(namer: PresidioNamer) -> None:
+    text = "Jordan Ellery may be tried on 2125550147 after noon"
+    without, under = ([f.entity for f in found] for found in namer.people([text, text], ["memo", "phoneNotes"]))
+    assert "PHONE" in under and "PHONE" not in without
