@@ -1,9 +1,9 @@
 """Say what share of the words is masked in labelled rows that hold no personal data.
 
-`scripts/over_redaction.py DATA.jsonl[.gz]`: rows are JSON lines `{"id", "text", "spans": [...]}`. Those without spans are
-redacted as a client would get them, with the default settings, or with `--model none` by patterns alone. A word is three
-letters or digits or more; it is masked if the redacted text has it fewer times. Exits with 1 where the share is above
-`--most` (per cent).
+`.venv/bin/python scripts/over_redaction.py DATA.jsonl[.gz]`: rows are JSON lines `{"id", "text", "spans": [...]}`. Those
+without spans are redacted as a client would get them, with the default settings, or with `--model none` by patterns alone. A
+word is three letters or digits or more; it is masked if the redacted text has it fewer times. Exits with 1 where the share is
+above `--most` (per cent).
 """
 
 import argparse
