@@ -24,12 +24,12 @@ class ModelNeeded(Exception):
 
 
 def warm(engine: Engine) -> None:
-    """Read a text of each kind: automata are built as they are needed, and the first callers would wait for it."""
+    """Read a text of each kind: automata are built as they are needed, and the first callers would wait for it.
+
+    None of the texts holds a name that only a model can tell.
+    """
     for text in _WARMING:
-        try:
-            engine.redact({"content": [{"type": "text", "text": text}]}, Masking())
-        except ModelNeeded:
-            continue
+        engine.redact({"content": [{"type": "text", "text": text}]}, Masking())
 
 
 def answered(engine: Engine, payload: Any, masking: Masking, reader: Reader, *, envelope: bool) -> dict[str, Any]:

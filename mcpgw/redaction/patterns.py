@@ -347,8 +347,6 @@ def _bare_digits(candidate: str, text: str, start: int, end: int, bare: bool) ->
         return _found(told, start, end, 0.9)
     if _embedded(text, start, end):
         return None
-    if checksums.card(candidate) and len(candidate) >= 15:
-        return _found("CREDIT_CARD", start, end, 0.8)
     alone = bare and start == 0 and end == len(text)
     return _alone(candidate, start, end) if alone or _own_line(text, start, end) else None
 
@@ -359,8 +357,6 @@ def _own_line(text: str, start: int, end: int) -> bool:
 
 def _alone(digits: str, start: int, end: int) -> Finding | None:
     """Judge a number that is all there is: by its own arithmetic."""
-    if checksums.card(digits):
-        return _found("CREDIT_CARD", start, end, 0.7)
     if checksums.nanp(digits):
         return _found("PHONE", start, end, 0.6)
     if checksums.aba(digits):

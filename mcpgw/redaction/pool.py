@@ -82,14 +82,12 @@ class Worker:
             ConfigError: it cannot be.
         """
         async with self._loading:
-            if self._broken is not None:
-                raise ConfigError(str(self._broken), hint=self._broken.hint)
-            if not self.loaded:
+            if not self.loaded and self._broken is None:
                 answer = json.loads(await self._receive())
-                if "error" in answer:
-                    self._broken = ConfigError(answer["error"], hint=answer["hint"])
-                    raise ConfigError(answer["error"], hint=answer["hint"])
-                self.loaded = True
+                self._broken = ConfigError(answer["error"], hint=answer["hint"]) if "error" in answer else None
+                self.loaded = self._broken is None
+        if self._broken is not None:
+            raise ConfigError(str(self._broken), hint=self._broken.hint)
 
     async def ask(self, body: bytes) -> Any:
         """Send a job and return its answer, parsed."""
@@ -202,12 +200,10 @@ class Pool:
 
     async def _work(self, body: bytes, begin_by: float) -> Any:
         """Run a job whose turn it is on the next free worker, if there is one by that time."""
-        worker: Worker | None = None
+        worker = await self._free(begin_by)
         answered = False
         try:
             with anyio.fail_after(begin_by - anyio.current_time()):
-                self._must_be_open()
-                worker = await self._idle.receive()
                 worker = await self._living(worker)
                 await worker.load()
             with anyio.fail_after(self._config.timeout_s):
@@ -220,9 +216,19 @@ class Pool:
         except ConfigError as error:
             raise RedactionError(str(error), hint=error.hint) from None
         finally:
-            if worker is not None:
-                await self._give_back(worker, answered)
+            await self._give_back(worker, answered)
         return answer
+
+    async def _free(self, by: float) -> Worker:
+        """Return a worker that nobody else uses, once there is one."""
+        self._must_be_open()
+        try:
+            with anyio.fail_after(by - anyio.current_time()):
+                return await self._idle.receive()
+        except TimeoutError:
+            raise self._late() from None
+        except _ENDED:
+            raise RedactionError("the redactor is not running") from None
 
     def _is_open(self) -> bool:
         return self._open

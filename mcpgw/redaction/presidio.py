@@ -225,8 +225,6 @@ def _ordinary_words(package: str) -> frozenset[str]:
 
     words: set[str] = set()
     for folder in get_package_path(package).rglob("lemmatizer/lookups"):
-        lookups = Lookups().from_disk(folder)
-        if lookups.has_table("lemma_index"):
-            for listed in lookups.get_table("lemma_index").values():
-                words.update(listed)
+        for listed in Lookups().from_disk(folder).get_table("lemma_index", {}).values():
+            words.update(listed)
     return frozenset(words)

@@ -32,10 +32,8 @@ def holder_of(identity: Identity) -> str:
 
 def scope_of(call: Call, scope: TokenScope) -> str:
     """Return what pseudonyms of this call are derived from, or the empty string where there can be none."""
-    match scope:
-        case TokenScope.DEPLOYMENT:
-            return "deployment"
-        case TokenScope.IDENTITY:
-            return f"identity:{holder_of(call.identity)}"
-        case TokenScope.SESSION:
-            return f"session:{call.origin.session}:{holder_of(call.identity)}" if call.origin.session else ""
+    if scope is TokenScope.DEPLOYMENT:
+        return "deployment"
+    if scope is TokenScope.IDENTITY:
+        return f"identity:{holder_of(call.identity)}"
+    return f"session:{call.origin.session}:{holder_of(call.identity)}" if call.origin.session else ""

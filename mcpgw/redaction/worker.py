@@ -82,9 +82,9 @@ def _read(source: BinaryIO) -> bytes:
 
 def limit(memory_mb: int) -> None:
     """Bound the process's memory, and keep what it holds out of core dumps."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
+    bounds = {resource.RLIMIT_CORE: 0, **({resource.RLIMIT_AS: memory_mb << 20} if sys.platform == "linux" else {})}
+    for what, most in bounds.items():
+        resource.setrlimit(what, (most, most))
 
 
 if __name__ == "__main__":

@@ -127,6 +127,12 @@ def test_what_stands_in_another_document_may_insist_on_nothing(out: str) -> None
     }
 
 
+def test_an_address_that_is_none_leads_out() -> None:
+    assert relaxed_output_schema({"$id": "https://a.example/x", "$ref": "http://[", "type": "object"}) == {
+        "$id": "https://a.example/x"
+    }
+
+
 CONDITION = {"if": {"properties": {"kind": {"const": "a"}}}, "then": {"required": ["a"]}, "else": {"required": ["b"]}}
 
 

@@ -3,7 +3,6 @@
 import json
 import sqlite3
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -12,6 +11,7 @@ import anyio
 import apsw
 import pytest
 
+from mcpgw.ledger.record import unpack
 from mcpgw.ledger.sqlite import FILE
 from tests.flows.gateway import Folder, Gateway, make_folder, serving, until_listed
 from tests.real_servers import ROOT
@@ -91,4 +91,4 @@ def masking(record: dict[str, Any]) -> list[str]:
 def payloads(folder: Folder) -> list[str]:
     """Return every clean view that the ledger holds, unpacked."""
     with closing(apsw.Connection(str(folder.data / FILE), flags=apsw.SQLITE_OPEN_READONLY)) as ledger:
-        return [zlib.decompress(body).decode("utf-8") for (body,) in ledger.execute("SELECT body FROM payloads")]
+        return [unpack(body).decode("utf-8") for (body,) in ledger.execute("SELECT body FROM payloads")]
