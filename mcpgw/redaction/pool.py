@@ -82,12 +82,17 @@ class Worker:
             ConfigError: it cannot be.
         """
         async with self._loading:
-            if not self.loaded and self._broken is None:
-                answer = json.loads(await self._receive())
-                self._broken = ConfigError(answer["error"], hint=answer["hint"]) if "error" in answer else None
-                self.loaded = self._broken is None
+            await self._hear()
         if self._broken is not None:
             raise ConfigError(str(self._broken), hint=self._broken.hint)
+
+    async def _hear(self) -> None:
+        """Wait until it says, once, whether its model is loaded."""
+        if self.loaded or self._broken is not None:
+            return
+        answer = json.loads(await self._receive())
+        self._broken = ConfigError(answer["error"], hint=answer["hint"]) if "error" in answer else None
+        self.loaded = self._broken is None
 
     async def ask(self, body: bytes) -> Any:
         """Send a job and return its answer, parsed."""

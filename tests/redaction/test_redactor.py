@@ -251,6 +251,29 @@ async def test_when_all_workers_are_busy_too_long_a_call_is_refused(make_call: M
         await redactor.aclose()
 
 
+@pytest.mark.parametrize(("closed", "why"), [(False, "no worker was free"), (True, "not running")])
+async def test_a_call_that_finds_no_free_worker_is_refused(make_call: MakeCall, closed: bool, why: str) -> None:
+    redactor = PresidioRedactor(in_workers(timeout_s=1, wait_s=20 if closed else 0.3))
+    await redactor.start()
+    first, second = make_call(), make_call()
+    second = replace(second, identity=replace(second.identity, subject="other"))
+    with anyio.fail_after(20):
+        os.kill(redactor.pids[0], signal.SIGSTOP)
+
+        async def ask() -> None:
+            with pytest.raises(RedactionError):
+                await redactor.clean(first, result("x"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            if closed:
+                group.start_soon(redactor.aclose)
+            with pytest.raises(RedactionError, match=why):
+                await redactor.clean(second, result("x"))
+        await redactor.aclose()
+
+
 async def test_a_missing_model_is_named_with_what_to_install() -> None:
     redactor = PresidioRedactor(RedactionConfig(model="absent_model"))
     with pytest.raises(ConfigError, match="'absent_model' is not installed") as refused:
