@@ -9,7 +9,7 @@ import itertools
 import json
 import shutil
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
@@ -37,6 +37,7 @@ from mcpgw.core.model import (
 from mcpgw.core.terms import BreakGlass, Level, Seats, Terms
 from mcpgw.ledger import Ledger, RecordContext, create_keys
 from mcpgw.ports import Approval, ApprovalState
+from tests.approval.granting import asked, permitting
 from tests.approval.world import ALICE, FAILED, KEY, REPLY, START_NS, Everybody, Witness, World, needing, person
 
 NOW = Patience(budget_s=0.0)
@@ -58,6 +59,8 @@ HOLDS = [
     needing(Seats(2, (L,)), Seats(1, (R,)), then=THEN, break_glass=GLASS),
     needing(Seats(1, (L, R)), then=THEN, denial_settles=False),
 ]
+GRANTING = [permitting(HOLDS[0]), permitting(HOLDS[2])]
+HOLDS += GRANTING
 HOLDS.append(replace(HOLDS[0], ruling=replace(HOLDS[0].ruling, policy_hash="q" * 64)))
 CALLERS = [ALICE, replace(ALICE, actors=("agent-7",)), PEOPLE[0]]
 
@@ -104,6 +107,10 @@ class Interleavings(RuleBasedStateMachine):
         self.asked: dict[str, tuple[ShownCall, Hold]] = {}
         self.under_way: list[Sealed[Intent]] = []
         self.executed: Counter[str] = Counter()
+        self.granted: dict[str, tuple[int, int]] = {}
+        """What was asked for in each grant: how many calls, and how much in all."""
+        self.used: dict[str, list[int]] = defaultdict(list)
+        """The amounts of the calls that ran under each."""
         self.calls = 0
         self.stack = AsyncExitStack()
 
@@ -159,6 +166,9 @@ class Interleavings(RuleBasedStateMachine):
             (released,) = self.do(self.ledgers[at].approval(answer.approval.id))
             self.must_be_agreed(released, hold.terms)
             self.must_be_what_was_approved(released, shown)
+            if released.is_grant:
+                self.use(released, shown, answer, at, between)
+                return
             if between is not None:
                 self.do(_quietly(between))
             with suppress(ApprovalConflict):
@@ -169,6 +179,65 @@ class Interleavings(RuleBasedStateMachine):
                 self.executed[released.id] += 1
         elif between is not None:
             between.close()
+
+    def use(
+        self, grant: Approval, shown: ShownCall, allow: Allow, at: int, between: Coroutine[Any, Any, Any] | None = None
+    ) -> None:
+        """Make one call under a grant, once something else had its chance in between."""
+        if between is not None:
+            self.do(_quietly(between))
+        with suppress(ApprovalConflict):
+            self.under_way.append(self.do(self.ledgers[at].append(Intent(shown=shown, allow=allow))))
+            self.used[grant.id].append(shown.call.arguments["amount"])
+
+    @rule(
+        identity=st.sampled_from(CALLERS), hold=st.sampled_from(GRANTING), calls=st.integers(1, 3), total=st.integers(1, 4),
+        at=st.integers(0, 1), away=st.sampled_from(PEOPLE), amounts=st.lists(st.integers(1, 3), max_size=4),
+    )  # fmt: skip
+    def ask_ahead(
+        self, identity: Identity, hold: Hold, calls: int, total: int, at: int, away: Identity, amounts: list[int]
+    ) -> None:
+        """A grant is asked for, all but one who may approve it do, and it is used; what else happens, happens around this."""
+        self.calls += 1
+        shown = self.world.call(identity, arguments={"to": "x", "amount": 1})
+        shown = replace(shown, call=replace(shown.call, id=f"asked-{self.calls}"))
+        self.asked[shown.call.id] = (shown, hold)
+        bounds = {"vary": {"amount": {"at_most": 2}}, "total": {"argument": "amount", "at_most": total}}
+        approval_id = self.do(asked(self.desks[at], shown, hold, max_calls=calls, **bounds))
+        self.granted[approval_id] = (calls, total)
+        for voter in PEOPLE:
+            with suppress(NotEntitled, ApprovalConflict):
+                if voter != away:
+                    self.do(self.desks[at].vote(approval_id, voter, Verdict.APPROVE, "why"))
+                    self.votes.append(Cast(approval_id, voter.subject, Verdict.APPROVE, False))
+        (grant,) = self.do(self.ledgers[at].approval(approval_id))
+        self.use_from_both(grant, amounts, stop=False)
+
+    @rule(which=ANY, amounts=st.lists(st.integers(1, 3), min_size=1, max_size=4), stop=st.booleans())
+    def use_some_grant(self, which: int, amounts: list[int], stop: bool) -> None:
+        for grant in _nth([one for one in self.approvals() if one.is_grant], which):
+            self.use_from_both(grant, amounts, stop=stop)
+
+    def use_from_both(self, grant: Approval, amounts: list[int], *, stop: bool) -> None:
+        """Calls that both gateways released before either recorded one; perhaps it is revoked before they do."""
+        example, hold = self.asked[grant.call_id]
+        released: list[tuple[ShownCall, Allow, int]] = []
+        for number, amount in enumerate(amounts):
+            self.calls += 1
+            shown = self.world.call(example.call.identity, arguments={**example.call.arguments, "amount": amount})
+            shown = replace(shown, call=replace(shown.call, id=f"asked-{self.calls}"))
+            self.asked[shown.call.id] = (shown, hold)
+            answer = self.do(self.desks[number % 2].settle(shown, hold, NOW, Witness()))
+            if isinstance(answer, Allow) and answer.approval is not None and answer.approval.amounts:
+                released.append((shown, answer, number % 2))
+        if stop:
+            self.do(_quietly(self.desks[0].revoke(grant.id, PEOPLE[2])))
+        for shown, allow, at in released:
+            assert allow.approval is not None
+            (under,) = self.do(self.ledgers[at].approval(allow.approval.id))
+            self.use(under, shown, allow, at)
+            (after,) = self.do(self.ledgers[at].approval(under.id))
+            assert under.state is ApprovalState.APPROVED or after.uses == under.uses, "used after its end"
 
     def note_acceptance(self, shown: ShownCall, hold: Hold) -> None:
         """A call that was just opened with a vote in it: somebody proposed exactly this, to exactly this caller, lately."""
@@ -325,7 +394,8 @@ class Interleavings(RuleBasedStateMachine):
         side = {approval.requester.rpartition("#")[2], *approval.actors}
         assert not [cast for cast in mine if cast.verdict is Verdict.DENY], "somebody denied it"
         assert not [cast for cast in mine if cast.name in side or cast.name == "mallory"], "self-approval"
-        assert self.now_ns < approval.usable_until_ns <= approval.deadline_ns, "too late"
+        assert self.now_ns < approval.usable_until_ns, "too late"
+        assert approval.is_grant or approval.usable_until_ns <= approval.deadline_ns, "beyond its deadline"
         gone = {(principal.rpartition("#")[2], entry) for principal, entry in self.roster.gone}
         entries = {cast.name: {one for one in GROUPS[cast.name] if (cast.name, one) not in gone} for cast in mine}
         if approval.break_glass:
@@ -340,7 +410,15 @@ class Interleavings(RuleBasedStateMachine):
     def must_be_what_was_approved(self, approval: Approval, shown: ShownCall) -> None:
         assert approval.facts["principal"] == shown.call.identity.principal
         assert approval.facts["actors"] == list(shown.call.identity.actors)
-        assert json.dumps(approval.facts["arguments"]) == json.dumps({**shown.call.arguments, "to": "<IBAN>"})
+        amount = {"amount": 1} if approval.is_grant else {}
+        assert json.dumps(approval.facts["arguments"]) == json.dumps({**shown.call.arguments, "to": "<IBAN>", **amount})
+        assert not approval.is_grant or shown.call.arguments["amount"] <= 2
+
+    @invariant()
+    def no_grant_is_used_beyond_what_was_granted(self) -> None:
+        for approval_id, amounts in self.used.items():
+            calls, total = self.granted[approval_id]
+            assert len(amounts) <= calls and sum(amounts) <= total, (approval_id, amounts)
 
     @invariant()
     def nothing_ran_twice(self) -> None:
