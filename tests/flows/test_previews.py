@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
-from tests.flows.gateway import CONFIG, Folder, Gateway, lines_of, make_folder, serving, until
+from tests.console.bank import Person
+from tests.flows.gateway import BOUND_S, CONFIG, Folder, Gateway, lines_of, make_folder, serving, until
 from tests.flows.raw_tasks import raw_client
 from tests.real_servers import OUR_SERVERS
 
@@ -87,6 +89,12 @@ async def test_what_the_call_would_do_is_shown_and_nothing_is_done_by_it(gateway
     assert lines_of(marker).count("tried") == 1 and "paid" not in lines_of(marker)
     (intent,) = of_preview(folder, approval_id, "call.intent")
     assert intent["who"]["sub"] == "alice" and "approval" not in intent, "a call of its own, which spends nothing"
+
+    async with httpx2.AsyncClient(base_url=gateway.url, timeout=BOUND_S) as http:
+        carol = Person(http, gateway.url)
+        await carol.sign_in(folder.keys["carol"])
+        page = (await carol.get(f"/approvals/{approval_id}")).text
+    assert "nobody checked its answer" in page and "would pay 5 to bob, of &lt;EMAIL&gt;\\u202e" in page
 
     await folder.acli("approvals", "approve", approval_id, "--yes", key=folder.keys["carol"])
     (vote,) = folder.records("approval.voted", approval_id=approval_id)
