@@ -33,6 +33,7 @@ from mcpgw.core.model import (
     Reviewed,
     Ruling,
     Settled,
+    SettledAs,
     ShownCall,
     Stopped,
     Target,
@@ -361,7 +362,8 @@ def _escalated(entry: Escalated, sheet: _Sheet) -> str:
 
 def _settled(entry: Settled, sheet: _Sheet) -> str:
     reason = cut(entry.reason, MAX_TEXT)
-    sheet.members["approval"] = {"id": entry.approval_id, "state": entry.state.value, "reason": reason}
+    counted = {"ballots": entry.ballots} if entry.state is SettledAs.APPROVED else {}  # so that none can be withheld later
+    sheet.members["approval"] = {"id": entry.approval_id, "state": entry.state.value, "reason": reason, **counted}
     return "approval.break_glass" if entry.break_glass else "approval.settled"
 
 

@@ -195,7 +195,8 @@ def fewer_records(story: Story) -> bytes:
     lines = files[RECORDS].splitlines(keepends=True)
     gone = set(story.dice.sample(range(len(lines)), story.dice.choice([1, 1, 2, 5])))
     files[RECORDS] = b"".join(line for at, line in enumerate(lines) if at not in gone)
-    return told_again(files, story.folder)
+    tree = [leaf_hash(line) for line in story.whole[RECORDS].splitlines()]
+    return told_again(files, story.folder, tree[: json.loads(files[MANIFEST])["facts"]["size"]])
 
 
 def other_facts(story: Story) -> bytes:
@@ -311,6 +312,15 @@ def another_log(story: Story) -> bytes:
             chosen["who"]["sub"] = dice.choice(["alice", "bob", "carol"])
         case 7:
             for one in records:
+                if "ballots" in one.get("approval", {}):
+                    one["approval"]["ballots"] += dice.choice([0, 1])
+                if "use" in one.get("approval", {}):
+                    one["approval"]["use"] = {
+                        "number": dice.choice([1, 2, 4]),
+                        "amount": dice.choice(["0.5", "99.6", "x", "1."]),
+                    }
+                if "accepts" in one.get("approval", {}):
+                    one["approval"]["accepts"] = dice.choice(["a1", "a2", "a9"])
                 if one["kind"] in ("approval.voted", "approval.settled"):
                     one["approval"] |= {"verdict": dice.choice(["approve", "deny"])} if one["kind"] == "approval.voted" else {}
                 if "aspect" in one.get("facts", {}):

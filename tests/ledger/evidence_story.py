@@ -7,24 +7,42 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from ledger_parts import CONTEXT, ORIGIN, Open, intent, opened, outcome, refusal, settled, shown, spend, vote
+from ledger_parts import (
+    CONTEXT,
+    ORIGIN,
+    Open,
+    intent,
+    opened,
+    outcome,
+    proposed,
+    refusal,
+    settled,
+    shown,
+    spend,
+    use,
+    vote,
+)
 
+from mcpgw.core.allowance import Allowance
 from mcpgw.core.model import Changed, Refusal, RefusalCode, Refused, Standing, VoteWithdrawn
 from mcpgw.ledger.completeness import DAY_NS
-from mcpgw.ledger.evidence import MANIFEST, PAYLOADS, README, RECORDS, SIGNATURE
+from mcpgw.ledger.evidence import MANIFEST, NODES, PAYLOADS, README, RECORDS, SIGNATURE
 from mcpgw.ledger.evidence.archive import pack
 from mcpgw.ledger.evidence.collect import Asked
 from mcpgw.ledger.evidence.export import NOBODY_KEEPS, Package, Purpose, export, manifest_text
+from mcpgw.ledger.evidence.multiproof import nodes
 from mcpgw.ledger.evidence.readme import embedded
 from mcpgw.ledger.journal import Ledger
 from mcpgw.ledger.keys import PUBLIC, create_keys, load_signer, load_verifiers
 from mcpgw.ledger.store import Database
+from mcpgw.ledger.tree import root_of
 
-BEGIN_NS = 20_000 * DAY_NS + 9 * 3600 * 10**9
+BEGIN_NS = 20_527 * DAY_NS + 9 * 3600 * 10**9
 """Nine in the morning of the first day, UTC."""
-DAY = (20_000 * DAY_NS, 20_001 * DAY_NS)
+DAY = (20_527 * DAY_NS, 20_528 * DAY_NS)
 ALICE = "https://idp.example#alice"
 PURPOSE = Purpose(requester="os:auditor", reason="quarterly review", gateway="0.1.0")
 
@@ -62,6 +80,7 @@ async def tell(open_ledger: Open, calls: int = 3) -> None:
             )
         )
         await held(ledger, "a1")
+        await proposed_and_granted(ledger)
         await ledger.record_changes(policy("second"))
         await ledger.append(outcome(await ledger.append(intent("alice", "crm__lookup"))))
         clock.now_ns += 3600 * 10**9
@@ -79,6 +98,22 @@ async def held(ledger: Ledger, approval_id: str) -> None:
     await ledger.append(vote(approval_id, "bob"))
     await ledger.append(settled(approval_id, ballots=3))
     await ledger.append(outcome(await ledger.append(spend(approval_id))))
+
+
+async def proposed_and_granted(ledger: Ledger) -> None:
+    """Bob would agree to less, and Alice asks for that; a grant for three calls is used twice."""
+    deadline_ns = BEGIN_NS + DAY_NS
+    await ledger.append(opened("a2", key="a2", deadline_ns=deadline_ns))
+    await ledger.append(proposed("a2", key="less"))
+    await ledger.append(replace(opened("a3", key="less", deadline_ns=deadline_ns), accepts="a2"))
+    await ledger.append(settled("a3", ballots=1))
+    await ledger.append(outcome(await ledger.append(spend("a3"))))
+    allowances = (Allowance(max_calls=3, until_ns=deadline_ns, total_of="amount", max_total="100"),)
+    await ledger.append(opened("g1", key="g1", deadline_ns=deadline_ns, allowances=allowances))
+    await ledger.append(vote("g1", "bob"))
+    await ledger.append(settled("g1", ballots=1))
+    for amount in ("10", "0.5"):
+        await ledger.append(outcome(await ledger.append(use("g1", amount))))
 
 
 def package(database: Database, folder: Path, asked: Asked, anchors: Sequence[str] = (), purpose: Purpose = PURPOSE) -> Package:
@@ -108,26 +143,44 @@ def signed_again(files: dict[str, bytes], folder: Path, **facts: object) -> byte
     files = {**files, README: readme.replace(before, after).encode()}
     bodies = {name: body for name, body in files.items() if name not in (MANIFEST, SIGNATURE)}
     described = {name: {"sha256": hashlib.sha256(body).hexdigest(), "size": len(body)} for name, body in bodies.items()}
-    text = json.dumps({"facts": changed, "files": described}, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    files[MANIFEST] = text.encode() + b"\n"
+    files[MANIFEST] = _canonical({"facts": changed, "files": described}) + b"\n"
     files[SIGNATURE] = load_signer(folder / "keys", ORIGIN).sign(manifest_text(ORIGIN, files[MANIFEST])).encode()
     return pack(files)
 
 
-def told_again(files: dict[str, bytes], folder: Path) -> bytes:
-    """As `signed_again`, where the facts are counted anew from records and payloads."""
+def told_again(files: dict[str, bytes], folder: Path, tree: Sequence[bytes] = ()) -> bytes:
+    """As `signed_again`, where the facts are counted anew from records and payloads; and with the hashes of all leaves of the
+    log, as its keeper has them, the proof is made anew as well."""
     records = {one["seq"]: one for one in map(json.loads, files[RECORDS].splitlines())}
-    lines = [line for line in files[PAYLOADS].splitlines() if json.loads(line)["seq"] in records]
-    files = {**files, PAYLOADS: b"".join(line + b"\n" for line in lines)}
-    kinds = dict(sorted(Counter(one["kind"] for one in records.values()).items()))
-    shown = {(one["seq"], one["slot"]) for one in map(json.loads, lines)}
+    told = [json.loads(line) for line in files[PAYLOADS].splitlines()]
+    kept = [one for one in told if one["seq"] in records]
+    gone = {one["file"] for one in told if "file" in one and one not in kept}
+    files = {name: body for name, body in files.items() if name not in gone}
+    files[PAYLOADS] = b"".join(_canonical(one) + b"\n" for one in kept)
+    old = json.loads(files[MANIFEST])["facts"]
+    if tree:
+        known = sorted({*range(old["start"], old["end"]), *records})
+        files[NODES] = b"".join(nodes(lambda start, end: root_of(tree[start:end]), known, old["size"]))
+    shown = {(one["seq"], one["slot"]) for one in kept}
     missing = [
         [seq, slot]
         for seq, one in records.items()
         for slot in sorted(one.get("payloads", {}).keys() - NOBODY_KEEPS)
         if (seq, slot) not in shown
     ]
-    return signed_again(files, folder, records=len(records), kinds=kinds, payloads=len(lines), absent=missing)
+    return signed_again(
+        files,
+        folder,
+        records=len(records),
+        kinds=dict(sorted(Counter(one["kind"] for one in records.values()).items())),
+        payloads=len(kept),
+        absent=missing,
+        texts={name: place for name, place in old["texts"].items() if place not in gone},
+    )
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 async def _in_folder(folder: Path, calls: int) -> None:

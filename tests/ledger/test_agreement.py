@@ -64,7 +64,7 @@ async def test_a_person_chooses_a_package_and_reads_the_verdict(story: Story, br
         await expect(page.get_by_role("status")).not_to_contain_text("they came with the package")
         await page.get_by_label("Package the .zip").set_input_files(bad)
         await expect(page.get_by_role("status")).to_contain_text("✗ UNSOUND")
-        await expect(page.get_by_role("status")).to_contain_text(f"altered {RECORDS}")
+        await expect(page.get_by_role("status")).to_contain_text(f"altered {RECORDS}: it is not what was signed")
         assert asked == [PAGE.as_uri()], "nothing is fetched"
 
 

@@ -20,11 +20,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 from mcpgw.core.canonical import commitment
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Verifier, open_checkpoint, signatures_of, unb64
-from mcpgw.ledger.completeness import COUNTS, Line, summed
+from mcpgw.ledger.completeness import Line, summed
 from mcpgw.ledger.evidence import (
     CHECKPOINT,
     FACTS_BEGIN,
@@ -43,16 +43,13 @@ from mcpgw.ledger.evidence.archive import NotAPackage, unpack
 from mcpgw.ledger.evidence.export import NOBODY_KEEPS, counted, hashes_named, manifest_text
 from mcpgw.ledger.evidence.multiproof import root
 from mcpgw.ledger.evidence.readme import embedded
+from mcpgw.ledger.evidence.sense import Facts, Problem, approvals, callers, changes, sessions
 from mcpgw.ledger.keys import parse_line, public_line
-from mcpgw.ledger.record import Members, counted_as
+from mcpgw.ledger.record import Members
 from mcpgw.ledger.tree import HASH_BYTES, check_consistency, leaf_hash
 
 _UNSEEN = re.compile(r"[^\n -~]")
 """What has no place in a file of keys, and could be read in two ways there."""
-
-Problem: TypeAlias = tuple[str, str]
-"""What is wrong, in one word, and where: a file, a record, a line, a session."""
-Facts: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -115,7 +112,7 @@ class _Examination:
         self._read_records()
         self._read_payloads()
         self._index()
-        for check in (_sessions, _callers, _approvals, _changes):
+        for check in (sessions, callers, approvals, changes):
             self._findings.problems += check(self._facts, self._records)
         covered = self._summaries()
         self._anchors()
@@ -354,84 +351,6 @@ class _Examination:
             )
 
 
-def _sessions(facts: Facts, records: Mapping[int, Members]) -> Iterator[Problem]:
-    """Each session that is said to be there as a whole is numbered 0, 1, 2, … and has what its end says."""
-    sessions: dict[str, list[Members]] = {session: [] for session in facts["sessions"]}
-    for one in records.values():
-        if "session" in one and one["session"]["id"] in sessions:
-            sessions[one["session"]["id"]].append(one)
-    for session, found in sessions.items():
-        numbers = [one["session"]["seq"] for one in found]
-        ends = [one for one in found if one["kind"] == "session.closed"]
-        wrong = (
-            not found or numbers != [*range(len(found))] or found[0]["kind"] != "session.opened" or ends not in ([], found[-1:])
-        )
-        counts = Counter({"records": len(found)})
-        for one in found:
-            counts.update(counted_as(one["kind"], one))
-        if wrong or any(end["counts"][name] != counts[name] for end in ends for name in COUNTS):
-            yield "session", session
-
-
-def _callers(facts: Facts, records: Mapping[int, Members]) -> Iterator[Problem]:
-    """No session of a caller whose records are said to be complete is left out of those that are counted."""
-    for seq, one in records.items():
-        is_counted = facts["start"] <= seq < facts["end"] and "session" in one and "who" in one
-        if is_counted and _principal(one) in facts["identities"] and one["session"]["id"] not in facts["sessions"]:
-            yield "session", one["session"]["id"]
-
-
-def _approvals(facts: Facts, records: Mapping[int, Members]) -> Iterator[Problem]:
-    """Whatever ran with an approval was held before, agreed to by enough others, and ran once."""
-    held: dict[str, Members] = {}
-    votes: dict[str, dict[str, str]] = {}
-    approved: set[str] = set()
-    for seq, one in records.items():
-        approval = one.get("approval", {})
-        approval_id = approval.get("id", "")
-        match one["kind"]:
-            case "call.held" if approval["how"] == "opened":
-                held[approval_id] = one
-            case "approval.voted":
-                votes.setdefault(approval_id, {})[_principal(one)] = approval["verdict"]
-            case "approval.vote_withdrawn":
-                votes.get(approval_id, {}).pop(_principal(one), None)
-            case "approval.settled" | "approval.break_glass" if approval["state"] == "approved":
-                asked = held.get(approval_id)
-                agreed = {who for who, verdict in votes.get(approval_id, {}).items() if verdict == "approve"}
-                if asked is None or len(agreed - {_principal(asked)}) < _needed(asked, one["kind"]):
-                    yield "approval", f"record {seq}"
-                approved.add(approval_id)
-            case "approval.settled" | "approval.withdrawn" | "approval.revoked":
-                approved.discard(approval_id)
-            case "call.intent" if approval_id:
-                asked = held.get(approval_id, {})
-                if approval_id not in approved or asked.get("approval", {}).get("digest") != approval["digest"]:
-                    yield "approval", f"record {seq}"
-                approved.discard(approval_id)
-
-
-def _needed(held: Members, how: str) -> int:
-    """Return how many people have to agree at the least, at whatever level of its escalation."""
-    if how == "approval.break_glass":
-        return 2
-    terms = held["approval"].get("terms")
-    if terms is None:
-        return int(held["approval"]["quorum"])
-    return min(sum(int(seats["count"]) for seats in level["seats"]) for level in terms["levels"])
-
-
-def _changes(facts: Facts, records: Mapping[int, Members]) -> Iterator[Problem]:
-    """Within the range, each change of an aspect begins where the one before it ended."""
-    last: dict[str, str] = {}
-    for seq, one in records.items():
-        told = one.get("facts", {})
-        if "aspect" in told:
-            if facts["start"] <= seq < facts["end"] and last.get(told["aspect"], told["before"]) != told["before"]:
-                yield "change", f"record {seq}"
-            last[told["aspect"]] = told["after"]
-
-
 def unestablished(
     facts: Facts, records: Mapping[int, Members], payloads: Mapping[tuple[int, str], bytes], covered: Sequence[tuple[int, int]]
 ) -> Iterator[str]:
@@ -450,11 +369,11 @@ def unestablished(
         yield f"that records {start} to {end - 1} are those of the time that was asked for"
     closed = {one["session"]["id"] for one in records.values() if one["kind"] == "session.closed"}
     if still_open := len([one for one in facts["sessions"] if one not in closed]):
-        yield f"that {still_open} sessions are whole at their ends: nothing closed them"
+        yield f"that sessions are whole at their ends which nothing closed: {still_open}"
     if facts["absent"]:
-        yield f"what {len(facts['absent'])} payloads said: they were erased, or withheld because they name others"
+        yield f"what payloads said that were erased, or withheld because they name others: {len(facts['absent'])}"
     if unknown := len(hashes_named(records.values()) - facts["texts"].keys()):
-        yield f"what {unknown} policies said that calls were judged by: the package has their hashes alone"
+        yield f"what policies said that the package has the hashes of alone: {unknown}"
     yield "that the gateway wrote down what it did, and that its clocks were right"
 
 
@@ -500,7 +419,3 @@ def _is_payload(told: Mapping[str, Any]) -> bool:
 def _whole_number(value: object) -> int:
     """Return a number that counts something; -1 for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1
-
-
-def _principal(one: Members) -> str:
-    return f"{one['who']['iss']}#{one['who']['sub']}"

@@ -155,9 +155,12 @@ class _Collector:
                 self._take(self._search(Query(call_id=call)))
 
     def _approvals(self) -> None:
-        ids = {members["approval"]["id"] for _, members in self._found.records.values() if "approval" in members}
-        for approval_id in sorted(ids):
-            self._take(self._search(Query(approval_id=approval_id)))
+        """Add all records of the approvals that are told of, and of those whose proposals they took up."""
+        seen: set[str] = set()
+        while named := {name for _, one in self._found.records.values() for name in _approvals_in(one)} - seen:
+            for approval_id in sorted(named):
+                self._take(self._search(Query(approval_id=approval_id)))
+            seen |= named
 
     def _changes(self) -> None:
         """Add what changed in the range, and of each aspect what was in force when it began, or the first record shown was."""
@@ -206,6 +209,11 @@ class _Collector:
 
 def _session(members: Members) -> str:
     return str(members.get("session", {}).get("id", ""))
+
+
+def _approvals_in(members: Members) -> Iterator[str]:
+    approval = members.get("approval", {})
+    return (approval[name] for name in ("id", "accepts") if name in approval)
 
 
 def _is_of_caller(members: Members) -> bool:

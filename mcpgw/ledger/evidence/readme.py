@@ -217,7 +217,7 @@ h1{margin:1.5rem 0 0}h2{margin:2.2rem 0 .6rem;font-size:1.2rem}
 .log{font-family:ui-monospace,monospace;margin:.2rem 0 1rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.2rem}dt{font-weight:600}dd{margin:0;overflow-wrap:anywhere}
 .scroll{overflow-x:auto}table{border-collapse:collapse;margin:.6rem 0;font-size:.9rem}
-th,td{border-bottom:1px solid var(--line);padding:.3rem .6rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}
+th,td{border-bottom:1px solid var(--line);padding:.3rem .6rem;text-align:left;vertical-align:top;overflow-wrap:break-word}
 th{background:var(--soft);white-space:nowrap}
 .wide td:last-child{font-family:ui-monospace,monospace;font-size:.8rem;min-width:18rem}
 .wide td:nth-child(2){white-space:nowrap}code{background:var(--soft);padding:.1rem .3rem}

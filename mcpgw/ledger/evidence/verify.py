@@ -574,32 +574,35 @@ class Examination:
                 self.problems.add(("session", session))
 
     def _check_approvals(self) -> None:
-        """Whatever ran with an approval was held before, agreed to by enough others, and ran once."""
-        held: dict[str, Record] = {}
-        agreed: dict[str, dict[str, bool]] = {}
-        approved: set[str] = set()
+        """Whatever ran with an approval was held before, agreed to by enough others, and ran as often as they said."""
+        known: dict[str, Approval] = {}
         for seq, one in self.records.items():
-            kind, approval = one["kind"], one.get("approval", {})
-            name = approval.get("id", "")
-            if kind == "call.held" and approval["how"] == "opened":
-                held[name] = one
+            kind, told = one["kind"], one.get("approval", {})
+            approval = known.setdefault(told.get("id", ""), Approval())
+            is_right = True
+            if kind == "call.held" and told["how"] == "opened":
+                approval.held = one
+                if "accepts" in told:
+                    proposer = known[told["accepts"]].proposer if told["accepts"] in known else ""
+                    is_right = bool(proposer)
+                    if proposer:
+                        approval.agreed, approval.ballots = {proposer: True}, 1
             elif kind == "approval.voted":
-                agreed.setdefault(name, {})[principal(one)] = approval["verdict"] == "approve"
+                approval.agreed[principal(one)] = told["verdict"] == "approve"
+                approval.ballots += 1
             elif kind == "approval.vote_withdrawn":
-                agreed.get(name, {}).pop(principal(one), None)
-            elif kind in ("approval.settled", "approval.break_glass") and approval["state"] == "approved":
-                others = [
-                    who for who, yes in agreed.get(name, {}).items() if yes and name in held and who != principal(held[name])
-                ]
-                if name not in held or len(others) < needed(held[name], kind):
-                    self.problems.add(("approval", f"record {seq}"))
-                approved.add(name)
-            elif kind in ("approval.settled", "approval.withdrawn", "approval.revoked"):
-                approved.discard(name)
-            elif kind == "call.intent" and name:
-                if name not in approved or name not in held or held[name]["approval"]["digest"] != approval["digest"]:
-                    self.problems.add(("approval", f"record {seq}"))
-                approved.discard(name)
+                approval.agreed.pop(principal(one), None)
+                approval.ballots += 1
+            elif kind in ("approval.settled", "approval.break_glass") and told["state"] == "approved":
+                is_right = approval.is_agreed(kind, told)
+                approval.stands = True
+            elif kind in ("approval.settled", "approval.withdrawn", "approval.revoked", "approval.proposed"):
+                approval.stands = False
+                approval.proposer = principal(one) if kind == "approval.proposed" else ""
+            elif kind == "call.intent" and told:
+                is_right = approval.runs(told)
+            if not is_right:
+                self.problems.add(("approval", f"record {seq}"))
 
     def _check_changes(self) -> None:
         """Within the range, each change of an aspect begins where the one before it ended."""
@@ -721,13 +724,13 @@ class Examination:
         closed = {one["session"]["id"] for one in self.records.values() if one["kind"] == "session.closed"}
         still_open = len(set(facts["sessions"]) - closed)
         if still_open:
-            say(f"that {still_open} sessions are whole at their ends: nothing closed them")
+            say(f"that sessions are whole at their ends which nothing closed: {still_open}")
         if facts["absent"]:
-            say(f"what {len(facts['absent'])} payloads said: they were erased, or withheld because they name others")
+            say(f"what payloads said that were erased, or withheld because they name others: {len(facts['absent'])}")
         named = {one.get("decision", {}).get("policy", "") for one in self.records.values()} - {""}
         unknown = len(named - set(facts["texts"]))
         if unknown:
-            say(f"what {unknown} policies said that calls were judged by: the package has their hashes alone")
+            say(f"what policies said that the package has the hashes of alone: {unknown}")
         say("that the gateway wrote down what it did, and that its clocks were right")
 
 
@@ -749,14 +752,50 @@ def counted_as(one: Record) -> tuple[str, ...]:
     return {"call.intent": ("permitted",), "call.held": ("held",), "call.refused": ("refused",)}.get(one["kind"], ())
 
 
-def needed(held: Record, how: str) -> int:
-    """Return how many people have to agree at the least, at whatever level of its escalation."""
-    if how == "approval.break_glass":
-        return 2
-    approval = held["approval"]
-    if "terms" not in approval:
-        return int(approval["quorum"])
-    return min(sum(int(seats["count"]) for seats in level["seats"]) for level in approval["terms"]["levels"])
+class Approval:
+    """An approval as its records have told it so far."""
+
+    def __init__(self) -> None:
+        self.held: Record | None = None
+        self.agreed: dict[str, bool] = {}
+        self.ballots = 0
+        """Votes and withdrawals."""
+        self.proposer = ""
+        self.stands = False
+        self._uses, self._total = 0, 0
+
+    def is_agreed(self, kind: str, told: dict[str, Any]) -> bool:
+        """Tell whether enough others agreed, of as many votes as the settlement says."""
+        if self.held is None or told.get("ballots", self.ballots) != self.ballots:
+            return False
+        requester = principal(self.held)
+        others = sum(1 for who, yes in self.agreed.items() if yes and who != requester)
+        return others >= (2 if kind == "approval.break_glass" else self._needed(self.held["approval"]))
+
+    def _needed(self, held: dict[str, Any]) -> int:
+        """Return how many people have to agree at the least, at whatever level of its escalation."""
+        if "terms" not in held:
+            return int(held["quorum"])
+        return min(sum(int(seats["count"]) for seats in level["seats"]) for level in held["terms"]["levels"])
+
+    def runs(self, told: dict[str, Any]) -> bool:
+        """Take in that a call ran with it, and tell whether it might."""
+        held = self.held["approval"] if self.held else {}
+        might = self.stands and held.get("digest") == told["digest"]
+        if "use" not in told:
+            self.stands = False
+            return might and "grant" not in held
+        before, self._uses = self._uses, told["use"]["number"]
+        self._total += amount(told["use"]["amount"])
+        grant = held.get("grant", {"max_calls": 0, "total_of": "", "max_total": "0"})
+        is_next = self._uses == before + 1 and before < grant["max_calls"]
+        return might and is_next and (not grant["total_of"] or self._total <= amount(grant["max_total"]))
+
+
+def amount(text: str) -> int:
+    """Return an amount in 10^-18, in which each is whole; of what is none, more than any."""
+    found = re.fullmatch("([0-9]{1,18})(?:[.]([0-9]{1,18}))?", text)
+    return int(found.group(1)) * 10**18 + int((found.group(2) or "").ljust(18, "0")) if found else 10**40
 
 
 # --- the command -----------------------------------------------------------------------------------------------------------
@@ -765,6 +804,18 @@ def needed(held: Record, how: str) -> int:
 def shown(text: str) -> str:
     """Return the text with everything that could move a terminal's cursor, or turn a line around, spelled out."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def report(found: Examination, problems: list[tuple[str, str]]) -> Iterator[str]:
+    """Yield the lines for people."""
+    if problems:
+        yield from (f"\u2717 {kind:<10} {shown(where)}" for kind, where in problems)
+        yield f"UNSOUND: {len(problems)} {'problem' if len(problems) == 1 else 'problems'}."
+        return
+    log, size = shown(str(found.facts["log"])), found.facts["size"]
+    yield f"\u2713 SOUND: {len(found.records)} records of {log} are among the {size} that the checkpoint signs."
+    yield from (f"  believed: {shown(line)}" for line in found.believed)
+    yield from (f"  not established: {shown(sentence)}" for sentence in found.unestablished)
 
 
 def main() -> int:
@@ -785,17 +836,8 @@ def main() -> int:
     if asked.json:
         told = {"verdict": found.verdict, "problems": problems}
         print(json.dumps({**told, "believed": found.believed, "unestablished": found.unestablished}))
-    elif problems:
-        for kind, where in problems:
-            print(f"\u2717 {kind:<10} {shown(where)}")
-        print(f"UNSOUND: {len(problems)} {'problem' if len(problems) == 1 else 'problems'}.")
     else:
-        log, size = shown(str(found.facts["log"])), found.facts["size"]
-        print(f"\u2713 SOUND: {len(found.records)} records of {log} are among the {size} that the checkpoint signs.")
-        for line in found.believed:
-            print(f"  believed: {shown(line)}")
-        for sentence in found.unestablished:
-            print(f"  not established: {shown(sentence)}")
+        print("\n".join(report(found, problems)))
     return 1 if problems else 0
 
 
