@@ -47,13 +47,16 @@ def test_a_command_in_the_docs_exists_with_all_its_options(page: str, command: s
         assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text), f"{page}: `{command}`: no {option} in {verbs}"
 
 
-SCRIPT = re.compile(r"^    (scripts/(?:soak|approvals_soak|power_cuts|store_faults|tamper|mutants)\b[^\n#]*)", re.MULTILINE)
+SCRIPT = re.compile(
+    r"^    (scripts/(?:soak|approvals_soak|power_cuts|store_faults|tamper|evidence_agreement|mutants)\b[^\n#]*)", re.MULTILINE
+)
 PROGRAMS = {
     "scripts/soak": ["-m", "tests.faults.soak"],
     "scripts/approvals_soak": ["-m", "tests.approval.soak"],
     "scripts/store_faults": ["-m", "tests.faults.store_faults"],
     "scripts/power_cuts": ["tests/ledger/power_cuts.py"],
     "scripts/tamper": ["tests/ledger/tamper.py"],
+    "scripts/evidence_agreement": ["tests/ledger/evidence_agreement.py"],
     "scripts/mutants": ["scripts/mutants.py"],
 }
 """What the scripts run, once everything is set up."""
