@@ -21,6 +21,8 @@ from tests.faults.stores import SQLITE, in_postgres
 PEOPLE = 20
 _BOUND_S = 3_600.0
 """Longest that the race may take on a busy machine."""
+_TOLD_EVERY = 500
+"""Interleavings between two signs of life: a run takes half an hour and more."""
 
 
 async def race_over(holds: int) -> None:
@@ -77,6 +79,8 @@ def interleave(examples: int, steps: int) -> str:
             counted["interleavings"] += 1
             counted["executions"] += sum(self.executed.values())
             super().teardown()
+            if counted["interleavings"] % _TOLD_EVERY == 0:
+                print(f"{counted['interleavings']} interleavings, {counted['executions']} executions so far", flush=True)
 
     run_state_machine_as_test(
         Counting,
