@@ -421,4 +421,11 @@ async def test_what_is_left_of_a_sheet_afterwards_is_the_clean_one(world: World)
 
 async def test_a_sheet_of_a_call_grants_nothing(world: World) -> None:
     sheet = await world.desk.show(await world.held(), BOB)
-    assert (sheet.granted, sheet.words) == ((), "")
+    assert (sheet.granted, sheet.words, sheet.approval.usage) == ((), "", "")
+
+
+async def test_without_a_total_calls_alone_are_told_and_counted(world: World) -> None:
+    approval_id = await granted(world, world.desk, total={})
+    await use(world, call(world, 20_000))
+    sheet = await world.desk.show(approval_id, BOB)
+    assert (sheet.granted[-2], sheet.approval.usage) == ("5 calls at most, without asking again.", "used 1 of 5")
