@@ -7,15 +7,17 @@ other scripts, and Unicode's many dashes and spaces. Detectors read the view; ma
 import html
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 _PIECE = re.compile(
-    r"&(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});"  # an HTML entity
+    r"(?:&(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});"  # an HTML entity
     r"|(?:%[0-9A-Fa-f]{2})+"
     r"|\\u[0-9a-fA-F]{4}"
-    r"|[\s\S][\u0300-\u036f]*",  # a character with its combining marks
+    r"|[\s\S])[\u0300-\u036f]*",
 )
+"""A character, however it is written, with its combining marks: none may be left to change what masking puts before it."""
 
 _INVISIBLE = frozenset(
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff"
@@ -33,6 +35,11 @@ class View:
         self._starts = starts
         self._ends = ends
 
+    @property
+    def same(self) -> bool:
+        """Whether each sign of the view is the sign of the original at its own place, and stands for nothing else."""
+        return not self._starts
+
     def back(self, start: int, end: int) -> tuple[int, int]:
         """Return the span of the original that the non-empty span of the view stands for."""
         if not self._starts:
@@ -44,6 +51,14 @@ class View:
         if not (self._starts and other._starts):
             return View(self.text, self._starts or other._starts, self._ends or other._ends)
         return View(self.text, [other._starts[at] for at in self._starts], [other._ends[at - 1] for at in self._ends])
+
+    def under(self, other: "View") -> "View":
+        """Return another view of the same original as one of this view's text: a sign stands for all that has its place."""
+        if not self._starts:
+            return other
+        starts = other._starts or range(len(other.text))
+        ends = other._ends or range(1, len(other.text) + 1)
+        return View(other.text, [bisect_right(self._ends, at) for at in starts], [bisect_left(self._starts, at) for at in ends])
 
 
 def view(original: str) -> View:
@@ -74,8 +89,8 @@ def _plain(piece: str) -> str:
         piece = html.unescape(piece)
     elif first == "%" and len(piece) > 2:
         piece = unquote_to_bytes(piece).decode("utf-8", errors="replace")
-    elif first == "\\" and len(piece) == 6:
-        piece = chr(int(piece[2:], 16))
+    elif piece.startswith("\\u"):
+        piece = chr(int(piece[2:6], 16)) + piece[6:]
     return "".join(map(_plain_char, unicodedata.normalize("NFKC", piece)))
 
 

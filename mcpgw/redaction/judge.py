@@ -175,17 +175,17 @@ class Judge:
         """
         changed = units
         for _ in range(_READINGS):
-            views = [(unit, masked(unit.plain.text, unit.findings)) for unit in changed if _partly_found(unit)]
+            views = [(unit, unit.redacted()) for unit in changed if _partly_found(unit)]
             again = [view if unit.prose and next(names.pairs(view.text), None) else _NO_VIEW for unit, view in views]
-            before = [len(unit.findings) for unit in units]
+            before = [unit.findings[:] for unit in units]
             people_in = self._people(again, [unit.key for unit, _ in views]) if self._namer.reads else itertools.repeat(())
             for (unit, view), people in zip(views, people_in, strict=False):
                 found = resolve([*self._by_rule(unit, view.text), *people])
                 unit.findings.extend(finding.within(view) for finding in _outside_placeholders(view.text, found))
-            if before == [len(unit.findings) for unit in units]:
+            if before == [unit.findings for unit in units]:
                 return
             _settle(units)
-            changed = [unit for unit, count in zip(units, before, strict=True) if len(unit.findings) != count]
+            changed = [unit for unit, found in zip(units, before, strict=True) if unit.findings != found]
 
     def _by_rule(self, unit: Unit, text: str) -> list[Finding]:
         """Return what patterns, keys, cues and recognizers find in another text of a unit."""

@@ -61,15 +61,30 @@ class Unit:
         """Number of the object or row that it is part of; 0 where it is part of none."""
         self.forced = forced
         """The detector that masks it whatever it is: a column or path rule."""
-        plain = view(text)
-        self.plain: View = masked(plain.text).over(plain) if "<" in plain.text else plain
-        """Where masking wrote something earlier it is as `mask` writes it, so that no operator is read in another way."""
+        self.plain: View = reading(text)
         self.findings: list[Finding] = []
         """In code points of `plain.text`."""
         self.masked: str | None = None
 
+    def redacted(self) -> View:
+        """Return what a second redaction would read once the findings are masked, over `plain`.
+
+        Masking cuts the original, in which accents, entities and escapes belong to the signs beside them, so it is the original
+        that is masked and read anew.
+        """
+        if self.plain.same:
+            return masked(self.text, self.findings)
+        cut = masked(self.text, [finding.within(self.plain) for finding in self.findings])
+        return self.plain.under(reading(cut.text).over(cut))
+
     def render(self) -> str | None:
         return self.masked
+
+
+def reading(text: str) -> View:
+    """Return the plain view of a text. What any operator wrote in it earlier reads as if `mask` had written it."""
+    plain = view(text)
+    return masked(plain.text).over(plain) if "<" in plain.text else plain
 
 
 class Spliced:

@@ -11,6 +11,7 @@ from mcpgw.redaction import Operator, Profile, RedactionConfig
 from mcpgw.redaction.engine import Engine
 from mcpgw.redaction.judge import NoModel
 from mcpgw.redaction.reader import Reader
+from tests.redaction import fuzz
 from tests.redaction.helpers import json_of, text_of
 
 
@@ -38,6 +39,31 @@ def test_a_number_that_ran_into_a_found_one_is_found(operator: Operator) -> None
     text = "SSN 219-09-9999 219099998219-09-9999 and 4111 1111 1111 11114111 1111 1111 1111 then\n441123987\n"
     once = engine.redact({"content": [{"type": "text", "text": text}]}, Masking(), reader=Reader(scope="s")).payload
     assert engine.redact(once, Masking(), reader=Reader(scope="s")).payload == once
+
+
+ACCENT, SLASH = "\u0301", "\u0338"
+DISGUISED = [
+    f"word 4111 1111 1111 11114111 1111 1111 1111{ACCENT}4111 1111 1111 1111{ACCENT}",
+    f"4111 1111 1111 1111{ACCENT}4111 1111 1111 11114111 1111 1111 11114111 1111 1111 1111336883257",
+    f"call 212-555-01470{ACCENT}212-555-0147{ACCENT}212-555-0147212-555-0147{ACCENT}, 212-555-0147{ACCENT}0212-555-0147",
+    f"call &#50;12-555-014&#55;{SLASH} and 212-555-0147{ACCENT}%32212-555-0147",
+    "SSN %32%31%39-09-9999 %32%31%39-09-9999%34%34%31%31%32%33%39%38%37 and \u0032\u200b19-09-9999",
+]
+"""Signs that stand between numbers in the plain view, and go with what is masked in the original, or the reverse."""
+
+
+@pytest.mark.parametrize("operator", Operator)
+@pytest.mark.parametrize("text", DISGUISED)
+def test_what_disguise_held_together_is_read_as_masking_leaves_it(text: str, operator: Operator) -> None:
+    engine = engine_of(operator)
+    once = engine.redact({"content": [{"type": "text", "text": text}]}, Masking(), reader=Reader(scope="s"))
+    assert once.masked
+    assert engine.redact(once.payload, Masking(), reader=Reader(scope="s")).payload == once.payload
+
+
+@pytest.mark.parametrize("seed", [100467, 100613])
+def test_a_search_s_findings_stay_found(seed: int) -> None:
+    assert fuzz.run(1, seed).refused == 0
 
 
 def test_what_dropping_brings_together_is_dropped_too() -> None:

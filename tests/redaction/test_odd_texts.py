@@ -30,6 +30,7 @@ ODD = [
     ("de89370400440532013001 then", "de89370400440532013001 then"),  # neither its sum is right nor its letters are large
     ("INSERT INTO t (a, ssn) VALUES ('x', '219", "INSERT INTO t (a, ssn) VALUES ('x', '219"),
     ("INSERT INTO t (ssn) VALUES ('219099999'), ('219", "INSERT INTO t (ssn) VALUES ('<US_SSN>'), ('219"),
+    ("SSN 219-09-9999 \\" + "\u0301" * 5, "SSN <US_SSN> \\" + "\u0301" * 5),  # a sign with marks, and no escape
     ("<p title='a@b.example'>SSN 219-09-9999</p>", "<p title='&lt;EMAIL&gt;'>SSN &lt;US_SSN&gt;</p>"),
     ("<!-- note --><p>SSN 219-09-9999</p>", "<!-- note --><p>SSN &lt;US_SSN&gt;</p>"),
     (
