@@ -77,6 +77,9 @@ def verify(
 ) -> None:
     """Prove that nobody changed the record, or an evidence package, or find where. Exit code 1 if anything is wrong."""
     if package is not None:
+        if first or last is not None or watch or witness or ca:
+            hint = "A package has --keys, --against (files and anchor directories) and --json."
+            raise ConfigError("a package is verified as a whole, and asks nobody", where=str(package), hint=hint)
         raise typer.Exit(verify_package(package, keys, against or (), as_json=as_json))
     if keys is not None:
         raise ConfigError("is for packages; a log's keys stand in keys/ledger.pub", where="--keys")

@@ -138,9 +138,8 @@ def signed_again(files: dict[str, bytes], folder: Path, **facts: object) -> byte
     """Return the package of these files as the holder of the log's key could write it: manifest, README and signature fit."""
     manifest = json.loads(files[MANIFEST])
     changed = {**manifest["facts"], **facts}
-    readme = files[README].decode()
-    before, after = embedded(manifest["facts"]), embedded(changed)
-    files = {**files, README: readme.replace(before, after).encode()}
+    before, after = embedded(manifest["facts"]).encode(), embedded(changed).encode()
+    files = {**files, README: files[README].replace(before, after)}
     bodies = {name: body for name, body in files.items() if name not in (MANIFEST, SIGNATURE)}
     described = {name: {"sha256": hashlib.sha256(body).hexdigest(), "size": len(body)} for name, body in bodies.items()}
     files[MANIFEST] = _canonical({"facts": changed, "files": described}) + b"\n"

@@ -381,6 +381,11 @@ def test_the_command_writes_it_checks_it_and_records_that_it_did(told: Kept, tmp
     assert isinstance(again, ConfigError) and "never replaces" in str(again)
     assert run(told, "export", *asked, "--out", str(tmp_path / "again.zip")).exit_code == 0
     assert (tmp_path / "again.zip").read_bytes() == out.read_bytes(), "the export before it changes nothing"
+    for wrong in (["--watch"], ["--from", "3"], ["--to", "3"], ["--witness", "w"], ["--ca", "c"]):
+        refused = run(told, "verify", str(out), *wrong).exception
+        assert isinstance(refused, ConfigError) and "as a whole" in str(refused)
+    alone = run(told, "verify", "--keys", str(told.folder / "keys/ledger.pub")).exception
+    assert isinstance(alone, ConfigError) and "--keys" in str(alone)
     files = unpack(out.read_bytes())
     files[RECORDS] = files[RECORDS].replace(b"alice", b"mable", 1)
     out.write_bytes(pack(files))

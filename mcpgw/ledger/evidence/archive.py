@@ -76,7 +76,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
             if method != _DEFLATED or data[offset:body_at] != local or data[entry : entry + len(central)] != central:
                 raise NotAPackage("one of its headers says what a package's do not say")
             text = name.decode("ascii")
-            if files and text <= max(files):
+            if files and text <= next(reversed(files)):
                 raise NotAPackage("its files are not in order")
             try:
                 files[text] = _inflated(data[body_at : body_at + packed], size, crc)

@@ -41,6 +41,7 @@ from mcpgw.ledger.evidence import (
 )
 from mcpgw.ledger.evidence.archive import NotAPackage, unpack
 from mcpgw.ledger.evidence.export import NOBODY_KEEPS, counted, hashes_named, manifest_text
+from mcpgw.ledger.evidence.lines import canonical_object, objects, whole_number
 from mcpgw.ledger.evidence.multiproof import root
 from mcpgw.ledger.evidence.readme import embedded
 from mcpgw.ledger.evidence.sense import Facts, Problem, approvals, callers, changes, sessions
@@ -202,8 +203,8 @@ class _Examination:
             self._stop("leaves", LEAVES)
         leaves = {start + at: hashes[at * HASH_BYTES : (at + 1) * HASH_BYTES] for at in range(end - start)}
         last = -1
-        for line, leaf, members in _objects(self._body(RECORDS)):
-            seq = _whole_number(members.get("seq")) if members else -1
+        for line, leaf, members in objects(self._body(RECORDS)):
+            seq = whole_number(members.get("seq")) if members else -1
             if members is None or not last < seq < self._checkpoint.size:
                 self._problem("record", f"line {line}")
                 continue
@@ -225,7 +226,7 @@ class _Examination:
     # (4)
 
     def _read_payloads(self) -> None:
-        for line, _, told in _objects(self._body(PAYLOADS)):
+        for line, _, told in objects(self._body(PAYLOADS)):
             if told is None or not _is_payload(told):
                 self._problem("payload", f"line {line}")
                 continue
@@ -377,45 +378,8 @@ def unestablished(
     yield "that the gateway wrote down what it did, and that its clocks were right"
 
 
-def canonical_object(line: bytes) -> dict[str, Any] | None:
-    """Return a JSON object in its canonical form; None for anything else."""
-    try:
-        found = json.loads(line.decode(), parse_int=_exact, parse_float=_refused)
-        is_canonical = isinstance(found, dict) and _ENCODER.encode(found).encode() == line
-    except (ValueError, RecursionError):
-        return None
-    return found if is_canonical else None
-
-
-def _exact(digits: str) -> int:
-    """Read an integer that JSON carries exactly, for every reader (RFC 7493, section 2.2)."""
-    number = int(digits)
-    if abs(number) >= 2**53:
-        raise ValueError("too large")
-    return number
-
-
-def _refused(text: str) -> NoReturn:
-    raise ValueError("no fractions")
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-
-
-def _objects(body: bytes) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
-    """Yield number, bytes and object of each line; the last line ends as the others do."""
-    *lines, rest = body.split(b"\n")
-    for number, line in enumerate([*lines, rest] if rest else lines, start=1):
-        yield number, line, canonical_object(line)
-
-
 def _is_payload(told: Mapping[str, Any]) -> bool:
     known = told.keys() in ({"seq", "slot", "salt", "body"}, {"seq", "slot", "salt", "file"})
-    if not known or _whole_number(told["seq"]) < 0 or not all(isinstance(told[name], str) for name in told.keys() - {"seq"}):
+    if not known or whole_number(told["seq"]) < 0 or not all(isinstance(told[name], str) for name in told.keys() - {"seq"}):
         return False
     return len(told["salt"]) == 2 * HASH_BYTES and set(told["salt"]) <= set("0123456789abcdef")
-
-
-def _whole_number(value: object) -> int:
-    """Return a number that counts something; -1 for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1

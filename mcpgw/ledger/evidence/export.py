@@ -1,7 +1,6 @@
 """Writing a package: what was collected, the proof of it, what was in force, and the verifiers."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from mcpgw.ledger.evidence import (
 from mcpgw.ledger.evidence import mapping as controls
 from mcpgw.ledger.evidence.archive import pack
 from mcpgw.ledger.evidence.collect import Asked, Found, collect
+from mcpgw.ledger.evidence.lines import canonical
 from mcpgw.ledger.evidence.multiproof import nodes, root
 from mcpgw.ledger.evidence.readme import Story, page
 from mcpgw.ledger.record import Members, unpack
@@ -89,7 +89,7 @@ def export(
     files: Files = {
         CHECKPOINT: found.head.note.encode(),
         KEYS: public.encode(),
-        MAPPING: _canonical(controls.as_data()) + b"\n",
+        MAPPING: canonical(controls.as_data()) + b"\n",
         RECORDS: b"".join(record.leaf + b"\n" for record, _ in found.records.values()),
         **_proof(store, found, checkpoint),
         **_anchors(store, checkpoint, anchors, verifiers),
@@ -99,7 +99,7 @@ def export(
     facts = _facts(found, asked, purpose, checkpoint, shown, texts, anchors)
     members = {seq: members for seq, (_, members) in found.records.items()}
     files[README] = page(facts, Story(members, shown), controls.as_data()).encode()
-    files[MANIFEST] = _canonical({"facts": facts, "files": {name: _described(files[name]) for name in sorted(files)}}) + b"\n"
+    files[MANIFEST] = canonical({"facts": facts, "files": {name: _described(files[name]) for name in sorted(files)}}) + b"\n"
     files[SIGNATURE] = signer.sign(manifest_text(checkpoint.origin, files[MANIFEST])).encode()
     return Package(pack(files), facts)
 
@@ -173,7 +173,7 @@ def _payloads(found: Found, files: Files) -> tuple[dict[tuple[int, str], bytes],
             files[place] = body
             texts[found.records[payload.seq][1]["facts"]["after"]] = place
         told = {"file": place} if place else {"body": body.decode()}
-        lines.append(_canonical({"seq": payload.seq, "slot": payload.slot, "salt": payload.salt.hex(), **told}) + b"\n")
+        lines.append(canonical({"seq": payload.seq, "slot": payload.slot, "salt": payload.salt.hex(), **told}) + b"\n")
     files[PAYLOADS] = b"".join(lines)
     return shown, texts
 
@@ -223,8 +223,3 @@ def _anchors(store: Reading, checkpoint: Checkpoint, notes: Sequence[str], verif
 
 def _described(body: bytes) -> Data:
     return {"sha256": hashlib.sha256(body).hexdigest(), "size": len(body)}
-
-
-def _canonical(value: object) -> bytes:
-    """RFC 8785 for what packages hold: no floats, and names of ASCII."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()

@@ -1,6 +1,5 @@
 """README.html: a package for people. One page, no scripts, nothing fetched; what it says comes from the records beside it."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from mcpgw.core.visible import visible
 from mcpgw.ledger.evidence import FACTS_BEGIN, FACTS_END, FOLDERS
+from mcpgw.ledger.evidence.lines import canonical
 from mcpgw.ledger.record import Members
 
 _MOST_ROWS = 2_000
@@ -53,8 +53,7 @@ def page(facts: Facts, story: Story, mapping: Mapping[str, Any]) -> str:
 
 def embedded(facts: Facts) -> str:
     """Return the facts as they stand in the page: JSON that no HTML parser takes for a tag."""
-    text = json.dumps(facts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return text.replace("<", "\\u003c")
+    return canonical(facts).decode().replace("<", "\\u003c")
 
 
 def _overview(facts: Facts) -> str:
