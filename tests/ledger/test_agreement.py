@@ -40,9 +40,8 @@ async def test_all_three_say_the_same_of_packages_that_were_altered_in_every_way
     async with window(browser) as page:
         await page.goto(PAGE.as_uri())
         tally: Tally = await agree(story, 48, in_page(page))
-    assert tally.disagreements == []
+    assert (tally.disagreements, tally.missed) == ([], [])
     assert tally.asked == 48 and tally.ways["nothing sound"] == 4 and len(tally.kinds) > 8
-    assert not any(way.endswith(" sound") for way in tally.ways if way.startswith(("the_zip", "one_field")))
 
 
 async def test_a_person_chooses_a_package_and_reads_the_verdict(story: Story, browser: Browser, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ledger_parts import ORIGIN, Open
 from stores import Kept
 from test_cli import run
+from test_completeness import written_again
 
 from mcpgw.app.standings import without_secrets
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
@@ -355,6 +356,33 @@ def test_nothing_is_given_away_of_a_log_that_does_not_prove_it(told: Kept) -> No
         admin.execute("UPDATE records SET hash = ? WHERE seq = 5", [bytes(32)])
     with pytest.raises(LedgerUnavailable, match=r"altered|add up"):
         package(told.database(), told.folder, alices_day())
+
+
+@pytest.mark.sqlite
+def test_what_the_log_itself_lacks_is_told_and_given_away_all_the_same(told: Kept, tmp_path: Path) -> None:
+    written_again(told, lambda leaves: leaves.remove(next(leaf for leaf in leaves if leaf["kind"] == "call.refused")))
+    made = run(told, "export", "--who", ALICE, "--reason", "x", "--out", str(tmp_path / "e.zip"))
+    assert made.exit_code == 0, (made.output, made.exception)
+    assert "Whoever verifies it will be told: session" in made.output
+    assert {kind for kind, _ in check((tmp_path / "e.zip").read_bytes()).problems} == {"session", "summary"}
+    assert run(told, "verify", str(tmp_path / "e.zip")).exit_code == 1
+
+
+@pytest.mark.sqlite
+def test_a_log_whose_checkpoint_or_leaves_cannot_be_read_is_not_exported(told: Kept) -> None:
+    with told.tampering() as admin:
+        admin.execute("UPDATE records SET leaf = x'ff' WHERE seq = 3")
+    with pytest.raises(LedgerUnavailable, match="a record cannot be read"):
+        package(told.database(), told.folder, alices_day())
+    with told.tampering() as admin:
+        admin.execute("DELETE FROM records WHERE seq = 3")
+    with pytest.raises(LedgerUnavailable, match="missing"):
+        package(told.database(), told.folder, Asked(tool="crm__*"))
+    with told.tampering() as admin:
+        admin.execute("UPDATE checkpoints SET note = replace(note, 'bank.example', 'bunk.example')")
+    refused = run(told, "export", "--reason", "x", "--out", str(told.folder / "e.zip")).exception
+    assert isinstance(refused, LedgerUnavailable)
+    assert not (told.folder / "e.zip").exists() and not (told.folder / "data" / "e.zip").exists()
 
 
 @pytest.mark.sqlite
