@@ -30,10 +30,17 @@ CONFIG = """
 [tool.mutmut]
 source_paths = ["mcpgw"]
 only_mutate = {files}
-also_copy = ["tests", "docs", "pyproject.toml"]
-pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-profile=mutants", "-k", "{quick}"]
+also_copy = ["tests", "docs", "pyproject.toml", "alarm.py"]
+pytest_add_cli_args = ["-p", "alarm", "-p", "no:cacheprovider", "--hypothesis-profile=mutants", "-k", "{quick}"]
 pytest_add_cli_args_test_selection = {tests}
 """
+ALARM = """
+import signal
+
+def pytest_runtest_setup():
+    signal.alarm(40)
+"""
+"""Ends the process of a mutant that lets a test wait for ever; mutmut itself waits fifteen times as long as all tests take."""
 SURVIVED, UNCHECKED = 0, None
 """Of mutmut's exit codes; any other is a death, by a failed test or because the mutant never ended."""
 
@@ -64,6 +71,7 @@ def mutated(file: str, tests: list[str]) -> dict[str, int | None]:
             copy.write_bytes((ROOT / name).read_bytes())
         with (Path(temporary) / "pyproject.toml").open("a") as config:
             config.write(CONFIG.format(files=json.dumps([file]), tests=json.dumps(tests), quick=QUICK))
+        (Path(temporary) / "alarm.py").write_text(ALARM)
         done = subprocess.run([sys.executable, "-m", "mutmut", "run"], cwd=temporary, capture_output=True, text=True)
         results = Path(temporary) / "mutants" / f"{file}.meta"
         codes = json.loads(results.read_text())["exit_code_by_key"] if results.exists() else {}
