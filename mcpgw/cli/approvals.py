@@ -23,6 +23,7 @@ from mcpgw.approval.proposal import differences
 from mcpgw.approval.standing import Standing
 from mcpgw.approval.stats import Stats, stats_of
 from mcpgw.cli.common import GatewayStore, acting_identity, calling_identity, open_folder, open_gateway_store
+from mcpgw.core import strict_json
 from mcpgw.core.errors import GatewayError
 from mcpgw.core.model import Change, Happened, Identity, Verdict
 from mcpgw.core.terms import as_data
@@ -508,8 +509,8 @@ def read_object(text: str, option: str) -> dict[str, Any]:
     try:
         if not text.lstrip().startswith("{"):
             text = sys.stdin.read() if text == "-" else Path(text).read_text(encoding="utf-8")
-        arguments = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+        arguments = strict_json.loads(text)
+    except (OSError, ValueError) as error:
         raise typer.BadParameter(f"cannot be read as JSON: {error}", param_hint=option) from None
     if not isinstance(arguments, dict):
         raise typer.BadParameter("must be a JSON object", param_hint=option)

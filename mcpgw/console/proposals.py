@@ -1,6 +1,5 @@
 """Other arguments for a held call: written on its page, compared on a second one, and proposed from there."""
 
-import json
 from contextlib import suppress
 
 from starlette.responses import RedirectResponse, Response
@@ -10,6 +9,7 @@ from mcpgw.console.arrival import Visit
 from mcpgw.console.room import Room
 from mcpgw.console.turned import Turned
 from mcpgw.console.view import HEADERS
+from mcpgw.core import strict_json
 
 
 async def compare(room: Room, visit: Visit) -> Response:
@@ -45,8 +45,8 @@ async def propose(room: Room, visit: Visit) -> Response:
 
 
 def _arguments(visit: Visit) -> dict[str, object]:
-    with suppress(ValueError, RecursionError):
-        arguments = json.loads(visit.arrival.form.get("arguments", ""))
+    with suppress(ValueError):
+        arguments = strict_json.loads(visit.arrival.form.get("arguments", ""))
         if isinstance(arguments, dict):
             return arguments
     raise Turned(400, "The arguments are no JSON object, so nothing was done.", hint="Go back and change the text.")

@@ -158,6 +158,7 @@ async def test_other_arguments_are_compared_on_a_second_page_and_then_proposed(b
 PROPOSED: dict[str, tuple[dict[str, str], int]] = {
     "no JSON": ({"arguments": "{"}, 400),
     "no object": ({"arguments": "[1]"}, 400),
+    "a key twice": ({"arguments": '{"amount": 1, "amount": 9}'}, 400),
     "nothing": ({"arguments": ""}, 400),
     "what it has already": ({}, 400),
     "without the page": ({"shown": ""}, 400),
