@@ -11,7 +11,7 @@ from mcpgw.core.model import Masking
 from mcpgw.redaction.packs import PACKS
 from mcpgw.redaction.recognizers import Recognizer
 
-RULES_VERSION = "3"
+RULES_VERSION = "4"
 """Version of the detectors, vocabulary and walk of this package. Raise it whenever a change may alter an answer."""
 
 NO_MODEL = "none"

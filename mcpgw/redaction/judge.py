@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Protocol, TypeVar
 
-from mcpgw.redaction import names, patterns
+from mcpgw.redaction import columns, names, patterns
 from mcpgw.redaction.disguise import View
 from mcpgw.redaction.findings import PLACEHOLDER, Finding, masked, resolve
 from mcpgw.redaction.linear import Linear
@@ -120,6 +120,7 @@ class Judge:
             for unit in units:
                 if not unit.forced:
                     unit.findings = self._recognized(unit.findings, unit.plain.text, unit.key)
+        columns.decide(units)
         _settle(units)
         self._read_again(units)
 
@@ -147,11 +148,11 @@ class Judge:
         personal = {unit.record for unit in units if any(finding.entity in PERSONAL for finding in unit.findings)}
         asked = [unit for unit in asked if unit.record in personal or names.person_shaped(unit.plain.text.strip())]
         votes = self._namer.votes([unit.plain.text.strip() for unit in asked])
-        columns: dict[str, list[tuple[Unit, bool]]] = {}
+        asked_in: dict[str, list[tuple[Unit, bool]]] = {}
         for unit, given in zip(asked, votes, strict=True):
             needed = LIKELY if unit.record in personal else PROBABLE
-            columns.setdefault(column_of(unit.path), []).append((unit, given >= needed))
-        for column in columns.values():
+            asked_in.setdefault(columns.name_of(unit.path), []).append((unit, given >= needed))
+        for column in asked_in.values():
             most = sum(person for _, person in column) * 2 > len(column) > 2
             for unit, person in column:
                 if person or most:
@@ -244,11 +245,6 @@ def _readable(text: str, found: Sequence[Finding]) -> Iterator[tuple[int, str]]:
         if any(not any(a < start + right and start + left < b for a, b in known) for left, right in names.pairs(sentence)):
             yield start, sentence
         start = stop
-
-
-def column_of(path: str) -> str:
-    """Return the path inside its document, so that a result's text and its `structuredContent` are one column."""
-    return path.rsplit(":", 1)[-1].removeprefix("structuredContent").removeprefix(".")
 
 
 def _rule_entity(unit: Unit) -> str:
