@@ -13,6 +13,7 @@ from pathlib import Path
 from ledger_parts import (
     CONTEXT,
     ORIGIN,
+    RULING,
     Open,
     intent,
     opened,
@@ -58,8 +59,9 @@ class Clock:
         return self.now_ns
 
 
-def policy(rule: str) -> Changed:
-    standing = Standing.of("policy", {rule: rule}, {f"rule {rule}": {"id": rule, "effect": "allow", "limit": 0.5}})
+def policy(rule: str, policy_hash: str = "ab" * 32) -> Changed:
+    document = {f"rule {rule}": {"id": rule, "effect": "allow", "limit": 0.5}}
+    standing = Standing(aspect="policy", hash=policy_hash, parts={f"rule {rule}": rule}, document=document)
     return Changed(kind="policy.activated", actor="os:admin", standing=standing)
 
 
@@ -67,7 +69,7 @@ async def tell(open_ledger: Open, calls: int = 3) -> None:
     """Record the two days. Alice makes `calls` plain calls on the first one."""
     clock = Clock()
     async with open_ledger(clock=clock, session_idle_s=1800.0) as ledger:
-        await ledger.record_changes(policy("first"))
+        await ledger.record_changes(policy("first", RULING.policy_hash))
         for _ in range(calls):
             await ledger.append(outcome(await ledger.append(intent("alice"))))
             await ledger.append(outcome(await ledger.append(intent("bob", "bank__balance"))))

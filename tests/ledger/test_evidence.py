@@ -11,12 +11,13 @@ import pytest
 from evidence_story import ALICE, DAY, PURPOSE, alices_day, package, signed_again, tell, told_again
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger_parts import ORIGIN, Open
+from ledger_parts import CONTEXT, ORIGIN, Open
 from stores import Kept
 from test_cli import run
 from test_completeness import written_again
 
 from mcpgw.app.standings import without_secrets
+from mcpgw.cli.package import as_data
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer
 from mcpgw.ledger.evidence import (
@@ -32,6 +33,7 @@ from mcpgw.ledger.evidence import (
     RECORDS,
     SIGNATURE,
     mapping,
+    verify,
 )
 from mcpgw.ledger.evidence.archive import NotAPackage, pack, unpack
 from mcpgw.ledger.evidence.check import check
@@ -40,6 +42,7 @@ from mcpgw.ledger.evidence.export import manifest_text
 from mcpgw.ledger.evidence.multiproof import nodes, root
 from mcpgw.ledger.keys import create_keys, load_signer, load_verifiers
 from mcpgw.ledger.record import parse
+from mcpgw.ledger.rotation import rotate
 from mcpgw.ledger.store import Query
 from mcpgw.ledger.tree import leaf_hash, root_of
 
@@ -469,6 +472,30 @@ def test_settings_are_recorded_without_what_could_be_a_secret() -> None:
         "sinks": [{"secret": "${env:TOKEN}", "url": "https://hooks.example[not recorded]"}, {"secret": "[not recorded]"}],
         "notify": {"addresses": ["${env:SLACK_URL}", "[not recorded]"], "url": ""},
     }
+
+
+@pytest.mark.sqlite
+def test_a_package_from_before_the_key_was_rotated_is_believed_as_ever_and_has_the_new_keys_signature(
+    told: Kept, tmp_path: Path
+) -> None:
+    before = package(told.database(), told.folder, alices_day())
+    rotate(told.database(), told.folder / "keys", ORIGIN, actor="os:root", context=CONTEXT, quantum=True)
+    public = (told.folder / "keys" / "ledger.pub").read_text()
+    after = package(told.database(), told.folder, alices_day())
+    over = package(told.database(), told.folder, Asked())
+    assert {name for name, body in unpack(after.data).items() if unpack(before.data)[name] != body} == {
+        KEYS,
+        SIGNATURE,
+        MANIFEST,
+    }
+    for data in (before.data, after.data, over.data):
+        for keys in ("", public):
+            said = as_data(check(data, keys=keys))
+            examination = verify.Examination(data, keys.encode(), [])
+            examination.run()
+            assert (said["verdict"], said["problems"]) == ("sound", []), said
+            assert (examination.verdict, examination.believed) == ("sound", said["believed"])
+            assert examination.unestablished == said["unestablished"]
 
 
 def test_every_key_of_the_log_may_have_signed_the_manifest(day: bytes, told: Kept) -> None:

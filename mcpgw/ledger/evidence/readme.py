@@ -37,9 +37,9 @@ def page(facts: Facts, story: Story, mapping: Mapping[str, Any]) -> str:
         _HEAD,
         f"<title>Evidence from {_text(facts['log'])}</title></head><body><header><h1>Evidence package</h1>",
         f"<p class=log>{_text(facts['log'])}</p></header><main>",
-        _section("What this is", _overview(facts)),
+        _section("What this is", _overview(facts, story)),
         _section("How to check it", _HOW),
-        _section("Calls", _calls(story)),
+        _section("Calls", _calls(facts, story)),
         _section("Approvals and votes", _approvals(story)),
         _section("What was masked", _masked(story)),
         _section("Sessions", _sessions(facts, story)),
@@ -56,7 +56,8 @@ def embedded(facts: Facts) -> str:
     return canonical(facts).decode().replace("<", "\\u003c")
 
 
-def _overview(facts: Facts) -> str:
+def _overview(facts: Facts, story: Story) -> str:
+    versions = sorted({one["gateway"]["version"] for one in story.records.values()})
     query = facts["query"]
     asked = [f"{name} {query[name]}" for name in ("who", "session", "server", "tool") if query[name]]
     rows = [
@@ -68,31 +69,33 @@ def _overview(facts: Facts) -> str:
         ("Range", f"records {facts['start']} to {facts['end'] - 1}" if facts["start"] < facts["end"] else "no records"),
         ("Signed root", f"{facts['root']} over {facts['size']} records"),
         ("Callers", ", ".join(facts["identities"]) or "not narrowed to callers"),
-        ("Written by", f"mcpgw {facts['gateway']}"),
+        ("Recorded by", ", ".join(f"mcpgw {version}" for version in versions)),
+        ("Exported by", f"mcpgw {facts['gateway']}"),
     ]
     kinds = _table(("kind of record", "number"), facts["kinds"].items())
     return f"<dl>{''.join(f'<dt>{_text(name)}<dd>{_text(value)}' for name, value in rows)}</dl>{kinds}"
 
 
-def _calls(story: Story) -> str:
+def _calls(facts: Facts, story: Story) -> str:
     ends: dict[str, Members] = {}
     for _, one in story.of_kind("call.outcome", "call.indeterminate"):
         ends[one["call"]] = one
     begun = [*story.of_kind("call.intent", "call.held", "call.refused")]
     rows = [
-        _call(seq, one, ends.get(one.get("call", ""), {}) if one["kind"] == "call.intent" else one, story) for seq, one in begun
+        _call(seq, one, ends.get(one.get("call", ""), {}) if one["kind"] == "call.intent" else one, facts, story)
+        for seq, one in begun
     ]
     rest = f"<p>{len(rows) - _MOST_ROWS} more stand in records.jsonl.</p>" if len(rows) > _MOST_ROWS else ""
-    names = ("record", "time (UTC)", "who", "tool", "decision", "why", "result", "masked", "arguments, as shown")
+    names = ("record", "time (UTC)", "who", "tool", "decision", "why", "policy", "result", "masked", "arguments, as shown")
     return _table(names, rows[:_MOST_ROWS], "wide") + rest
 
 
-def _call(seq: int, one: Members, end: Members, story: Story) -> tuple[object, ...]:
+def _call(seq: int, one: Members, end: Members, facts: Facts, story: Story) -> tuple[object, ...]:
     decision, outcome = one.get("decision", {}), end.get("outcome", {})
+    policy = decision.get("policy", "")
     why = " ".join([*decision.get("rules", []), decision.get("reason", "")])
-    result = (
-        outcome.get("code") or outcome.get("class") or ("waits for people" if one["kind"] == "call.held" else "no end is shown")
-    )
+    otherwise = "held: see below" if one["kind"] == "call.held" else "no end is shown"
+    result = outcome.get("code") or outcome.get("class") or otherwise
     masked = sum(_counts((one, end) if end is not one else (one,)).values())
     arguments = story.payloads.get((seq, "arguments.clean"), b"").decode()
     return (
@@ -102,6 +105,7 @@ def _call(seq: int, one: Members, end: Members, story: Story) -> tuple[object, .
         one.get("target", {}).get("name", ""),
         decision.get("effect", ""),
         why,
+        facts["texts"].get(policy, policy[:12]),
         result,
         masked or "",
         arguments if len(arguments) <= _MOST_TEXT else f"{arguments[:_MOST_TEXT]}…",
@@ -210,15 +214,15 @@ _HEAD = """<!doctype html>
 <meta name="viewport" content="width=device-width">
 <style>
 :root{color-scheme:light dark;--line:#8884;--soft:#8881}
-body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:78rem;padding:0 1.5rem 4rem}
+body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:96rem;padding:0 1.5rem 4rem}
 header{border-bottom:3px solid #1f5fae;margin-bottom:1.5rem}
 h1{margin:1.5rem 0 0}h2{margin:2.2rem 0 .6rem;font-size:1.2rem}
 .log{font-family:ui-monospace,monospace;margin:.2rem 0 1rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.2rem}dt{font-weight:600}dd{margin:0;overflow-wrap:anywhere}
-.scroll{overflow-x:auto}table{border-collapse:collapse;margin:.6rem 0;font-size:.9rem}
-th,td{border-bottom:1px solid var(--line);padding:.3rem .6rem;text-align:left;vertical-align:top;overflow-wrap:break-word}
+.scroll{overflow-x:auto}table{border-collapse:collapse;margin:.6rem 0;font-size:.85rem}
+th,td{border-bottom:1px solid var(--line);padding:.3rem .45rem;text-align:left;vertical-align:top;overflow-wrap:break-word}
 th{background:var(--soft);white-space:nowrap}
-.wide td:last-child{font-family:ui-monospace,monospace;font-size:.8rem;min-width:18rem}
+.wide td:last-child{font-family:ui-monospace,monospace;font-size:.78rem;min-width:11rem;overflow-wrap:anywhere}
 .wide td:nth-child(2){white-space:nowrap}code{background:var(--soft);padding:.1rem .3rem}
 </style>
 """
