@@ -162,10 +162,14 @@ class Role(Section):
 
 
 class Scope(Section):
-    """A named selection of tools: every criterion that is given must hold, any entry of one is enough."""
+    """A named selection of what is published: every criterion that is given must hold, any entry of one is enough."""
 
     tools: list[str] = []
     """Globs over published names: `bank__lookup_*`."""
+    prompts: list[str] = []
+    """Globs over published names of prompts; without them the scope selects none."""
+    resources: list[str] = []
+    """Globs over published URIs and templates, `mcpgw+bank+file:///reports/*`; without them the scope selects none."""
     tags: list[str] = []
     """Tags that the catalog gives."""
     risk: list[Literal["low", "high"]] = []
@@ -255,8 +259,12 @@ class Rule(Section):
     """What happens where the rule matches."""
     reason: str = ""
     """A sentence for the caller."""
-    tools: list[str] = ["*"]
-    """Globs over published names that the rule is about."""
+    tools: list[str] | None = None
+    """Globs over published names that the rule is about. Without this and the next two it is about everything."""
+    prompts: list[str] | None = None
+    """Globs over published names of prompts that it is about, and their completions."""
+    resources: list[str] | None = None
+    """Globs over published URIs and templates that it is about, and templates' completions."""
     roles: list[str] = []
     """Role names or members that it is about; empty means everybody."""
     when: str = ""

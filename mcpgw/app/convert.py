@@ -164,6 +164,8 @@ def _policy(settings: Settings) -> Policy:
             Scope(
                 name=name,
                 tools=tuple(scope.tools),
+                prompts=tuple(scope.prompts),
+                resources=tuple(scope.resources),
                 tags=tuple(scope.tags),
                 risk=tuple(Risk(risk) for risk in scope.risk),
                 annotations=scope.annotations,
@@ -203,7 +205,9 @@ def _rule(rule: RuleSettings) -> Rule:
         id=rule.id,
         effect=Effect(rule.effect),
         reason=rule.reason,
-        tools=tuple(rule.tools),
+        tools=_names(rule.tools),
+        prompts=_names(rule.prompts),
+        resources=_names(rule.resources),
         roles=tuple(rule.roles),
         when=rule.when,
         sql=sql,
@@ -223,6 +227,10 @@ def _rule(rule: RuleSettings) -> Rule:
         grants=_grants(rule.grants) if rule.grants else None,
         lifts_risk=rule.lifts_risk,
     )
+
+
+def _names(given: list[str] | None) -> tuple[str, ...] | None:
+    return None if given is None else tuple(given)
 
 
 def _step(step: StepSettings) -> Step:

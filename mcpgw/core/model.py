@@ -13,7 +13,7 @@ from typing import Any, Generic, NewType, TypeAlias, TypeVar
 
 from mcpgw.core.allowance import Allowance
 from mcpgw.core.canonical import digest
-from mcpgw.core.naming import OWN_SERVER
+from mcpgw.core.naming import OWN_SERVER, is_published_name
 from mcpgw.core.terms import Terms
 
 Json: TypeAlias = Any
@@ -156,7 +156,7 @@ class Target:
 
     kind: TargetKind
     name: str
-    """The published name, `server__tool`."""
+    """The published name, `server__tool`; of a resource or template its published URI (`core.uris`)."""
     server: str
     server_fingerprint: str
     """Hash of how the server is reached (transport, command or URL); changes when another server answers to the name."""
@@ -184,6 +184,19 @@ class Target:
     def is_own(self) -> bool:
         """Whether the gateway itself answers, and no upstream."""
         return self.server == OWN_SERVER
+
+    @property
+    def is_template(self) -> bool:
+        """Whether it is a resource template, which stands for all URIs that it covers."""
+        is_prompt_or_tool = is_published_name(self.name)
+        return not is_prompt_or_tool and self.upstream_name != self.definition.get("uri")
+
+    @property
+    def granted_as(self) -> TargetKind:
+        """The kind whose grants and rules are about it: completing an argument belongs to what has the argument."""
+        if self.kind is not TargetKind.COMPLETION:
+            return self.kind
+        return TargetKind.PROMPT if is_published_name(self.name) else TargetKind.RESOURCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,10 @@ class Scope:
     name: str
     tools: tuple[str, ...] = ()
     """Globs over published names; `*` is the only wildcard."""
+    prompts: tuple[str, ...] = ()
+    """Globs over published names. No prompt is selected without them, unless by name."""
+    resources: tuple[str, ...] = ()
+    """Globs over published URIs and templates. No resource is selected without them, unless by name."""
     tags: tuple[str, ...] = ()
     risk: tuple[Risk, ...] = ()
     annotations: Mapping[str, bool] = field(default_factory=dict)
@@ -119,12 +123,19 @@ class Grants:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule. It is about a call if `tools` and `roles` fit; it matches if `when` and `sql` hold as well."""
+    """One rule. It is about a call if its names and `roles` fit; it matches if `when` and `sql` hold as well.
+
+    Without `tools`, `prompts` and `resources` it is about everything; with any of them about what they name alone.
+    """
 
     id: str
     effect: Effect
-    tools: tuple[str, ...] = ("*",)
+    tools: tuple[str, ...] | None = None
     """Globs over published names."""
+    prompts: tuple[str, ...] | None = None
+    """Globs over published names; a prompt's completions go with it."""
+    resources: tuple[str, ...] | None = None
+    """Globs over published URIs and templates; a template's completions go with it."""
     roles: tuple[str, ...] = ()
     """Role names or members; empty means everybody."""
     when: str = ""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Identity, Target
 from mcpgw.policy.config import Role, Scope
-from mcpgw.policy.glob import Glob
 from mcpgw.policy.members import Member, parse_member
-from mcpgw.policy.wording import did_you_mean, known_names
+from mcpgw.policy.named import Named
+from mcpgw.policy.wording import Mistake, did_you_mean, known_names
 
 SIGN_IN_SCOPES = frozenset({"openid", "profile", "email", "address", "phone", "offline_access"})
 """OpenID Connect Core 1.0 sections 3.1.2.1, 5.4 and 11: they say how somebody signed in, not what they may do."""
@@ -31,36 +31,33 @@ class Selector:
     """A scope that is ready to select."""
 
     scope: Scope
-    tools: tuple[Glob, ...]
+    named: Named
 
     @classmethod
     def of(cls, scope: Scope) -> "Selector":
         """Raises: ConfigError: no criterion (it would select nothing, or everything), or a pattern that is none."""
         where = f"scopes.{scope.name}"
-        criteria = (scope.tools, scope.tags, scope.risk, scope.annotations)
+        criteria = (scope.tools, scope.prompts, scope.resources, scope.tags, scope.risk, scope.annotations)
         if scope.by_name and any(criteria):
             raise ConfigError("has by_name and criteria as well", where=where, hint="Keep the one or the others.")
         if not scope.by_name and not any(criteria):
-            hint = "Give tools, tags, risk or annotations; or by_name = true, if the catalog assigns targets to it."
+            hint = "Give tools, prompts, resources, tags, risk or annotations; or by_name = true, if the catalog assigns to it."
             raise ConfigError("selects nothing", where=where, hint=hint)
-        return cls(scope, _globs(scope.tools, f"{where}.tools"))
+        try:
+            return cls(scope, Named.by_scope(scope))
+        except Mistake as mistake:
+            raise mistake.at(where) from None
 
     def selects(self, target: Target) -> bool:
         if target.scope:
             return target.scope == self.scope.name
         if self.scope.by_name:
             return False
-        if target.is_own and not self._names_own(target.name):
+        if not self.named.means(target):
             return False
-        fits_tools = not self.tools or any(glob.matches(target.name) for glob in self.tools)
         fits_tags = not self.scope.tags or any(tag in target.tags for tag in self.scope.tags)
         fits_risk = not self.scope.risk or target.risk in self.scope.risk
-        return fits_tools and fits_tags and fits_risk and self._fits_annotations(target)
-
-    def _names_own(self, name: str) -> bool:
-        """Tell whether a pattern means this tool of the gateway's own, and not just every tool: who wrote `*`, or a risk, meant
-        what upstreams offer."""
-        return any(glob.means_own and glob.matches(name) for glob in self.tools)
+        return fits_tags and fits_risk and self._fits_annotations(target)
 
     def _fits_annotations(self, target: Target) -> bool:
         return all(target.annotations.get(name) is value for name, value in self.scope.annotations.items())
@@ -134,10 +131,3 @@ def _known_scopes(role: Role, scopes: Mapping[str, Selector]) -> tuple[str, ...]
             hint = did_you_mean(name, scopes) or known_names("scopes", scopes)
             raise ConfigError(f"there is no scope {name!r}", where=where, hint=hint)
     return tuple(dict.fromkeys(role.scopes))
-
-
-def _globs(texts: Iterable[str], where: str) -> tuple[Glob, ...]:
-    try:
-        return tuple(Glob.of(text) for text in texts)
-    except ValueError as error:
-        raise ConfigError(str(error), where=where) from None

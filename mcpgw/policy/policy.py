@@ -9,7 +9,20 @@ from mcpgw.core.allowance import GrantLimits
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.members import is_one_of
-from mcpgw.core.model import Allow, Audience, Call, Decision, Deny, Hold, Identity, Risk, Ruling, Target, UnknownTarget
+from mcpgw.core.model import (
+    Allow,
+    Audience,
+    Call,
+    Decision,
+    Deny,
+    Hold,
+    Identity,
+    Risk,
+    Ruling,
+    Target,
+    TargetKind,
+    UnknownTarget,
+)
 from mcpgw.core.terms import Terms
 from mcpgw.policy.cel import Facts
 from mcpgw.policy.config import Defaults, Effect, Role, Rule, Scope
@@ -36,6 +49,7 @@ _FAILED = "The policy could not be evaluated, so the call is denied."
 _NO_APPROVERS = "This needs approval, but nobody is named who could approve it."
 _NOT_FOR_THEM = "This is for people, in person, who could decide on some held call."
 _NEVER_HELD = "People cannot be asked about a tool of the gateway's own, so it is denied: a rule would hold it."
+_NOT_COMPLETED = "People decide on each call of this, and are not asked about completions, so there are none."
 _RISKY = "This tool is marked as high risk, so people decide on each call."
 
 
@@ -68,8 +82,8 @@ class Policy:
 
     Deny by default. Precedence is deny, hold, allow; within one effect the order of the rules decides whose reason and whose
     approvers count. A deny or hold rule whose condition has no answer denies; an allow rule then does not match.
-    A tool of the gateway's own is never held: where a rule would, it is denied. One that is for deciders does not exist for
-    anybody else.
+    A tool of the gateway's own is never held, nor is a completion: where a rule would, it is denied. An own tool that is for
+    deciders does not exist for anybody else.
     `sees(identity, target)` is False exactly if `decide` answers every call to the target with a hidden denial.
     """
 
@@ -164,10 +178,9 @@ class Policy:
         return tuple(rule.rule.id for rule in self._rules if rule.terms.freshness.is_asked_for)
 
     def idle_rules(self, targets: Iterable[Target]) -> tuple[str, ...]:
-        """Return the ids of rules whose `tools` fit no target: most often a misspelt name. That `*` fits own tools too does not
-        count."""
-        targets = tuple(targets)
-        return tuple(rule.rule.id for rule in self._rules if not any(rule.is_meant_for(target) for target in targets))
+        """Return the ids of rules that name no target: most often a misspelt name. That `*` fits own tools too does not count."""
+        known = tuple(targets)
+        return tuple(rule.rule.id for rule in self._rules if not any(map(rule.is_meant_for, known)))
 
     def own_tools_held(self, targets: Iterable[Target]) -> tuple[tuple[str, str], ...]:
         """Return each rule that would hold a tool of the gateway's own which some role grants, with the tool's name. Nothing
@@ -176,7 +189,7 @@ class Policy:
             target for target in targets if target.is_own and any(self._grants.selects(r, target) for r in self._grants.roles)
         ]
         holding = [rule for rule in self._rules if rule.rule.effect is Effect.HOLD and not rule.is_observed]
-        return tuple((rule.rule.id, target.name) for rule in holding for target in granted if rule.fits(target.name))
+        return tuple((rule.rule.id, target.name) for rule in holding for target in granted if rule.fits(target))
 
     def _is_for(self, identity: Identity, target: Target) -> bool:
         if target.audience is Audience.GRANTED:
@@ -204,17 +217,18 @@ class Policy:
         holding = [rule for rule in matched if rule.rule.effect is Effect.HOLD]
         allowing = [rule for rule in matched if rule.rule.effect is Effect.ALLOW]
         risky = target.risk is Risk.HIGH and not any(rule.rule.lifts_risk for rule in allowing)
-        if (holding or risky) and target.is_own:
-            ids = tuple(rule.rule.id for rule in holding) + ((RISK_RULE,) if risky else ())
-            return Deny(ruling=self._ruling(ids, _NEVER_HELD, seen))
         if holding or risky:
-            return self._hold(call, holding, risky, seen)
+            return self._hold(call, target, holding, risky, seen)
         ids = tuple(rule.rule.id for rule in allowing) + tuple(way.id for way in ways)
         reason = allowing[0].reason if allowing else f"Granted by {ways[0].id}."
         return Allow(ruling=self._ruling(ids, reason, seen))
 
-    def _hold(self, call: Call, holding: list[CompiledRule], risky: bool, seen: Observed) -> Hold | Deny:
+    def _hold(self, call: Call, target: Target, holding: list[CompiledRule], risky: bool, seen: Observed) -> Hold | Deny:
         ids = tuple(rule.rule.id for rule in holding) + ((RISK_RULE,) if risky else ())
+        if target.is_own:
+            return Deny(ruling=self._ruling(ids, _NEVER_HELD, seen))
+        if target.kind is TargetKind.COMPLETION:
+            return Deny(ruling=self._ruling(ids, _NOT_COMPLETED, seen))
         if holding:
             first = holding[0]
             terms = first.terms_at(call.received_ns)

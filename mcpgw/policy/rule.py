@@ -11,9 +11,9 @@ from mcpgw.core.model import Identity, JsonObject, Target
 from mcpgw.core.terms import BreakGlass, Freshness, Level, Terms
 from mcpgw.policy.cel import VARIABLES, BadExpression, EvaluationError, Expression, Facts
 from mcpgw.policy.config import Defaults, Effect, Grants, Mode, Rule
-from mcpgw.policy.glob import Glob
 from mcpgw.policy.hours import OpeningHours
 from mcpgw.policy.members import Member, looks_like_member, parse_member
+from mcpgw.policy.named import Named
 from mcpgw.policy.quorum import check_entry, seats_of
 from mcpgw.policy.sql_condition import SqlCheck, SqlError
 from mcpgw.policy.wording import Mistake, did_you_mean, known_names
@@ -71,7 +71,7 @@ class CompiledRule:
     """A rule that is ready to judge."""
 
     rule: Rule
-    tools: tuple[Glob, ...]
+    named: Named
     members: tuple[Member, ...]
     """Empty: everybody."""
     when: Expression | None
@@ -110,26 +110,27 @@ class CompiledRule:
             if self.when is not None and not self.when.holds(facts):
                 return self._finding(Outcome.NOT_MATCHED, "`when` is false")
             if self.sql is None:
-                return self._finding(Outcome.MATCHED, "`when` is true" if self.when else "it is about this tool and caller")
+                about = f"it is about this {target.kind.value} and caller"
+                return self._finding(Outcome.MATCHED, "`when` is true" if self.when else about)
             holds, why = self.sql.holds(arguments)
             return self._finding(Outcome.MATCHED if holds else Outcome.NOT_MATCHED, why)
         except (EvaluationError, SqlError) as error:
             return self._finding(Outcome.ERROR, f"it {error}")
 
-    def fits(self, name: str) -> bool:
-        """Tell whether `tools` has the published name."""
-        return any(glob.matches(name) for glob in self.tools)
+    def fits(self, target: Target) -> bool:
+        """Tell whether it names the target, or names nothing and so is about everything."""
+        return bool(self.named.matching(target))
 
     def is_meant_for(self, target: Target) -> bool:
-        """Tell whether `tools` has the target, and one of the gateway's own by a pattern that means such."""
-        return any(glob.matches(target.name) and (glob.means_own or not target.is_own) for glob in self.tools)
+        """Tell whether it names the target, and one of the gateway's own by a pattern that means such."""
+        return self.named.means(target)
 
     def is_about(self, identity: Identity, target: Target) -> bool:
         return not self._not_about(identity, target)
 
     def _not_about(self, identity: Identity, target: Target) -> str:
-        if not self.fits(target.name):
-            return "it is about other tools"
+        if not self.fits(target):
+            return f"it is about other {target.granted_as.value}s"
         if self.members and not any(member.includes(identity) for member in self.members):
             return "it is about other callers"
         return ""
@@ -164,7 +165,7 @@ def compile_rule(rule: Rule, roles: Mapping[str, tuple[Member, ...]], defaults: 
         holds = rule.effect is Effect.HOLD
         return CompiledRule(
             rule=rule,
-            tools=_tools(rule),
+            named=_named(rule),
             members=tuple(member for entry in rule.roles for member in _members_of(entry, roles)),
             when=_when(rule),
             sql=SqlCheck.of(rule.sql, rule.effect) if rule.sql else None,
@@ -317,16 +318,11 @@ def _check(rule: Rule) -> None:
             raise Mistake(key, "means something for hold rules only", 'Remove it, or write effect = "hold".')
 
 
-def _tools(rule: Rule) -> tuple[Glob, ...]:
-    if not rule.tools:
-        raise Mistake("tools", "is empty, so the rule is about nothing", 'Write tools = ["*"] for all.')
-    try:
-        globs = tuple(Glob.of(text) for text in rule.tools)
-    except ValueError as error:
-        raise Mistake("tools", str(error), "") from None
-    if rule.lifts_risk and not all(glob.exact for glob in globs):
+def _named(rule: Rule) -> Named:
+    named = Named.by_rule(rule)
+    if rule.lifts_risk and not named.exact:
         raise Mistake("tools", "has a wildcard, but risk is lifted tool by tool", "Write the names out.")
-    return globs
+    return named
 
 
 def _members_of(entry: str, roles: Mapping[str, tuple[Member, ...]]) -> tuple[Member, ...]:
