@@ -58,11 +58,23 @@ class Authenticator(Protocol):
 
 class Catalog(Protocol):
     def find(self, kind: TargetKind, name: str) -> Target | UnknownTarget:
-        """Return the accepted, enabled target of that published name. Quarantined and disabled ones are unknown."""
+        """Return the accepted, enabled target of that published name. Quarantined and disabled ones are unknown.
+
+        Of a resource it is the published URI, of a template the published template; of a completion, the name of what is
+        completed.
+        """
         ...
 
     def targets(self, kind: TargetKind) -> Sequence[Target]:
         """Return what lists show, ordered by name: all that `find` finds, but for hidden servers that are down."""
+        ...
+
+    def templates(self, server: str) -> Sequence[Target]:
+        """Return that server's resource templates: all that `find` finds."""
+        ...
+
+    def withheld(self, server: str) -> Sequence[str]:
+        """Return the URIs and templates, as the server calls them, that it offers and that `find` does not find."""
         ...
 
 

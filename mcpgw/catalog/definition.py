@@ -52,6 +52,10 @@ class Offers:
     items: tuple[Offered, ...] = ()
     faults: tuple[Fault, ...] = ()
 
+    def names(self, kind: TargetKind) -> list[str]:
+        """Return the upstream's names of everything of that kind, in its order."""
+        return [offered.name for offered in self.items if offered.kind is kind]
+
 
 def examine(definitions: Definitions) -> Offers:
     """Name and hash everything that a server lists, in its order."""

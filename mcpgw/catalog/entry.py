@@ -33,11 +33,11 @@ class WhenDown(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What the catalog says of one tool, defaults worked in."""
+    """What the catalog says of one tool, prompt or resource, defaults worked in."""
 
     enabled: bool = True
     name: str = ""
-    """The tool's part of the published name; empty where it is the upstream's own."""
+    """Its part of the published name; empty where it is the upstream's own. A resource has none."""
     scope: str = ""
     tags: frozenset[str] = frozenset()
     risk: Risk = Risk.LOW
@@ -97,14 +97,12 @@ class Entry:
     enabled: bool = True
     unavailable: WhenDown = WhenDown.HIDE
     defaults: Rules = Rules()
-    tools: Mapping[str, Rules] = field(default_factory=dict)
-    """By the upstream's name of the tool."""
+    single: Mapping[TargetKind, Mapping[str, Rules]] = field(default_factory=dict)
+    """Rules for single tools, prompts and resources, by the upstream's name, URI or URI template."""
 
     def rules(self, kind: TargetKind, upstream_name: str) -> Rules:
-        """Return the rules for one target; all but tools have the server's defaults."""
-        if kind is TargetKind.TOOL:
-            return self.tools.get(upstream_name, self.defaults)
-        return self.defaults
+        """Return the rules for one target: its own, or the server's defaults."""
+        return self.single.get(kind, {}).get(upstream_name, self.defaults)
 
     @property
     def reached(self) -> JsonObject:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mcpgw.core.canonical import canonical
-from mcpgw.core.model import Risk
+from mcpgw.core.model import Risk, TargetKind
 from mcpgw.core.toml import suggestion
 
 _MEMBER = re.compile(r"(?:group|user):.+")
@@ -82,6 +82,8 @@ SERVER: Mapping[str, Kind] = {
     "unavailable": choice("hide", "list"),
     "defaults": TABLE,
     "tools": TABLE,
+    "prompts": TABLE,
+    "resources": TABLE,
 }
 """Keys of every file."""
 
@@ -119,6 +121,19 @@ TOOL: Mapping[str, Kind] = {**DEFAULTS, "name": TEXT, "annotations": TABLE, "pre
 
 PREVIEW: Mapping[str, Kind] = {"arguments": JSON_TABLE, "tool": TEXT}
 """Keys of `preview`: one of them."""
+
+PROMPT: Mapping[str, Kind] = {**DEFAULTS, "name": TEXT}
+"""Keys of `[prompts.NAME]`."""
+
+RESOURCE: Mapping[str, Kind] = DEFAULTS
+"""Keys of `[resources."URI"]`, where the URI or template is the upstream's own."""
+
+SINGLE: Mapping[TargetKind, tuple[str, Mapping[str, Kind]]] = {
+    TargetKind.TOOL: ("tools", TOOL),
+    TargetKind.PROMPT: ("prompts", PROMPT),
+    TargetKind.RESOURCE: ("resources", RESOURCE),
+}
+"""The tables of tables with rules for single things, and the keys of each."""
 
 REDACTION: Mapping[str, Kind] = {"profile": TEXT, "columns": TEXTS, "paths": TEXTS, "rules": TABLES}
 """Keys of `redaction`."""

@@ -118,12 +118,13 @@ class _Reader:
         yield from self._misplaced()
         yield from self._table((), {**keys.SERVER, **keys.STDIO, **keys.REMOTE})
         yield from self._rules(("defaults",), keys.DEFAULTS)
-        tools = self._data.get("tools")
-        for tool, table in tools.items() if isinstance(tools, dict) else ():
-            if isinstance(table, dict):
-                yield from self._rules(("tools", tool), keys.TOOL)
-            else:
-                yield self._problem(("tools", tool), f"`{tool}` must be a table.", f"Write `[tools.{tool}]`.")
+        for plural, known in keys.SINGLE.values():
+            tables = self._data.get(plural)
+            for name, table in tables.items() if isinstance(tables, dict) else ():
+                if isinstance(table, dict):
+                    yield from self._rules((plural, name), known)
+                else:
+                    yield self._problem((plural, name), f"`{name}` must be a table.", f"Write `[{plural}.{name}]`.")
 
     def _misplaced(self) -> Iterator[Problem]:
         """Keys of the other transport, and the one key that this transport cannot do without."""
@@ -235,14 +236,17 @@ class _Reader:
 
     def _published(self) -> Iterator[Problem]:
         """Names that an admin chose; those that upstreams chose are judged when they are known."""
-        for tool, table in self._data.get("tools", {}).items():
-            if "name" not in table:
-                continue
-            name = f"{self._name}{SEPARATOR}{table['name']}"
-            if not is_published_name(name):
-                message = f"no client accepts the published name {published_name(self._name, table['name'])}."
+        renamed = [
+            (plural, key, table["name"])
+            for plural, _ in keys.SINGLE.values()
+            for key, table in self._data.get(plural, {}).items()
+            if "name" in table
+        ]
+        for plural, key, name in renamed:
+            if not is_published_name(f"{self._name}{SEPARATOR}{name}"):
+                message = f"no client accepts the published name {published_name(self._name, name)}."
                 hint = f"Use letters, digits, _ and -, together at most {MAX_LENGTH} characters."
-                yield self._problem(("tools", tool, "name"), message, hint)
+                yield self._problem((plural, key, "name"), message, hint)
 
     def _problem(self, path: KeyPath, message: str, hint: str = "") -> Problem:
         return Problem(where=self._source.at(*path), message=message, hint=hint)
@@ -267,7 +271,10 @@ class _Reader:
             enabled=data.get("enabled", True),
             unavailable=WhenDown(data.get("unavailable", WhenDown.HIDE)),
             defaults=defaults,
-            tools={tool: _rules(table, defaults) for tool, table in data.get("tools", {}).items()},
+            single={
+                kind: {name: _rules(table, defaults) for name, table in data.get(plural, {}).items()}
+                for kind, (plural, _) in keys.SINGLE.items()
+            },
         )
 
 

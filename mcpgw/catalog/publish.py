@@ -10,12 +10,14 @@ from types import MappingProxyType
 from mcpgw.catalog.definition import KINDS, Offered, Offers
 from mcpgw.catalog.entry import Entry, Rules, WhenDown
 from mcpgw.catalog.hidden import hidden_in, visible
+from mcpgw.catalog.keys import SINGLE
 from mcpgw.catalog.lock import Lock, Pinned
 from mcpgw.catalog.problems import Problem
 from mcpgw.core.canonical import digest
-from mcpgw.core.model import Json, JsonObject, Target, TargetKind
+from mcpgw.core.model import JsonObject, Target, TargetKind
 from mcpgw.core.naming import COMFORTABLE_LENGTH, MAX_LENGTH, is_published_name, published_name, skeleton
 from mcpgw.core.toml import suggestion
+from mcpgw.core.uris import MAX_URI, is_publishable, published_uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,8 @@ class Snapshot:
     listed: Mapping[TargetKind, tuple[Target, ...]] = field(default_factory=dict)
     """What lists show: `found` without those whose server is down and said to hide."""
     held_back: tuple[HeldBack, ...] = ()
+    withheld: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By server, the URIs and templates that it offers and that are not published, for whatever reason."""
     problems: tuple[Problem, ...] = ()
     """What was refused publication, and what in the files matches nothing."""
     hash: str = ""
@@ -74,12 +78,19 @@ def publish(entries: Mapping[str, Entry], heard: Mapping[str, Heard], lock: Lock
     shown = {
         name for name, entry in entries.items() if entry.unavailable is WhenDown.LIST or (name in heard and heard[name].up)
     }
+    published = {(target.server, target.upstream_name) for target in found[TargetKind.RESOURCE].values()}
     return Snapshot(
         found=MappingProxyType({kind: MappingProxyType(targets) for kind, targets in found.items()}),
         listed=MappingProxyType(
             {kind: tuple(target for target in found[kind].values() if target.server in shown) for kind in KINDS}
         ),
         held_back=tuple(held_back),
+        withheld=MappingProxyType(
+            {
+                name: tuple(uri for uri in one.offers.names(TargetKind.RESOURCE) if (name, uri) not in published)
+                for name, one in heard.items()
+            }
+        ),
         problems=tuple(problems),
         hash=hash_of([facts_of(target) for kind in KINDS for target in found[kind].values()]),
     )
@@ -110,6 +121,8 @@ def _has_dry_run(target: Target) -> bool:
     return isinstance(dry_run, Mapping) and dry_run.get("type") == "boolean"
 
 
+_SHOWN = 200
+"""Characters of a URI that cannot be published which are shown."""
 _UNKNOWN = Pinned(reached={})
 """A server of which nothing was accepted: no entry has this fingerprint."""
 
@@ -130,9 +143,9 @@ class _ServerDesk:
             self._complain(fault.name, fault.message)
         for offered in offers.items:
             yield from self._admit(offered)
-        tools = sorted(offered.name for offered in offers.items if offered.kind is TargetKind.TOOL)
-        if tools:
-            self._unmatched_rules(tools)
+        for kind in KINDS:
+            if names := sorted(offers.names(kind)):
+                self._unmatched_rules(kind, names)
 
     def _admit(self, offered: Offered) -> Iterator[Target]:
         rules = self._entry.rules(offered.kind, offered.name)
@@ -149,23 +162,28 @@ class _ServerDesk:
         self._held_back.append(HeldBack(server=self._entry.name, kind=offered.kind, upstream_name=offered.name, why=why))
 
     def _is_acceptable_name(self, target: Target) -> bool:
-        if target.kind is TargetKind.RESOURCE or is_published_name(target.name):
+        if target.kind is TargetKind.RESOURCE:
+            if not is_publishable(target.name):
+                message = f"its URI has hidden characters, or more than {MAX_URI} when it is published: not published."
+                self._complain(target.upstream_name[:_SHOWN], message, "Ask the server's owner for another one.")
+            return is_publishable(target.name)
+        if is_published_name(target.name):
             return True
         message = f"{target.name} has {len(target.name)} characters; clients refuse more than {MAX_LENGTH}: not published."
         self._complain(target.upstream_name, message, 'Give it a shorter "name" in the catalog.')
         return False
 
-    def _unmatched_rules(self, tools: Sequence[str]) -> None:
+    def _unmatched_rules(self, kind: TargetKind, names: Sequence[str]) -> None:
         """A rule for a tool that is not there protects nothing: a typo must not leave the real tool at low risk."""
-        for name in self._entry.tools:
-            if name not in tools:
-                hint = suggestion(visible(name), map(visible, tools))
-                where = self._entry.source.at("tools", name)
-                message = f'the server offers no tool "{visible(name)}", so its rules apply to nothing.'
+        for name, rules in self._entry.single.get(kind, {}).items():
+            if name not in names:
+                hint = suggestion(visible(name), map(visible, names))
+                where = self._entry.source.at(SINGLE[kind][0], name)
+                message = f'the server offers no {kind.value} "{visible(name)}", so its rules apply to nothing.'
                 self._problems.append(Problem(where=where, message=message, hint=hint))
-            for asked in {one.tool for one in self._entry.tools[name].preview if one.tool} - set(tools):
+            for asked in {one.tool for one in rules.preview if one.tool} - set(names):
                 message = f'the server offers no tool "{visible(asked)}", so calls of {visible(name)} have no preview.'
-                where, hint = self._entry.source.at("tools", name, "preview"), suggestion(visible(asked), map(visible, tools))
+                where, hint = self._entry.source.at("tools", name, "preview"), suggestion(visible(asked), map(visible, names))
                 self._problems.append(Problem(where=where, message=message, hint=hint))
 
     def _complain(self, name: str, message: str, hint: str = "") -> None:
@@ -177,14 +195,15 @@ def _target(entry: Entry, fingerprint: str, rules: Rules, offered: Offered) -> T
     name = offered.name
     return Target(
         kind=offered.kind,
-        # A resource is asked for by its URI, which clients take out of texts too: it cannot be renamed.
-        name=name if offered.kind is TargetKind.RESOURCE else published_name(entry.name, rules.name or name),
+        name=published_uri(entry.name, name)
+        if offered.kind is TargetKind.RESOURCE
+        else published_name(entry.name, rules.name or name),
         server=entry.name,
         server_fingerprint=fingerprint,
         upstream_name=name,
         definition=offered.definition,
         definition_hash=offered.hash,
-        annotations=_annotations(offered.definition.get("annotations"), rules.annotations),
+        annotations=_annotations(offered, rules.annotations),
         scope=rules.scope,
         tags=rules.tags,
         risk=rules.risk,
@@ -201,10 +220,12 @@ def _published(entry: Entry, upstream_name: str) -> str:
     return published_name(entry.name, entry.rules(TargetKind.TOOL, upstream_name).name or upstream_name)
 
 
-def _annotations(upstreams: Json, admins: JsonObject) -> JsonObject:
-    """The admin's word over the upstream's. `readOnlyHint` is a boolean and always there: absent means it may write."""
+def _annotations(offered: Offered, admins: JsonObject) -> JsonObject:
+    """The admin's word over the upstream's. `readOnlyHint` is a boolean and always there: absent means that a tool may write.
+    Getting a prompt and reading a resource never do, by their protocol."""
+    upstreams = offered.definition.get("annotations")
     merged = {**(upstreams if isinstance(upstreams, Mapping) else {}), **admins}
-    return {**merged, "readOnlyHint": merged.get("readOnlyHint") is True}
+    return {**merged, "readOnlyHint": offered.kind is not TargetKind.TOOL or merged.get("readOnlyHint") is True}
 
 
 def _without_collisions(kind: TargetKind, candidates: Sequence[Target], problems: list[Problem]) -> dict[str, Target]:
@@ -212,7 +233,7 @@ def _without_collisions(kind: TargetKind, candidates: Sequence[Target], problems
     by_name: dict[str, Target] = {}
     by_look: dict[str, Target] = {}
     for target in ordered:
-        look = target.name if kind is TargetKind.RESOURCE else skeleton(target.name)
+        look = skeleton(target.name)
         twin, double = by_name.get(target.name), by_look.get(look)
         if twin is not None:
             problems.append(_collision(target, twin, "has the same published name as"))

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -67,12 +67,30 @@ class Registry:
     # --- the door ---
 
     def find(self, kind: TargetKind, name: str) -> Target | UnknownTarget:
-        """Return the accepted, enabled target of that published name, also while its server is down."""
-        return self._snapshot.found.get(kind, _NOTHING).get(name) or UnknownTarget(kind=kind, name=name)
+        """Return the accepted, enabled target of that published name, also while its server is down.
+
+        What can be completed are prompts and resource templates, under their own names.
+        """
+        found = self._snapshot.found
+        if kind is not TargetKind.COMPLETION:
+            return found.get(kind, _NOTHING).get(name) or UnknownTarget(kind=kind, name=name)
+        completed = found[TargetKind.PROMPT].get(name) or found[TargetKind.RESOURCE].get(name)
+        if completed is None or (completed.kind is TargetKind.RESOURCE and not completed.is_template):
+            return UnknownTarget(kind=kind, name=name)
+        return replace(completed, kind=kind)
 
     def targets(self, kind: TargetKind) -> Sequence[Target]:
         """Return what lists show, ordered by name: all that `find` finds but for servers that are down and hidden."""
         return self._snapshot.listed.get(kind, ())
+
+    def templates(self, server: str) -> Sequence[Target]:
+        """Return the server's accepted, enabled resource templates, also while it is down."""
+        resources = self._snapshot.found[TargetKind.RESOURCE].values()
+        return [target for target in resources if target.is_template and target.server == server]
+
+    def withheld(self, server: str) -> Sequence[str]:
+        """Return the URIs and templates, as the server calls them, that it offers and that are not published."""
+        return self._snapshot.withheld.get(server, ())
 
     # --- for the wiring ---
 

@@ -28,6 +28,12 @@ class CatalogWithOwn:
         own = self._own.values() if kind is TargetKind.TOOL else ()
         return sorted([*self._catalog.targets(kind), *own], key=lambda target: target.name)
 
+    def templates(self, server: str) -> Sequence[Target]:
+        return self._catalog.templates(server)
+
+    def withheld(self, server: str) -> Sequence[str]:
+        return self._catalog.withheld(server)
+
 
 class UpstreamsWithOwn:
     """Implements `ports.Upstreams`: a permit for the gateway's own server is answered here, any other passed on."""

@@ -178,7 +178,7 @@ class Policy:
         return tuple(rule.rule.id for rule in self._rules if rule.terms.freshness.is_asked_for)
 
     def idle_rules(self, targets: Iterable[Target]) -> tuple[str, ...]:
-        """Return the ids of rules that name no target: most often a misspelt name. That `*` fits own tools too does not count."""
+        """Return the ids of rules that name no target: most often a misspelt name. That `*` fits own tools does not count."""
         known = tuple(targets)
         return tuple(rule.rule.id for rule in self._rules if not any(map(rule.is_meant_for, known)))
 

@@ -179,15 +179,17 @@ def _request_of(call: Call, target: Target) -> tuple[str, dict[str, Json]]:
         case TargetKind.TOOL:
             return "tools/call", {"name": target.upstream_name, "arguments": call.arguments, **meta}
         case TargetKind.RESOURCE:
-            return "resources/read", {"uri": target.upstream_name, **meta}
+            # A template is read by the URI that inbound found it to cover.
+            uri = call.arguments["uri"] if target.is_template else target.upstream_name
+            return "resources/read", {"uri": uri, **meta}
         case TargetKind.PROMPT:
             return "prompts/get", {"name": target.upstream_name, "arguments": call.arguments, **meta}
         case TargetKind.COMPLETION:
-            return "completion/complete", {**call.arguments, "ref": _reference(call, target), **meta}
+            return "completion/complete", {**call.arguments, "ref": _reference(target), **meta}
 
 
-def _reference(call: Call, target: Target) -> dict[str, Json]:
-    """A completion's `ref` names a prompt or a resource as the client knows it; the upstream knows it by its own name."""
-    reference = dict(as_object(call.arguments.get("ref")))
-    reference["uri" if reference.get("type") == "ref/resource" else "name"] = target.upstream_name
-    return reference
+def _reference(target: Target) -> dict[str, Json]:
+    """Return the `ref` of a completion: what is completed, as its server calls it."""
+    if target.is_template:
+        return {"type": "ref/resource", "uri": target.upstream_name}
+    return {"type": "ref/prompt", "name": target.upstream_name}

@@ -18,15 +18,17 @@ logger = logging.getLogger(__name__)
 class _List:
     kind: TargetKind
     method: str
+    capability: str
     key: str
-    """Where the items stand in the result; also the server's capability of that name."""
+    """Where the items stand in the result."""
     identifier: str
 
 
 LISTS = (
-    _List(TargetKind.TOOL, "tools/list", "tools", "name"),
-    _List(TargetKind.RESOURCE, "resources/list", "resources", "uri"),
-    _List(TargetKind.PROMPT, "prompts/list", "prompts", "name"),
+    _List(TargetKind.TOOL, "tools/list", "tools", "tools", "name"),
+    _List(TargetKind.RESOURCE, "resources/list", "resources", "resources", "uri"),
+    _List(TargetKind.RESOURCE, "resources/templates/list", "resources", "resourceTemplates", "uriTemplate"),
+    _List(TargetKind.PROMPT, "prompts/list", "prompts", "prompts", "name"),
 )
 
 
@@ -38,7 +40,7 @@ class Found:
 
 
 async def discover(name: str, conversation: Conversation, limits: Limits) -> Found:
-    """Return all lists of the server, complete over all their pages.
+    """Return all lists of the server, complete over all their pages; a resource template is listed after the resources.
 
     Tools are asked for even where the server does not declare them, because some forget to.
 
@@ -48,8 +50,9 @@ async def discover(name: str, conversation: Conversation, limits: Limits) -> Fou
     definitions: dict[TargetKind, Sequence[JsonObject]] = {}
     ttls: list[float] = []
     for listed in LISTS:
-        if listed.kind is TargetKind.TOOL or listed.key in conversation.peer.capabilities:
-            definitions[listed.kind] = await _read(name, conversation, listed, limits, ttls)
+        if listed.kind is TargetKind.TOOL or listed.capability in conversation.peer.capabilities:
+            found = await _read(name, conversation, listed, limits, ttls)
+            definitions[listed.kind] = (*definitions.get(listed.kind, ()), *found)
     return Found(definitions, min(ttls, default=0.0))
 
 

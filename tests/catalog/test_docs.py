@@ -9,13 +9,15 @@ import pytest
 from mcpgw.catalog import keys
 from mcpgw.catalog.keys import Kind
 from mcpgw.catalog.load import read_entry
+from mcpgw.core.model import TargetKind
 
 PAGE = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text()
+RULES = "## Rules: `[defaults]`, `[tools.NAME]`, `[prompts.NAME]` and `[resources.URI]`"
 TABLES: dict[str, Mapping[str, Kind]] = {
     "## Keys of a file": keys.SERVER,
     "### A server that the gateway starts (`stdio`)": keys.STDIO,
     "### A server that the gateway calls (`http`, `sse`)": keys.REMOTE,
-    "## Rules: `[defaults]` and `[tools.NAME]`": keys.TOOL,
+    RULES: keys.TOOL,
     "### `redaction`": keys.REDACTION,
     "### `annotations`": keys.ANNOTATIONS,
 }
@@ -31,10 +33,12 @@ def test_every_key_is_documented_and_every_documented_key_exists(heading: str, t
 
 
 def test_the_keys_that_defaults_lack_stand_in_a_table_of_their_own() -> None:
-    common, _, only_tools = section("## Rules: `[defaults]` and `[tools.NAME]`").partition("Only in `[tools.NAME]`:")
+    common, _, single = section(RULES).partition("Only for single tools and prompts:")
 
     assert set(re.findall(r"^\| `(\w+)` \|", common, re.MULTILINE)) == set(keys.DEFAULTS)
-    assert set(re.findall(r"^\| `(\w+)` \|", only_tools, re.MULTILINE)) == set(keys.TOOL) - set(keys.DEFAULTS)
+    assert set(re.findall(r"^\| `(\w+)` \|", single, re.MULTILINE)) == set(keys.TOOL) - set(keys.DEFAULTS)
+    assert set(re.findall(r"^\| `(\w+)` \| .* \| .*prompt", single, re.MULTILINE)) == set(keys.PROMPT) - set(keys.DEFAULTS)
+    assert keys.RESOURCE == keys.DEFAULTS
 
 
 def test_the_examples_load() -> None:
@@ -42,4 +46,4 @@ def test_the_examples_load() -> None:
 
     entry = read_entry("catalog/bank.toml", "bank", example)
 
-    assert entry.tools["transfer"].masking.columns == ("ssn", "iban")
+    assert entry.rules(TargetKind.TOOL, "transfer").masking.columns == ("ssn", "iban")

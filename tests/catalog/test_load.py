@@ -50,7 +50,7 @@ def test_a_file_becomes_an_entry_with_defaults_worked_in() -> None:
     entry = read_entry("catalog/bank.toml", "bank", BANK)
 
     assert (entry.name, entry.transport, entry.unavailable) == ("bank", Transport.HTTP, WhenDown.LIST)
-    assert entry.tools["transfer"] == Rules(
+    assert entry.rules(TargetKind.TOOL, "transfer") == Rules(
         name="pay",
         scope="bank",
         tags=frozenset({"money", "write"}),
@@ -61,9 +61,10 @@ def test_a_file_becomes_an_entry_with_defaults_worked_in() -> None:
         truncate=True,
         annotations={"readOnlyHint": False, "title": "Pay"},
     )
-    assert entry.tools["lookup"].masking == Masking(profile="default", columns=("ssn", "email"), paths=("rows[*].name",))
-    assert (entry.tools["lookup"].risk, entry.tools["lookup"].scope) == (Risk.LOW, "lookups")
-    assert not entry.tools["drop"].enabled
+    lookup = entry.rules(TargetKind.TOOL, "lookup")
+    assert lookup.masking == Masking(profile="default", columns=("ssn", "email"), paths=("rows[*].name",))
+    assert (lookup.risk, lookup.scope) == (Risk.LOW, "lookups")
+    assert not entry.rules(TargetKind.TOOL, "drop").enabled
 
 
 def test_a_tool_that_the_file_does_not_name_has_the_defaults_and_so_do_prompts_of_the_same_name() -> None:

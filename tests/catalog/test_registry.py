@@ -18,8 +18,8 @@ from tests.catalog.conftest import STDIO, Accept, Write, tool, tools
 TOOL = TargetKind.TOOL
 
 
-def found(registry: Registry, name: str) -> Target:
-    target = registry.find(TOOL, name)
+def found(registry: Registry, name: str, kind: TargetKind = TOOL) -> Target:
+    target = registry.find(kind, name)
     assert isinstance(target, Target)
     return target
 
@@ -338,22 +338,101 @@ def test_definitions_that_cannot_be_pinned_are_told_and_the_rest_is_published(
     ]
 
 
-def test_prompts_and_resources_are_pinned_and_named_like_tools_but_resources_keep_their_uri(
+def test_prompts_and_resources_are_pinned_and_named_so_that_no_two_servers_meet(
     folder: Path, write: Write, accepting: Accept
 ) -> None:
     write("a", STDIO)
-    write("b", STDIO)
+    write("b_c", STDIO)
     prompt, resource, template = {"name": "p"}, {"uri": "file:///x", "name": "x"}, {"uriTemplate": "file:///{y}"}
-    offer = {TargetKind.PROMPT: [prompt], TargetKind.RESOURCE: [resource, template]}
-    accepting({"a": offer, "b": offer})
+    offer = {TargetKind.PROMPT: [prompt], TargetKind.RESOURCE: [resource, template, {"uri": "ui://view"}]}
+    accepting({"a": offer, "b_c": offer})
     registry = Registry(folder)
     registry.update_definitions("a", offer)
-    registry.update_definitions("b", offer)
+    registry.update_definitions("b_c", offer)
 
-    assert names(registry, TargetKind.PROMPT) == ["a__p", "b__p"]
-    assert names(registry, TargetKind.RESOURCE) == ["file:///x", "file:///{y}"]
-    assert all("b/file:///" in problem.where for problem in registry.snapshot.problems)
-    assert len(registry.snapshot.problems) == 2
+    assert names(registry, TargetKind.PROMPT) == ["a__p", "b_c__p"]
+    assert names(registry, TargetKind.RESOURCE) == [
+        "mcpgw+a+file:///x",
+        "mcpgw+a+file:///{y}",
+        "mcpgw+b.c+file:///x",
+        "mcpgw+b.c+file:///{y}",
+        "ui://a/view",
+        "ui://b_c/view",
+    ]
+    assert [target.upstream_name for target in registry.templates("b_c")] == ["file:///{y}"]
+    assert registry.snapshot.problems == ()
+
+
+def test_what_is_read_is_read_only_whatever_its_server_says(folder: Path, write: Write, accepting: Accept) -> None:
+    write("a", STDIO)
+    offer = {TargetKind.RESOURCE: [{"uri": "x:y", "annotations": {"audience": ["user"], "readOnlyHint": False}}]}
+    accepting({"a": offer})
+
+    (target,) = Registry(folder).targets(TargetKind.RESOURCE) or [
+        *Registry(folder).snapshot.found[TargetKind.RESOURCE].values()
+    ]
+
+    assert target.annotations == {"audience": ["user"], "readOnlyHint": True}
+
+
+def test_prompts_and_templates_can_be_completed_and_nothing_else(folder: Path, write: Write, accepting: Accept) -> None:
+    write("a", STDIO)
+    offer = {
+        TargetKind.TOOL: [tool("t")],
+        TargetKind.PROMPT: [{"name": "p", "uriTemplate": "x:{y}"}],
+        TargetKind.RESOURCE: [{"uri": "x:z"}, {"uriTemplate": "x:{y}"}],
+    }
+    accepting({"a": offer})
+    registry = Registry(folder)
+
+    for name, granted_as in (("a__p", TargetKind.PROMPT), ("mcpgw+a+x:{y}", TargetKind.RESOURCE)):
+        target = registry.find(TargetKind.COMPLETION, name)
+        assert isinstance(target, Target)
+        assert (target.kind, target.name, target.granted_as) == (TargetKind.COMPLETION, name, granted_as)
+    for name in ("a__t", "mcpgw+a+x:z", "x:{y}", ""):
+        assert registry.find(TargetKind.COMPLETION, name) == UnknownTarget(kind=TargetKind.COMPLETION, name=name)
+
+
+def test_single_prompts_and_resources_have_rules_like_tools(folder: Path, write: Write, accepting: Accept) -> None:
+    rules = """
+        [prompts.p]
+        name = "nicer"
+        risk = "high"
+        [resources."file:///x"]
+        tags = ["secret"]
+        [resources."file:///{y}"]
+        enabled = false
+        [resources."file:///typo"]
+        enabled = false
+    """
+    write("a", STDIO + rules)
+    offer = {
+        TargetKind.PROMPT: [{"name": "p"}],
+        TargetKind.RESOURCE: [{"uri": "file:///x"}, {"uri": "file:///z"}, {"uriTemplate": "file:///{y}"}],
+    }
+    accepting({"a": offer})
+    registry = Registry(folder)
+    registry.update_definitions("a", {**offer, TargetKind.RESOURCE: [*offer[TargetKind.RESOURCE], {"uri": "file:///new"}]})
+
+    assert found(registry, "a__nicer", TargetKind.PROMPT).risk is Risk.HIGH
+    assert found(registry, "mcpgw+a+file:///x", TargetKind.RESOURCE).tags == {"secret"}
+    assert names(registry, TargetKind.RESOURCE) == ["mcpgw+a+file:///x", "mcpgw+a+file:///z"]
+    assert (registry.templates("a"), registry.withheld("a")) == ([], ("file:///{y}", "file:///new"))
+    assert [str(problem) for problem in registry.snapshot.problems] == [
+        'catalog/a.toml:11: the server offers no resource "file:///typo", so its rules apply to nothing. Did you mean `file:///{y}`?'
+    ]
+
+
+@pytest.mark.parametrize("uri", ["x:" + "y" * 2100, "x:\u202ey", "x:\x00", "x:\ny", "x:\u200b"])
+def test_a_uri_that_hides_or_is_too_long_is_not_published(folder: Path, write: Write, accepting: Accept, uri: str) -> None:
+    write("a", STDIO)
+    accepting({"a": {TargetKind.RESOURCE: [{"uri": uri}, {"uri": "x:ok"}]}})
+    registry = Registry(folder)
+
+    assert [*registry.snapshot.found[TargetKind.RESOURCE]] == ["mcpgw+a+x:ok"]
+    assert registry.withheld("a") == (uri,)
+    (problem,) = registry.snapshot.problems
+    assert "not published" in problem.message
 
 
 # --- change --------------------------------------------------------------------------------------------------------------
