@@ -49,6 +49,7 @@ from mcpgw.core.model import (
     Sealed,
     ShownCall,
     Target,
+    TargetKind,
     UnknownTarget,
     Waiting,
 )
@@ -362,7 +363,15 @@ def _unaided(call: Call) -> Call:
 
 
 def _unknown(call: Call) -> Refused:
-    return Refused(code=RefusalCode.UNKNOWN, reason=f"Unknown {call.target.kind.value}: {call.target.name}")
+    """A URI may hold somebody's data, and a template is not what was asked for, so neither is repeated."""
+    match call.target.kind:
+        case TargetKind.RESOURCE:
+            reason = "Unknown resource"
+        case TargetKind.COMPLETION:
+            reason = "Unknown prompt or resource template"
+        case kind:
+            reason = f"Unknown {kind.value}: {call.target.name}"
+    return Refused(code=RefusalCode.UNKNOWN, reason=reason)
 
 
 def _refused(call: Call, deny: Deny) -> Refused:

@@ -1,5 +1,6 @@
 """From the corridor's `Answer` to a JSON-RPC result or error. Wire codes are chosen here and nowhere else."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -20,9 +21,11 @@ from mcpgw.core.model import (
     Refused,
     ReplyKind,
     Target,
+    TargetKind,
     UnknownTarget,
 )
 from mcpgw.core.visible import visible, visible_json
+from mcpgw.inbound.links import with_published_uris
 from mcpgw.inbound.shaping import encoded_size, truncated
 
 CALL_META: Final = "mcpgw/call"
@@ -41,26 +44,82 @@ PROPOSAL_META: Final = "mcpgw/proposal"
 """`_meta` key of a denied call's result, where an approver proposes other arguments: `approval`, `by`, `tool`, `arguments`,
 `changes` (each a `path` with the JSON texts `before` and `after`), `comment` and `until` (UTC, ISO 8601)."""
 
+
+HELD: Final = -32010
+"""The code of the error that a held prompt, read or completion is answered with: only a tool's result can say that it is an
+error. Its data holds `APPROVAL_META`. As the next, of the range that is the implementation's (2026-07-28, error codes)."""
+REFUSED: Final = -32011
+"""The code of the error where policy or people refused one; its data holds `REFUSED_META`."""
+_RESOURCE_NOT_FOUND: Final = -32002
+"""Until 2025-11-25 (server/resources); since 2026-07-28 it is -32602."""
+
 _OURS: Final = (CALL_META, RECEIPT_META, APPROVAL_META, REFUSED_META, PROPOSAL_META)
 
 
 def to_result(
-    answer: Answer, target: Target | UnknownTarget, *, public_url: str, receipts: bool, attended: bool = False
+    answer: Answer,
+    target: Target | UnknownTarget,
+    *,
+    public_url: str,
+    receipts: bool,
+    attended: bool = False,
+    uri: str = "",
+    modern: bool = True,
 ) -> dict[str, Any]:
-    """Return the result that answers a `tools/call`, before it is shaped for an era.
+    """Return the result that answers a request of the target's kind, before it is shaped for an era.
 
     With `receipts`, the answer carries the receipt of its record, where it has one. `attended`: the gateway waits for a held
-    call in its client's place.
+    call in its client's place. `uri`: of a resource, as the client asked for it.
 
     Raises:
-        MCPError: the answer is a JSON-RPC error.
+        MCPError: the answer is a JSON-RPC error. Whatever is no reply is one, but for tools, whose results can say so.
     """
-    given = {RECEIPT_META: _receipt(answer.receipt[0])} if receipts and answer.receipt else {}
+    given = _given(answer, receipts)
     try:
-        result = _result(answer, target, public_url, attended)
+        result = _result(answer, target, public_url, attended, _Lost(uri, modern))
     except MCPError as error:
         raise _with_receipt(error, given) from error.__cause__
     return {**result, "_meta": {**result.get("_meta", {}), **given}} if given else result
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """What it takes to say that there is no such resource."""
+
+    uri: str
+    modern: bool
+
+
+def _result(answer: Answer, target: Target | UnknownTarget, public_url: str, attended: bool, lost: _Lost) -> dict[str, Any]:
+    match answer:
+        case Completed():
+            return _completed(answer, target)
+        case Held():
+            return _told(target.kind, HELD, _held_text(answer, public_url, attended), _held(answer, public_url, attended))
+        case Refused():
+            return _refused(answer, target, lost)
+        case Failed():
+            return _failed(answer, target.kind)
+
+
+def held_meta(answer: Answer, public_url: str, *, receipts: bool, attended: bool) -> dict[str, Any]:
+    """Return what is told of a held call however it is told; of another answer, nothing."""
+    return {**_held(answer, public_url, attended), **_given(answer, receipts)} if isinstance(answer, Held) else {}
+
+
+def _told(kind: TargetKind, code: int, text: str, meta: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Tell that there is no reply: in a tool's result, which the model reads, and else in an error.
+
+    Raises:
+        MCPError: it is no tool.
+    """
+    if kind is not TargetKind.TOOL:
+        raise MCPError(code, text, meta)
+    return error_result(text, meta)
+
+
+def _given(answer: Answer, receipts: bool) -> dict[str, Any]:
+    return {RECEIPT_META: _receipt(answer.receipt[0])} if receipts and answer.receipt else {}
 
 
 def misses_it_of_the_gateway(error: MCPError) -> MCPError:
@@ -86,18 +145,6 @@ def _with_receipt(error: MCPError, given: dict[str, Any]) -> MCPError:
     return MCPError(error.error.code, error.error.message, {**(data or {}), **given})
 
 
-def _result(answer: Answer, target: Target | UnknownTarget, public_url: str, attended: bool) -> dict[str, Any]:
-    match answer:
-        case Completed():
-            return _completed(answer, target)
-        case Held():
-            return _held(answer, public_url, attended)
-        case Refused():
-            return _refused(answer, target.name)
-        case Failed():
-            return _failed(answer)
-
-
 def error_result(text: str, meta: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return a tool result that is an error: the model reads it, where a JSON-RPC error may never reach the model."""
     result: dict[str, Any] = {"content": [{"type": "text", "text": text}], "isError": True}
@@ -118,11 +165,31 @@ def reply_result(reply: CleanReply, call: dict[str, str], target: Target | Unkno
         raise _upstream_error(reply)
     result = dict(reply.payload)
     if result.get("resultType", "complete") != "complete":
-        return error_result("The server asks for more input, which cannot be passed on to this client.")
-    if not isinstance(result.get("content"), list):
-        result["content"] = []
+        return _told(target.kind, INTERNAL_ERROR, "The server asks for more input, which cannot be passed on to this client.")
+    result = _whole(target.kind, result)
+    if isinstance(target, Target) and not target.is_own:
+        result = with_published_uris(result, target.server)
     result["_meta"] = {**_without_ours(result.get("_meta")), CALL_META: call}
     return _within_limit(result, target)
+
+
+def _whole(kind: TargetKind, result: dict[str, Any]) -> dict[str, Any]:
+    """Return the result with what clients refuse to be without, and without what a client may keep: each read is judged."""
+    match kind:
+        case TargetKind.TOOL:
+            return {**result, "content": _list(result.get("content"))}
+        case TargetKind.RESOURCE:
+            return {**result, "contents": _list(result.get("contents")), "ttlMs": 0, "cacheScope": "private"}
+        case TargetKind.PROMPT:
+            return {**result, "messages": _list(result.get("messages"))}
+        case TargetKind.COMPLETION:
+            found = result.get("completion")
+            found = found if isinstance(found, dict) else {}
+            return {**result, "completion": {**found, "values": _list(found.get("values"))}}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _without_ours(meta: object) -> dict[str, Any]:
@@ -152,37 +219,46 @@ def _upstream_error(reply: CleanReply) -> MCPError:
 
 
 def _within_limit(result: dict[str, Any], target: Target | UnknownTarget) -> dict[str, Any]:
-    """Hosts write large results to the user's disk, beyond the reach of any policy, so each tool has a limit."""
+    """Hosts write large results to the user's disk, beyond the reach of any policy, so each target has a limit."""
+    kind = target.kind
     try:
         size = encoded_size(result)
     except ValueError:
-        return error_result("The call ran, but its result is not valid JSON text and is withheld.")
+        return _told(kind, INTERNAL_ERROR, "The call ran, but its result is not valid JSON text and is withheld.")
     if isinstance(target, UnknownTarget) or size <= target.max_result_bytes:
         return result
     # A cut result could not keep its promise to the output schema, and clients refuse what breaks it.
-    if target.truncate and "outputSchema" not in target.definition:
+    if kind is TargetKind.TOOL and target.truncate and "outputSchema" not in target.definition:
         return truncated(result, target.max_result_bytes, size)
-    limit = f"{size} bytes long, and the limit of this tool is {target.max_result_bytes}"
-    return error_result(
-        f"The call ran, but its result is {limit}. Ask for less, or in parts.", {CALL_META: result["_meta"][CALL_META]}
-    )
+    limit = f"{size} bytes long, and the limit of this {kind.value} is {target.max_result_bytes}"
+    text = f"The call ran, but its result is {limit}. Ask for less, or in parts."
+    return _told(kind, INTERNAL_ERROR, text, {CALL_META: result["_meta"][CALL_META]})
 
 
 def _held(held: Held, public_url: str, attended: bool) -> dict[str, Any]:
-    deadline = _iso(held.deadline_ns)
-    url = f"{public_url}/approvals/{held.approval_id}" if public_url else ""
+    """The `_meta` of a held call."""
+    approval: dict[str, Any] = {"id": held.approval_id, "deadline": _iso(held.deadline_ns)}
+    if not held.running:
+        url = _page(held, public_url)
+        approval |= {**({"unattended": attended} if held.unattended else {}), **({"url": url} if url else {})}
+    return {APPROVAL_META: approval}
+
+
+def _held_text(held: Held, public_url: str, attended: bool) -> str:
     if held.running:
-        text = f"Approved as {held.approval_id}; an identical call is under way. Call again the same way for its result."
-        return error_result(text, {APPROVAL_META: {"id": held.approval_id, "deadline": deadline}})
+        return f"Approved as {held.approval_id}; an identical call is under way. Call again the same way for its result."
+    url = _page(held, public_url)
     lines = [
         f"Held for approval {held.approval_id}, not executed. {_what_next(held, attended)}",
         f"Reason: {held.reason}" if held.reason else "",
-        f"Without a decision by {deadline} it is denied.",
+        f"Without a decision by {_iso(held.deadline_ns)} it is denied.",
         f"It waits at {url}" if url else "",
     ]
-    unattended = {"unattended": attended} if held.unattended else {}
-    approval = {"id": held.approval_id, "deadline": deadline, **unattended, **({"url": url} if url else {})}
-    return error_result("\n".join(line for line in lines if line), {APPROVAL_META: approval})
+    return "\n".join(line for line in lines if line)
+
+
+def _page(held: Held, public_url: str) -> str:
+    return f"{public_url}/approvals/{held.approval_id}" if public_url else ""
 
 
 def _iso(time_ns: int) -> str:
@@ -197,11 +273,15 @@ def _what_next(held: Held, attended: bool) -> str:
     return f"{again} It does not run by itself: too many calls wait for that already." if held.unattended else again
 
 
-def _refused(refused: Refused, tool: str) -> dict[str, Any]:
+def _refused(refused: Refused, target: Target | UnknownTarget, lost: _Lost) -> dict[str, Any]:
+    kind = target.kind
     match refused.code:
         case RefusalCode.DENIED | RefusalCode.NOT_APPROVED:
             why = {"rules": list(refused.rule_ids), "approval": refused.approval_id}
-            return denied_result(refused.reason, why, tool, refused.proposal)
+            denied = denied_result(refused.reason, why, target.name, refused.proposal)
+            return _told(kind, REFUSED, denied["content"][0]["text"], denied["_meta"])
+        case RefusalCode.UNKNOWN if kind is TargetKind.RESOURCE:
+            raise MCPError(INVALID_PARAMS if lost.modern else _RESOURCE_NOT_FOUND, refused.reason, {"uri": lost.uri})
         case RefusalCode.UNKNOWN | RefusalCode.MALFORMED | RefusalCode.UNAUTHENTICATED:
             # No reasons in the data: a hidden name and one that does not exist must answer alike, byte for byte but for a
             # receipt, whose hash covers random bits.
@@ -235,9 +315,9 @@ def denied_result(reason: str, why: dict[str, Any], tool: str, proposal: tuple[P
     return error_result("\n".join(lines), meta)
 
 
-def _failed(failed: Failed) -> dict[str, Any]:
+def _failed(failed: Failed, kind: TargetKind) -> dict[str, Any]:
     effect = "It may have had an effect." if failed.reached else "It had no effect."
     text = f"{failed.reason} {effect}"
     if failed.code in (FailureCode.INTERNAL, FailureCode.UNRECORDED):
         raise MCPError(INTERNAL_ERROR, text)
-    return error_result(text)
+    return _told(kind, INTERNAL_ERROR, text)

@@ -1,4 +1,4 @@
-"""`tools/call`: from validated parameters to a `Request`, through the corridor, and the answer back to a result."""
+"""What takes the corridor: from validated parameters to a `Request`, through it, and the answer back to a result."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,9 +11,10 @@ from mcp.shared.inbound import InboundLadderRejection, validate_mcp_param_header
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, MISSING_REQUIRED_CLIENT_CAPABILITY
 
-from mcpgw.core.model import Answer, Held, Origin, Patience, Request, Target, TargetKind, Waiting
-from mcpgw.inbound.answers import misses_it_of_the_gateway, to_result
+from mcpgw.core.model import Answer, Held, Patience, Request, Target, TargetKind, Waiting
+from mcpgw.inbound.answers import held_meta, misses_it_of_the_gateway, to_result
 from mcpgw.inbound.argument_names import has_case_variant
+from mcpgw.inbound.asked import Asked, asked_of
 from mcpgw.inbound.caller import Caller, caller_of
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.in_flight import InFlight
@@ -27,14 +28,12 @@ from mcpgw.inbound.unattended import Unattended
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import Catalog, Policy
 
-_MAX_NAME: Final = 256
-"""Characters. Published names have at most 64, and every name asked for is recorded."""
 _MAX_TRACESTATE: Final = 512
 """Characters that W3C Trace Context section 3.3.1.5 asks everybody to pass on."""
 
 
-class ToolCalls:
-    """Everything between the SDK's context of a `tools/call` and the corridor."""
+class Calls:
+    """Everything between the SDK's context of a request that takes the corridor, and the corridor."""
 
     def __init__(
         self,
@@ -63,43 +62,58 @@ class ToolCalls:
         """
         caller = caller_of(ctx)
         params = ctx.params or {}
-        name, arguments = _named(params)
-        meta: Mapping[str, Any] = params.get("_meta") or {}
+        modern = is_modern(ctx.protocol_version)
+        asked = asked_of(ctx.method, params, self._catalog)
+        self._check(asked, caller, modern=modern)
         token = progress_token_from_params(params)
-        target = self._catalog.find(TargetKind.TOOL, name)
-        if isinstance(target, Target) and self._policy.sees(caller.identity, target):
-            if has_case_variant(arguments, target.definition.get("inputSchema")):
-                raise MCPError(INVALID_PARAMS, "An argument has the name of one of the tool's but for its case.")
-            if is_modern(ctx.protocol_version):
-                _check_parameter_headers(target, arguments, caller.headers)
-        client = client_of(ctx)
-        presentation = choose(ctx, self._config.presentations, has_pages=bool(self._config.public_url))
+        presentation = self._presentation(ctx, asked.kind)
         this_round = round_of(params)
-        patience = self._config.patience.of(client[0], wants_progress=token is not None)
+        patience = self._config.patience.of(client_of(ctx)[0], wants_progress=token is not None)
         request = Request(
             identity=caller.identity,
-            kind=TargetKind.TOOL,
-            name=name,
-            arguments=arguments,
+            kind=asked.kind,
+            name=asked.name,
+            arguments=asked.sent,
             origin=origin_of(ctx),
             patience=_patience(presentation, this_round, patience),
-            meta=_forwarded(meta),
+            meta=_forwarded(params.get("_meta") or {}),
             resumes=this_round.resumes,
         )
         caller.trail.recorded = True  # from here on by the corridor
         answer = await self._walk(request, RequestPeer(ctx, token=token, log_floor=log_floor), caller)
-        attended = isinstance(answer, Held) and self._wait_for(answer, caller, request.origin)
+        attended = isinstance(answer, Held) and self._wait_for(answer, caller, request)
+        meta = held_meta(answer, self._config.public_url, receipts=self._config.receipts, attended=attended)
+        if isinstance(answer, Held) and presentation is Presentation.TASK:
+            return await self._tasks.created(answer, caller.identity, meta)
+        if isinstance(answer, Held) and presentation is Presentation.URL and this_round.can_ask(meta):
+            return this_round.asking(answer, meta)
         try:
-            result = to_result(
-                answer, target, public_url=self._config.public_url, receipts=self._config.receipts, attended=attended
+            return to_result(
+                answer,
+                asked.target,
+                public_url=self._config.public_url,
+                receipts=self._config.receipts,
+                attended=attended,
+                uri=asked.uri,
+                modern=modern,
             )
         except MCPError as error:
             raise (misses_it_of_the_gateway(error) if _is_declared(ctx, error) else error) from None
-        if isinstance(answer, Held) and presentation is Presentation.TASK:
-            return await self._tasks.created(answer, caller.identity, result)
-        if isinstance(answer, Held) and presentation is Presentation.URL:
-            return this_round.answer(answer, result)
-        return result
+
+    def _check(self, asked: Asked, caller: Caller, *, modern: bool) -> None:
+        """Refuse what could be read in two ways; only for those who may know what the target declares."""
+        if isinstance(asked.target, Target) and self._policy.sees(caller.identity, asked.target):
+            if has_case_variant(asked.arguments, asked.schema):
+                raise MCPError(INVALID_PARAMS, f"An argument has the name of one of the {asked.kind.value}'s but for its case.")
+            if modern and asked.kind is TargetKind.TOOL:
+                _check_parameter_headers(asked.target, asked.arguments, caller.headers)
+
+    def _presentation(self, ctx: ServerRequestContext[Any, Any], kind: TargetKind) -> Presentation:
+        """Return how a held call is presented. Only a tool's can be a task, by the extension."""
+        allowed = self._config.presentations
+        if kind is not TargetKind.TOOL:
+            allowed = allowed - {Presentation.TASK}
+        return choose(ctx, allowed, has_pages=bool(self._config.public_url))
 
     async def _walk(self, request: Request, peer: RequestPeer, caller: Caller) -> Answer:
         answers: list[Answer] = []
@@ -114,7 +128,7 @@ class ToolCalls:
                 self._in_flight.leave(scope)
                 if not answers and not peer.is_cancelled:  # its client left, or it took too long
                     for waiting in peer.waits:
-                        self._wait_for(waiting, caller, request.origin)
+                        self._wait_for(waiting, caller, request)
         if answers:
             return answers[0]
         why = "The gateway is shutting down" if self._in_flight.stopping else "The call took too long"
@@ -122,8 +136,11 @@ class ToolCalls:
             INTERNAL_ERROR, f"{why}, so it was given up. It may have had an effect; the record says how far it came."
         )
 
-    def _wait_for(self, held: Held | Waiting, caller: Caller, origin: Origin) -> bool:
-        return held.unattended and not held.running and self._unattended.wait_for(held.approval_id, caller, origin)
+    def _wait_for(self, held: Held | Waiting, caller: Caller, request: Request) -> bool:
+        """Wait in the client's place where the rule says so. Only a tool has an effect that is wanted without its answer."""
+        if request.kind is not TargetKind.TOOL or not held.unattended or held.running:
+            return False
+        return self._unattended.wait_for(held.approval_id, caller, request.origin)
 
 
 def _is_declared(ctx: ServerRequestContext[Any, Any], error: MCPError) -> bool:
@@ -153,18 +170,6 @@ async def _end_without_client(gone: anyio.Event, scope: anyio.CancelScope) -> No
     """
     await gone.wait()
     scope.cancel()
-
-
-def _named(params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return name and arguments. The SDK's models let some of these through, and policy must not meet them."""
-    name, arguments = params.get("name"), params.get("arguments")
-    if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
-        raise MCPError(INVALID_PARAMS, f"A tool's name must be a string of 1 to {_MAX_NAME} characters.")
-    if arguments is None:
-        return name, {}
-    if not isinstance(arguments, dict):
-        raise MCPError(INVALID_PARAMS, "A tool's arguments must be an object.")
-    return name, arguments
 
 
 def _check_parameter_headers(target: Target, arguments: Mapping[str, Any], headers: Mapping[str, str]) -> None:

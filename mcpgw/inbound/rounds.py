@@ -38,17 +38,23 @@ class Round:
         """Return how long this round waits: the first not at all, since the page is to be shown first."""
         return replace(client, budget_s=min(client.budget_s, _ROUND_S) if self.number else 0.0)
 
-    def answer(self, held: Held, pending: dict[str, Any]) -> dict[str, Any]:
-        """Return the result that asks for another round, or `pending` itself once the client would take no more."""
-        page = pending["_meta"][APPROVAL_META].get("url", "")
-        if self.number >= _MOST_ROUNDS or not (self.number or page):
-            return pending
+    def can_ask(self, meta: Mapping[str, Any]) -> bool:
+        """Tell whether the client can be asked for another round: there are `_MOST_ROUNDS` at most, the first with a page."""
+        return self.number < _MOST_ROUNDS and bool(self.number or _page(meta))
+
+    def asking(self, held: Held, meta: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the result that asks for another round; `meta` is what others are told of the held call."""
         state = json.dumps({"approval": held.approval_id, "round": self.number + 1})
-        result = {"resultType": "input_required", "requestState": state, "_meta": pending["_meta"]}
+        result = {"resultType": "input_required", "requestState": state, "_meta": dict(meta)}
         if self.number:
             return result  # it has the page already, and has just waited
-        params = {"mode": "url", "message": _MESSAGE.format(held=held), "url": page}
+        params = {"mode": "url", "message": _MESSAGE.format(held=held), "url": _page(meta)}
         return {**result, "inputRequests": {"approval": {"method": "elicitation/create", "params": params}}}
+
+
+def _page(meta: Mapping[str, Any]) -> str:
+    page: str = meta[APPROVAL_META].get("url", "")
+    return page
 
 
 _MESSAGE = "This call is held for approval {held.approval_id} and was not executed. See here what it waits for. {held.reason}"

@@ -1,7 +1,7 @@
 """The gateway as one MCP server: the SDK's kernel with our own answers to what carries payloads.
 
-The SDK routes eras, keeps sessions and frames messages. `tools/list` and `tools/call` are answered by a middleware with plain
-dicts, because results that pass through the SDK's models lose what the models do not know.
+The SDK routes eras, keeps sessions and frames messages. What lists, calls, gets, reads and completes is answered by a
+middleware with plain dicts, because results that pass through the SDK's models lose what the models do not know.
 """
 
 import logging
@@ -21,14 +21,15 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data
 from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND
 
-from mcpgw.core.model import JsonObject, RefusalCode, Refused
+from mcpgw.core.model import JsonObject, RefusalCode, Refused, TargetKind
+from mcpgw.inbound.asked import KINDS
 from mcpgw.inbound.caller import caller_of
-from mcpgw.inbound.calling import ToolCalls
+from mcpgw.inbound.calling import Calls
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.gate import Challenge, Rim
 from mcpgw.inbound.head import Turned
 from mcpgw.inbound.in_flight import InFlight
-from mcpgw.inbound.listing import Publish, ToolList
+from mcpgw.inbound.listing import LISTING_OF, Lists, Publish
 from mcpgw.inbound.origin import origin_of
 from mcpgw.inbound.presentation import TASKS_EXTENSION, Presentation
 from mcpgw.inbound.rounds import INVALID_STATE, StateSeal
@@ -86,7 +87,7 @@ class GatewayServer:
         self._ready = ready
         self._draining = False
         self._in_flight = InFlight()
-        self._lists = ToolList(catalog=catalog, policy=policy, publish=publish, config=config)
+        self._lists = Lists(catalog=catalog, policy=policy, publish=publish, config=config)
         self.kernel = _kernel(self)
         self._tasks = Tasks(
             calls=held_calls,
@@ -101,7 +102,7 @@ class GatewayServer:
             in_flight=self._in_flight,
             call_timeout_s=config.call_timeout_s,
         )
-        self._calls = ToolCalls(
+        self._calls = Calls(
             corridor=corridor,
             catalog=catalog,
             policy=policy,
@@ -139,7 +140,7 @@ class GatewayServer:
         return self._tasks.running()
 
     async def notify_list_changed(self) -> None:
-        """Tell every open connection whose own list of tools changed since it was last told, and nobody else."""
+        """Tell every open connection of which own list changed since it was last told, and nobody else."""
         await self._watchers.announce()
 
     async def drain(self, grace_s: float) -> None:
@@ -171,9 +172,9 @@ class GatewayServer:
         """
         try:
             match ctx.method:
-                case "tools/list":
+                case method if method in LISTING_OF:
                     return self._list(ctx)
-                case "tools/call":
+                case method if method in KINDS:
                     return await self._call(ctx)
                 case method if method in METHODS and self._has_tasks(ctx):
                     return self._shaped(ctx, await self._tasks.answer(ctx))
@@ -199,7 +200,8 @@ class GatewayServer:
     def _list(self, ctx: Context) -> dict[str, Any]:
         _validate(ctx)
         modern = is_modern(ctx.protocol_version)
-        page = self._lists.page(caller_of(ctx).identity, (ctx.params or {}).get("cursor"), modern=modern)
+        cursor = (ctx.params or {}).get("cursor")
+        page = self._lists.page(caller_of(ctx).identity, LISTING_OF[ctx.method], cursor, modern=modern)
         return self._shaped(ctx, page)
 
     async def _call(self, ctx: Context) -> HandlerResult:
@@ -224,13 +226,21 @@ class GatewayServer:
         if is_modern(ctx.protocol_version) or not connection.initialize_accepted or connection.state.get(_WATCHED):
             return
         connection.state[_WATCHED] = True
-        forget = self._watchers.add(caller_of(ctx).identity, connection.send_tool_list_changed)
-        connection.exit_stack.callback(forget)
+        told = {
+            TargetKind.TOOL: connection.send_tool_list_changed,
+            TargetKind.PROMPT: connection.send_prompt_list_changed,
+            TargetKind.RESOURCE: connection.send_resource_list_changed,
+        }
+        for kind, tell in told.items():
+            connection.exit_stack.callback(self._watchers.add(caller_of(ctx).identity, kind, tell))
 
     async def listen(
         self, ctx: Context, params: mcp_types.SubscriptionsListenRequestParams
     ) -> mcp_types.SubscriptionsListenResult:
-        """Serve one `subscriptions/listen` stream until its client leaves or the gateway drains."""
+        """Serve one `subscriptions/listen` stream until its client leaves or the gateway drains.
+
+        Changes of single resources are not told, and not acknowledged.
+        """
         caller = caller_of(ctx)
         principal = caller.identity.principal
         try:
@@ -243,7 +253,7 @@ class GatewayServer:
         self._listening[listening] = principal
         try:
             async with telling_of_tasks(ctx, self._tasks) as told:
-                return await listening(told, params)
+                return await listening(told, _without_single_resources(params))
         finally:
             del self._listening[listening]
 
@@ -266,9 +276,24 @@ class _Kernel(Server[dict[str, Any]]):
         experimental_capabilities: dict[str, dict[str, Any]] | None = None,
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
-        changing = notification_options or NotificationOptions(tools_changed=True)
+        changing = notification_options or NotificationOptions(tools_changed=True, prompts_changed=True, resources_changed=True)
         # Legacy handshakes: what extensions add, they add to 2026-07-28.
         return super().create_initialization_options(changing, experimental_capabilities, extensions or {})
+
+    def get_capabilities(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+        *,
+        protocol_version: str | None = None,
+    ) -> mcp_types.ServerCapabilities:
+        """What the SDK finds, but for changes of single resources, which it promises wherever there is a stream."""
+        found = super().get_capabilities(
+            notification_options, experimental_capabilities, extensions, protocol_version=protocol_version
+        )
+        resources = mcp_types.ResourcesCapability(subscribe=False, list_changed=True)
+        return found.model_copy(update={"resources": resources})
 
 
 def _kernel(gateway: GatewayServer) -> _Kernel:
@@ -284,6 +309,12 @@ def _kernel(gateway: GatewayServer) -> _Kernel:
         get_tool_input_schema=lambda _: None,
         on_list_tools=by_middleware,
         on_call_tool=by_middleware,
+        on_list_prompts=by_middleware,
+        on_get_prompt=by_middleware,
+        on_list_resources=by_middleware,
+        on_list_resource_templates=by_middleware,
+        on_read_resource=by_middleware,
+        on_completion=by_middleware,
         on_subscriptions_listen=gateway.listen,
     )
     if Presentation.TASK in gateway.config.presentations:
@@ -291,6 +322,13 @@ def _kernel(gateway: GatewayServer) -> _Kernel:
     kernel.add_request_handler("logging/setLevel", mcp_types.SetLevelRequestParams, _set_level)
     kernel.middleware[:] = [gateway.serve_message]  # and not the default OpenTelemetry one
     return kernel
+
+
+def _without_single_resources(
+    params: mcp_types.SubscriptionsListenRequestParams,
+) -> mcp_types.SubscriptionsListenRequestParams:
+    wanted = params.notifications.model_copy(update={"resource_subscriptions": None})
+    return params.model_copy(update={"notifications": wanted})
 
 
 async def _set_level(ctx: Context, params: mcp_types.SetLevelRequestParams) -> mcp_types.EmptyResult:

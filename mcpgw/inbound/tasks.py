@@ -116,10 +116,10 @@ class Tasks:
 
     # --- what clients ask ------------------------------------------------------------------------------------------------
 
-    async def created(self, held: Held, requester: Identity, pending: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the `CreateTaskResult` for a call that is held, which is durable; `pending` is what others are told."""
+    async def created(self, held: Held, requester: Identity, meta: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the `CreateTaskResult` for a call that is held, which is durable; `meta` is what others are told of it."""
         (approval,) = await self._its(held.approval_id, requester)
-        return {**self.viewer.task(approval), "resultType": "task", "_meta": pending["_meta"]}
+        return {**self.viewer.task(approval), "resultType": "task", "_meta": meta}
 
     async def answer(self, ctx: Context) -> dict[str, Any]:
         """Answer one of `METHODS`.
@@ -272,9 +272,16 @@ class Tasks:
 
     async def _its(self, task_id: str, requester: Identity) -> tuple[Approval, ...]:
         try:
-            return await self.calls.held(task_id, requester) if _ID.fullmatch(task_id) else ()
+            held = await self.calls.held(task_id, requester) if _ID.fullmatch(task_id) else ()
         except LedgerUnavailable as error:
             raise MCPError(INTERNAL_ERROR, str(error)) from None
+        return tuple(approval for approval in held if _is_of_a_tool(approval))
+
+
+def _is_of_a_tool(approval: Approval) -> bool:
+    """Only a tool's call is a task, by the extension."""
+    kind: str = approval.facts["target"]["kind"]
+    return kind == TargetKind.TOOL
 
 
 def must_declare(ctx: Context) -> None:

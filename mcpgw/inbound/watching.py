@@ -1,13 +1,21 @@
-"""Who is told that its list changed: only those whose own list did, and never what changed."""
+"""Who is told that a list of its changed: only those whose own list did, and never what changed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import anyio
-from mcp.server.subscriptions import ServerEvent, ToolsListChanged
+from mcp.server.subscriptions import PromptsListChanged, ResourcesListChanged, ServerEvent, ToolsListChanged
 
-from mcpgw.core.model import Identity
-from mcpgw.inbound.listing import ToolList
+from mcpgw.core.model import Identity, TargetKind
+from mcpgw.inbound.listing import Lists
+
+EVENTS: Final[Mapping[TargetKind, ServerEvent]] = {
+    TargetKind.TOOL: ToolsListChanged(),
+    TargetKind.PROMPT: PromptsListChanged(),
+    TargetKind.RESOURCE: ResourcesListChanged(),
+}
+"""What can change, and what is told then; templates count as resources."""
 
 _TELL_TIMEOUT_S = 5.0
 """A client that does not read its stream must not hold up the others; it is told nothing and asks again by itself."""
@@ -16,6 +24,7 @@ _TELL_TIMEOUT_S = 5.0
 @dataclass(slots=True, eq=False)
 class _Watcher:
     identity: Identity
+    kind: TargetKind
     tell: Callable[[], Awaitable[None]]
     seen: str
 
@@ -23,13 +32,13 @@ class _Watcher:
 class Watchers:
     """Open connections by identity, with a fingerprint of the list that each was last known to see."""
 
-    def __init__(self, lists: ToolList) -> None:
+    def __init__(self, lists: Lists) -> None:
         self._lists = lists
         self._watchers: set[_Watcher] = set()
 
-    def add(self, identity: Identity, tell: Callable[[], Awaitable[None]]) -> Callable[[], None]:
-        """Call `tell` whenever the identity's list changes; return how to stop that, once or more."""
-        watcher = _Watcher(identity, tell, self._lists.fingerprint(identity))
+    def add(self, identity: Identity, kind: TargetKind, tell: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+        """Call `tell` whenever the identity's list of that kind changes; return how to stop that, once or more."""
+        watcher = _Watcher(identity, kind, tell, self._lists.fingerprint(identity, kind))
         self._watchers.add(watcher)
         return lambda: self._watchers.discard(watcher)
 
@@ -37,7 +46,7 @@ class Watchers:
         """Tell everybody whose list is no longer what it was."""
         async with anyio.create_task_group() as tasks:
             for watcher in list(self._watchers):
-                now = self._lists.fingerprint(watcher.identity)
+                now = self._lists.fingerprint(watcher.identity, watcher.kind)
                 if now != watcher.seen:
                     watcher.seen = now
                     tasks.start_soon(_tell, watcher)
@@ -59,7 +68,16 @@ class OwnListBus:
         """Nothing publishes here: `Watchers.announce` is the one source."""
 
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
-        async def tell() -> None:
-            listener(ToolsListChanged())
+        def watching(kind: TargetKind) -> Callable[[], None]:
+            async def tell() -> None:
+                listener(EVENTS[kind])
 
-        return self._watchers.add(self._identity, tell)
+            return self._watchers.add(self._identity, kind, tell)
+
+        forgetting = [watching(kind) for kind in EVENTS]
+
+        def forget() -> None:
+            for one in forgetting:
+                one()
+
+        return forget

@@ -39,7 +39,7 @@ def odd_definitions() -> list[dict[str, Any]]:
         "annotated": {"inputSchema": SCHEMA, "annotations": {"title": "A", "readOnlyHint": True, "idempotentHint": False}},
         "annotated_odd": {"inputSchema": SCHEMA, "annotations": {"title": None, "x-cost": 3, "readOnlyHint": False}},
         "annotated_empty": {"inputSchema": SCHEMA, "annotations": {}},
-        "meta": {"inputSchema": SCHEMA, "_meta": {"io.example/x": {"": ""}, "ui": {"resourceUri": "ui://x"}}},
+        "meta": {"inputSchema": SCHEMA, "_meta": {"io.example/x": {"": ""}, "ui": {"visibility": ["app"]}}},
         "meta_empty": {"inputSchema": SCHEMA, "_meta": {}},
         "huge": {"description": "x" * 100_000, "inputSchema": {"type": "object", "enum": list(range(3_000))}},
         "wide": {"inputSchema": {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(500)}}},

@@ -70,11 +70,28 @@ def target(name: str, definition: dict[str, Any] | None = None, **more: Any) -> 
 class MemoryCatalog:
     tools: dict[str, Target]
 
+    others: list[Target] = field(default_factory=list)
+    """Prompts and resources."""
+    held_back: list[str] = field(default_factory=list)
+    """What `withheld` answers."""
+
     def find(self, kind: TargetKind, name: str) -> Target | UnknownTarget:
-        return self.tools.get(name) or UnknownTarget(kind=kind, name=name)
+        if kind is TargetKind.TOOL:
+            return self.tools.get(name) or UnknownTarget(kind=kind, name=name)
+        for target in self.others:
+            if target.name == name and kind in (target.kind, TargetKind.COMPLETION):
+                return replace(target, kind=kind)
+        return UnknownTarget(kind=kind, name=name)
 
     def targets(self, kind: TargetKind) -> list[Target]:
-        return [self.tools[name] for name in sorted(self.tools)]
+        known = self.tools.values() if kind is TargetKind.TOOL else [one for one in self.others if one.kind is kind]
+        return sorted(known, key=lambda target: target.name)
+
+    def templates(self, server: str) -> list[Target]:
+        return [one for one in self.targets(TargetKind.RESOURCE) if one.is_template and one.server == server]
+
+    def withheld(self, server: str) -> list[str]:
+        return self.held_back
 
 
 class TagPolicy:
@@ -284,7 +301,8 @@ class KeyRing:
 
 
 def published(target: Target) -> dict[str, Any]:
-    return {**target.definition, "name": target.name}
+    key = "name" if target.kind is not TargetKind.RESOURCE else "uriTemplate" if target.is_template else "uri"
+    return {**target.definition, key: target.name}
 
 
 ECHO_TOOLS: dict[str, Target] = {
@@ -339,7 +357,7 @@ class World:
     def reset(self) -> None:
         """Make every door new again, under the same gateway."""
         fresh = World(config=self.config)
-        self.catalog.tools = fresh.catalog.tools
+        vars(self.catalog).update(vars(fresh.catalog))
         self.keys.keys = fresh.keys.keys
         self.problems.clear()
         self.metadata = {}

@@ -27,7 +27,7 @@ ODD: list[dict[str, Any]] = [
     {"icons": [{"src": "data:image/png;base64,AAAA", "mimeType": "image/png", "sizes": ["48x48", "any"], "theme": "dark"}]},
     {"icons": [{"src": "https://example.com/i.svg", "unknown": {"deep": [None]}}]},
     {"_meta": {}},
-    {"_meta": {"vendor.example/thing": None, "ui": {"resourceUri": "ui://x"}}},
+    {"_meta": {"vendor.example/thing": None, "ui": {"visibility": ["app"], "resourceUri": None}}},
     {"execution": {"taskSupport": "optional"}},
     {"execution": None},
     {"x-unknown": None},

@@ -61,7 +61,7 @@ async def test_saying_it_is_initialized_again_changes_nothing(live: Live, http: 
     for _ in range(5):
         await post(http, legacy("notifications/initialized", request_id=None), session)
     await post(http, legacy("ping"), session)
-    assert len(live.server._watchers._watchers) == before + 1
+    assert len(live.server._watchers._watchers) == before + 3  # tools, prompts, resources
     async with http.delete("/mcp", headers={**ACCEPT, **bearer("alice-key"), **session}) as response:
         assert response.status == 200
     with anyio.fail_after(5):
