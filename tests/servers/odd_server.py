@@ -1,6 +1,6 @@
 """A stdio MCP server without any library, which can misbehave: `odd_server.py [--era …] [--lists FILE] [--pages …]`.
 
-`--lists FILE` is a JSON object `{"tools": [...], "resources": [...], "prompts": [...]}` that it offers verbatim. Without one it
+`--lists FILE` is a JSON object `{"tools": [...], "resources": [...], "resourceTemplates": [...], "prompts": [...]}` that it offers verbatim. Without one it
 offers the tools below; calling a tool by one of these names does what the name says, whatever the lists hold.
 """
 
@@ -67,7 +67,8 @@ class OddServer:
         elif method == "initialize":
             self.initialize(request)
         elif method.endswith("/list"):
-            self.list(request, method.removesuffix("/list"))
+            kind = method.removesuffix("/list")
+            self.list(request, "resourceTemplates" if kind == "resources/templates" else kind)
         elif method == "tools/call":
             self.call(request, request["params"]["name"])
         elif method == "subscriptions/listen":

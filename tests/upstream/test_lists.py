@@ -38,11 +38,12 @@ def offering(tmp_path: Path, **lists: object) -> str:
 async def test_odd_definitions_arrive_as_they_were_written(tmp_path: Path, era: str) -> None:
     resources = [{"uri": "odd://1", "name": None, "size": 2**70}]
     prompts = [{"name": "p", "arguments": [{"name": "a", "required": None, "complete": "?"}]}]
-    lists = offering(tmp_path, tools=ODD_TOOLS, resources=resources, prompts=prompts)
+    templates = [{"uriTemplate": "odd://{x}", "name": None}]
+    lists = offering(tmp_path, tools=ODD_TOOLS, resources=resources, resourceTemplates=templates, prompts=prompts)
     async with pool_of(stdio(odd_server("--lists", lists, "--era", era))) as world:
         definitions = world.pool.definitions("s")
     assert _bytes(definitions[TargetKind.TOOL]) == _bytes(ODD_TOOLS)
-    assert _bytes(definitions[TargetKind.RESOURCE]) == _bytes(resources)
+    assert _bytes(definitions[TargetKind.RESOURCE]) == _bytes([*resources, *templates])
     assert _bytes(definitions[TargetKind.PROMPT]) == _bytes(prompts)
 
 
