@@ -1,5 +1,6 @@
 """One redaction from payload to clean payload, in the process that calls it: pure computation, no clock, no I/O."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -7,6 +8,7 @@ from typing import Any
 
 from mcpgw.core.errors import RedactionError
 from mcpgw.core.model import Json, Masked, Masking
+from mcpgw.redaction.blobs import Decoded, decoded
 from mcpgw.redaction.config import Blobs, Operator, RedactionConfig
 from mcpgw.redaction.findings import Finding
 from mcpgw.redaction.judge import Judge, Namer
@@ -38,6 +40,8 @@ _VERBATIM = frozenset(
 )
 """Fields at the top of MCP's own messages that carry no one's words, and that the protocol needs as they are."""
 _BLOB_KEYS = frozenset({"image", "audio"})
+_CONTENT = re.compile(r"content(?:\[\*\])?$")
+"""Where a block of content stands: in a tool's result, or as a prompt's message."""
 _ROUNDS = 8
 """How often a payload is redacted at most where values are dropped; nearly always the second round finds nothing."""
 
@@ -117,18 +121,20 @@ class Engine:
         return Redacted(new, tuple(masked), writer.issued, tuple(taker.units), writer.operator), writer.dropped
 
     def _blobs(self, value: Any, withheld: Counter[str], depth: int, path: str = "") -> Any:
-        """Deal with images, audio and binary resources, which nobody here can read."""
+        """Deal with images, audio and binary resources, which nobody here can read; a resource that is text is read as one."""
         if depth > self._config.max_depth or not isinstance(value, dict | list):
             return value
         if isinstance(value, list):
             return [self._blobs(item, withheld, depth + 1, f"{path}[*]") for item in value]
         kind = value.get("type")
-        if isinstance(kind, str) and kind in _BLOB_KEYS and isinstance(value.get("data"), str) and path.endswith("content[*]"):
+        if isinstance(kind, str) and kind in _BLOB_KEYS and isinstance(value.get("data"), str) and _CONTENT.search(path):
             withheld[path] += 1
             value = self._blob(value, "data", path)
         elif isinstance(value.get("blob"), str) and isinstance(value.get("uri"), str):
-            withheld[path] += 1
-            value = self._blob(value, "blob", path)
+            text = decoded(value["blob"])
+            if text is None:
+                withheld[path] += 1
+            value = self._blob(value, "blob", path) if text is None else {**value, "blob": text}
         return {
             key: self._blobs(item, withheld, depth + 1, f"{path}.{safe_key(key)}" if path else safe_key(key))
             for key, item in value.items()
@@ -178,4 +184,6 @@ def _rebuild(value: Any, scalars: Iterator[tuple[Any, Node | None]]) -> Any:
         return [_rebuild(item, scalars) for item in value]
     old, node = next(scalars)
     new = None if node is None else node.render()
+    if isinstance(old, Decoded):
+        return old.encoded(new)
     return old if new is None else new
