@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mcpgw.app import convert, network, own, redacting
+from mcpgw.catalog.definition import KINDS
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.publish import warnings
 from mcpgw.catalog.registry import Registry
@@ -26,6 +27,7 @@ from mcpgw.inbound.serving import require_certificate
 from mcpgw.redaction import PresidioRedactor
 from mcpgw.settings import Settings
 
+_TOOL = TargetKind.TOOL
 MANY_TOOLS = 40
 """Cursor shows about this many tools in all; models choose worse among more."""
 TOO_MANY_TOOLS = 128
@@ -188,12 +190,16 @@ def _upstreams(settings: Settings, registry: Registry, servers: Sequence[str]) -
             continue
         registry.update_definitions(name, offered)
         held = sum(1 for item in registry.snapshot.held_back if item.server == name)
-        tools = len(offered.get(TargetKind.TOOL, ()))
+        tools = ", ".join(_counted(len(offered.get(kind, ())), kind) for kind in KINDS if kind is _TOOL or offered.get(kind))
         if held:
             hint = f"Read `mcpgw catalog diff {name}`, then `mcpgw catalog accept {name}`."
-            yield Finding("upstream", Verdict.WARN, f"{name}: {tools} tools; {held} definitions wait to be accepted.", hint)
+            yield Finding("upstream", Verdict.WARN, f"{name}: {tools}; {held} definitions wait to be accepted.", hint)
         else:
-            yield Finding("upstream", Verdict.OK, f"{name}: {tools} tools, all as accepted.")
+            yield Finding("upstream", Verdict.OK, f"{name}: {tools}, all as accepted.")
+
+
+def _counted(count: int, kind: TargetKind) -> str:
+    return f"{count} {kind.value}s"
 
 
 def _lists(settings: Settings, registry: Registry) -> Iterator[Finding]:
@@ -203,9 +209,10 @@ def _lists(settings: Settings, registry: Registry) -> Iterator[Finding]:
         hint = "Name in its `tools` what it is to hold; or take the tool from the scope."
         detail = f"The rule {rule} would hold {tool}, about which nobody can be asked, so that it is denied."
         yield Finding("policy", Verdict.FAIL, detail, hint)
-    for rule in policy.idle_rules(tools):
-        hint = "Compare its `tools` with `mcpgw catalog list`."
-        yield Finding("policy", Verdict.WARN, f"The rule {rule} is about no tool that is published.", hint)
+    others = [target for kind in (TargetKind.PROMPT, TargetKind.RESOURCE) for target in registry.targets(kind)]
+    for rule in policy.idle_rules([*tools, *others]):
+        hint = "Compare its `tools`, `prompts` and `resources` with `mcpgw catalog list`."
+        yield Finding("policy", Verdict.WARN, f"The rule {rule} is about nothing that is published.", hint)
     for role in settings.roles:
         count = len(policy.offered(role, tools))
         if count > TOO_MANY_TOOLS:

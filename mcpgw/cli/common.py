@@ -20,6 +20,9 @@ from mcpgw.ledger import Ledger, RecordContext
 from mcpgw.policy import Policy
 from mcpgw.settings import Settings, load
 
+_KINDS = (TargetKind.TOOL, TargetKind.PROMPT, TargetKind.RESOURCE)
+"""In the order in which they are shown."""
+
 
 def open_folder(folder: Path) -> Settings:
     """Read the settings of a working folder.
@@ -36,10 +39,11 @@ def build_policy(settings: Settings) -> Policy:
 
 
 def load_targets(settings: Settings) -> Sequence[Target]:
-    """Return the tools as they were accepted, and the gateway's own, without asking any upstream. Raises `ConfigError`."""
-    registry = Registry(settings.catalog_dir)
-    accepted = registry.snapshot.found[TargetKind.TOOL].values()
-    return sorted([*accepted, *(offer.target for offer in own.offers(settings))], key=lambda target: target.name)
+    """Return everything as it was accepted, and the gateway's own tools, without asking any upstream. Raises `ConfigError`."""
+    found = Registry(settings.catalog_dir).snapshot.found
+    accepted = [target for kind in found for target in found[kind].values()]
+    known = [*accepted, *(offer.target for offer in own.offers(settings))]
+    return sorted(known, key=lambda target: (_KINDS.index(target.kind), target.name))
 
 
 def record_context(settings: Settings) -> RecordContext:

@@ -11,6 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mcpgw.app.own import offers
+from mcpgw.catalog.registry import Registry
 from mcpgw.cli.common import build_policy, load_targets, open_folder
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import (
@@ -30,7 +32,10 @@ from mcpgw.core.model import (
 )
 from mcpgw.core.terms import Terms
 from mcpgw.core.terms import as_data as terms_as_data
+from mcpgw.inbound.covering import located
+from mcpgw.own import CatalogWithOwn
 from mcpgw.policy import Access, Explanation, Outcome
+from mcpgw.ports import Catalog
 
 Folder = Annotated[Path, typer.Option("--folder", "-C", help="The gateway's working folder.")]
 
@@ -40,8 +45,10 @@ _COLOURS = {Outcome.MATCHED: "bold", Outcome.NOT_MATCHED: "dim", Outcome.ERROR: 
 
 def explain(
     subject: Annotated[str, typer.Option("--as", help="Who calls: a subject, or https://issuer#subject.")],
-    tool: Annotated[str, typer.Option(help="The published name; leave it out to list what the caller may use.")] = "",
-    args: Annotated[str, typer.Option(help="The arguments, a JSON object.")] = "{}",
+    tool: Annotated[str, typer.Option(help="The published name; name nothing to list what the caller may use.")] = "",
+    prompt: Annotated[str, typer.Option(help="The published name of a prompt.")] = "",
+    resource: Annotated[str, typer.Option(help="The published URI of a resource, also one that a template covers.")] = "",
+    args: Annotated[str, typer.Option(help="The arguments of a tool or prompt, a JSON object.")] = "{}",
     group: Annotated[list[str] | None, typer.Option(help="A group of the caller; may be repeated.")] = None,
     kind: Annotated[IdentityKind, typer.Option(help="What kind of caller it is.")] = IdentityKind.HUMAN,
     claim: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, the value JSON or else text; may be repeated.")] = None,
@@ -53,18 +60,18 @@ def explain(
     """Say what policy would decide on a call, and why. Exit code 0: allowed, 3: held, 4: denied."""
     settings = open_folder(folder)
     policy = build_policy(settings)
-    targets = load_targets(settings)
     caller = build_identity(subject, kind=kind, groups=group or (), claims=claim or (), scopes=scope or (), method=method)
     console = Console(highlight=False, soft_wrap=as_json)
-    if not tool:
-        access = policy.grants(caller, targets)
+    if not (tool or prompt or resource):
+        access = policy.grants(caller, load_targets(settings))
         console.print(Text(json.dumps(access_as_json(access))) if as_json else access_table(access))
         return
+    target, arguments = find_target(CatalogWithOwn(Registry(settings.catalog_dir), offers(settings)), tool, prompt, resource)
     call = Call(
         id="explain",
         identity=caller,
-        target=find_target(tool, targets),
-        arguments=parse_arguments(args),
+        target=target,
+        arguments=arguments or parse_arguments(args),
         origin=_ORIGIN,
         received_ns=time.time_ns(),
     )
@@ -110,8 +117,20 @@ def parse_arguments(text: str) -> JsonObject:
     return parsed
 
 
-def find_target(name: str, targets: Sequence[Target]) -> Target | UnknownTarget:
-    return next((target for target in targets if target.name == name), UnknownTarget(kind=TargetKind.TOOL, name=name))
+def find_target(
+    catalog: Catalog, tool: str = "", prompt: str = "", resource: str = ""
+) -> tuple[Target | UnknownTarget, JsonObject]:
+    """Return what the one of the three leads to that is named; of a resource its arguments as well.
+
+    Raises:
+        ConfigError: more than one is named.
+    """
+    if len([name for name in (tool, prompt, resource) if name]) > 1:
+        raise ConfigError("name one of --tool, --prompt and --resource", hint="A call is of one thing.")
+    if resource:
+        found = located(resource, catalog)
+        return catalog.find(TargetKind.RESOURCE, found.name), found.arguments
+    return catalog.find(TargetKind.PROMPT, prompt) if prompt else catalog.find(TargetKind.TOOL, tool), {}
 
 
 def exit_code(decision: Decision) -> int:
@@ -162,8 +181,14 @@ def summary(call: Call, explanation: Explanation) -> list[tuple[str, str]]:
     if explanation.withheld:
         lines.append(("withheld", f"{', '.join(explanation.withheld)}: the credential does not carry them"))
     if isinstance(call.target, UnknownTarget):
-        lines.append(("note", f"no tool called {call.target.name} is accepted in the catalog"))
+        lines.append(("note", _unknown(call.target)))
     return [*lines, ("policy", ruling.policy_hash)]
+
+
+def _unknown(target: UnknownTarget) -> str:
+    if target.kind is TargetKind.RESOURCE:
+        return "no resource that is accepted in the catalog has this URI, and no template covers it"
+    return f"no {target.kind.value} called {target.name} is accepted in the catalog"
 
 
 def describe(decision: Decision) -> str:
@@ -175,7 +200,7 @@ def describe(decision: Decision) -> str:
             steps = [f"; then, if they are silent, {level}, for {level.lasts_ns / 1e9:g} s" for level in later]
             return f"HOLD until {first} approve, for {first.lasts_ns / 1e9:g} s at most{''.join(steps)}"
         case Deny():
-            return "DENY, as if the tool did not exist" if decision.hidden else "DENY"
+            return "DENY, as if it did not exist" if decision.hidden else "DENY"
 
 
 def demands(terms: Terms) -> list[str]:
@@ -205,6 +230,7 @@ def as_data(call: Call, explanation: Explanation) -> Json:
         "decision": type(explanation.decision).__name__.lower(),
         "hidden": isinstance(explanation.decision, Deny) and explanation.decision.hidden,
         "tool": call.target.name,
+        "kind": call.target.kind.value,
         "caller": call.identity.principal,
         "reason": ruling.reason,
         "rule_ids": list(ruling.rule_ids),
@@ -222,13 +248,20 @@ def as_data(call: Call, explanation: Explanation) -> Json:
 
 
 def access_table(access: Sequence[Access]) -> RenderableType:
-    """Return what the caller may use, one line for each tool of the catalog."""
+    """Return what the caller may use, one line for each tool, prompt, resource and template of the catalog."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for heading in ("tool", "visible", "risk", "granted by", "rules about it"):
+    for heading in ("kind", "name", "visible", "risk", "granted by", "rules about it"):
         table.add_column(heading)
     for one in access:
         grants = ", ".join(grant.id for grant in one.grants) or "nothing"
-        cells = (one.target.name, "yes" if one.visible else "no", one.target.risk.value, grants, ", ".join(one.rules))
+        cells = (
+            one.target.kind.value,
+            one.target.name,
+            "yes" if one.visible else "no",
+            one.target.risk.value,
+            grants,
+            ", ".join(one.rules),
+        )
         table.add_row(*(Text(cell) for cell in cells), style="" if one.visible else "dim")
     return table
 
@@ -237,6 +270,7 @@ def access_as_json(access: Sequence[Access]) -> Json:
     return [
         {
             "tool": one.target.name,
+            "kind": one.target.kind.value,
             "visible": one.visible,
             "risk": one.target.risk.value,
             "grants": [grant.id for grant in one.grants],

@@ -51,7 +51,7 @@ def explain(
     mime: Annotated[str, typer.Option(help="application/json is read as structured content, all else as text.")] = "",
     subject: Annotated[str, typer.Option("--as", help="Who would see it: a subject, or https://issuer#subject.")] = "",
     group: Annotated[list[str] | None, typer.Option(help="A group of whoever would see it; may be repeated.")] = None,
-    tool: Annotated[str, typer.Option(help="The published name of a tool, whose rules in the catalog apply.")] = "",
+    tool: Annotated[str, typer.Option(help="The published name of something whose rules in the catalog apply.")] = "",
     profile: Annotated[str, typer.Option(help="The redaction profile to apply, where no tool is named.")] = "default",
     show_values: Annotated[bool, typer.Option(help="Print the values, and what would be seen of them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
@@ -115,9 +115,10 @@ def _payload(sample: Path, mime: str) -> dict[str, Any]:
 def _masking_of(tool: str, folder: Path) -> Masking:
     from mcpgw.cli.common import load_targets, open_folder  # lazy: needs no other room
 
-    found = {target.name: target.masking for target in load_targets(open_folder(folder))}
+    # Tools come first, so the last word is theirs where a prompt has the same name.
+    found = {target.name: target.masking for target in reversed(load_targets(open_folder(folder)))}
     if tool not in found:
-        raise ConfigError(f"no tool {tool!r} was accepted", where="--tool", hint="`mcpgw catalog list` names them.")
+        raise ConfigError(f"nothing called {tool!r} was accepted", where="--tool", hint="`mcpgw catalog list` names them.")
     return found[tool]
 
 

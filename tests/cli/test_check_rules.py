@@ -17,11 +17,12 @@ tools = ["*"]
 [[rules]]
 id = "people-look"
 effect = "hold"
+tools = ["bank__look*"]
 approvers = ["group:leads"]
 """
 OBSERVED = "Rules that are tried out and decide nothing: people-look."
 NOBODY = "Nobody can vote under people-look: a recent sign-in is asked for, and there is no identity provider."
-IDLE = "The rule people-look is about no tool that is published."
+IDLE = "The rule people-look is about nothing that is published."
 
 
 @pytest.mark.parametrize(

@@ -185,4 +185,4 @@ def test_own_tools_are_explained_like_any_other(bank: Bank) -> None:
     allowed = bank.folder.cli("explain", "--as", "carol", "--group", "payments-leads", "--tool", "mcpgw__approvals_decide")
     assert "ALLOW" in allowed
     hidden = ("explain", "--as", "robot", "--kind", "agent", "--group", "payments-leads", "--tool", "mcpgw__approvals_decide")
-    assert "as if the tool did not exist" in bank.folder.cli(*hidden, expect=4)
+    assert "as if it did not exist" in bank.folder.cli(*hidden, expect=4)

@@ -19,7 +19,6 @@ from mcpgw.cli.explain import (
     as_data,
     build_identity,
     explain,
-    find_target,
     parse_arguments,
     render,
 )
@@ -84,7 +83,7 @@ def run(folder: Path, *options: str) -> tuple[int, str]:
         (("--claim", "level=3", "--tool", "bank__transfer", "--args", '{"amount": 5}'), 0, "ALLOW"),
         (("--group", "tellers", "--tool", "bank__transfer", "--args", '{"amount": 20000}'), 3, "HOLD until 1 of group:leads"),
         (("--group", "tellers", "--tool", "bank__transfer"), 4, "looks at 'amount', which is not there"),
-        (("--group", "tellers", "--tool", "bank__close"), 4, "as if the tool did not exist"),
+        (("--group", "tellers", "--tool", "bank__close"), 4, "as if it did not exist"),
         (("--tool", "bank__transfer"), 4, "nothing"),
         (("--group", "tellers", "--tool", "bank__nope"), 4, "no tool called bank__nope is accepted"),
         (("--group", "tellers", "--tool", "bank__transfer", "--scope", "x"), 4, "bank: the credential does not carry them"),
@@ -183,6 +182,7 @@ def test_access_of_a_caller_as_table_and_json() -> None:
     assert "nothing" in printed(access_table(access))
     assert access_as_json(access)[1] == {
         "tool": RISKY.name,
+        "kind": "tool",
         "visible": False,
         "risk": "high",
         "grants": [],
@@ -209,7 +209,6 @@ def test_options_become_an_identity() -> None:
     assert (caller.principal, caller.kind) == ("https://idp.example#alice", IdentityKind.AGENT)
     assert (caller.groups, caller.scopes) == ({"a"}, {"s"})
     assert caller.claims == {"level": 3, "dept": "fraud", "tags": ["x"], "url?a=b": "c"}
-    assert find_target("x", []) == UnknownTarget(kind=TargetKind.TOOL, name="x")
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "3", '{"a": 1e999999', "[" * 100_000])
