@@ -50,6 +50,11 @@ def story_server(transport: str = "stdio", *options: str) -> list[str]:
     return [sys.executable, str(OUR_SERVERS / "story_server.py"), transport, *options]
 
 
+def library_server(log: Path) -> list[str]:
+    """Ours on the SDK, on stdio and both eras: resources, templates, prompts, completions and links; reads go to the log."""
+    return [sys.executable, str(OUR_SERVERS / "library_server.py"), str(log)]
+
+
 def odd_server(*options: str) -> list[str]:
     """Ours without a library, on stdio: misbehaves on demand."""
     return [sys.executable, str(OUR_SERVERS / "odd_server.py"), *options]

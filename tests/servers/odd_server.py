@@ -1,7 +1,8 @@
 """A stdio MCP server without any library, which can misbehave: `odd_server.py [--era …] [--lists FILE] [--pages …]`.
 
-`--lists FILE` is a JSON object `{"tools": [...], "resources": [...], "resourceTemplates": [...], "prompts": [...]}` that it offers verbatim. Without one it
-offers the tools below; calling a tool by one of these names does what the name says, whatever the lists hold.
+`--lists FILE` is a JSON object `{"tools": [...], "resources": [...], "resourceTemplates": [...], "prompts": [...]}` that it
+offers verbatim. Without one it offers the tools below; calling a tool by one of these names does what the name says, whatever
+the lists hold.
 """
 
 import argparse
