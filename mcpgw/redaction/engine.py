@@ -10,7 +10,7 @@ from mcpgw.core.errors import RedactionError
 from mcpgw.core.model import Json, Masked, Masking
 from mcpgw.redaction.blobs import Decoded, decoded
 from mcpgw.redaction.config import Blobs, Operator, RedactionConfig
-from mcpgw.redaction.findings import Finding
+from mcpgw.redaction.findings import PLACEHOLDER, Finding
 from mcpgw.redaction.judge import Judge, Namer
 from mcpgw.redaction.memory import ENTRIES
 from mcpgw.redaction.nodes import Node, Unit
@@ -127,10 +127,10 @@ class Engine:
         if isinstance(value, list):
             return [self._blobs(item, withheld, depth + 1, f"{path}[*]") for item in value]
         kind = value.get("type")
-        if isinstance(kind, str) and kind in _BLOB_KEYS and isinstance(value.get("data"), str) and _CONTENT.search(path):
+        if isinstance(kind, str) and kind in _BLOB_KEYS and _encoded(value.get("data")) and _CONTENT.search(path):
             withheld[path] += 1
             value = self._blob(value, "data", path)
-        elif isinstance(value.get("blob"), str) and isinstance(value.get("uri"), str):
+        elif _encoded(value.get("blob")) and isinstance(value.get("uri"), str):
             text = decoded(value["blob"])
             if text is None:
                 withheld[path] += 1
@@ -147,6 +147,11 @@ class Engine:
         if path.startswith("structuredContent"):
             return {**value, field: "<BLOB>"}
         return _withheld_resource(value) if field == "blob" else _withheld_block(value)
+
+
+def _encoded(value: Any) -> bool:
+    """Tell whether a field holds what nobody can read: a text, and none that masking wrote in the place of a number."""
+    return isinstance(value, str) and PLACEHOLDER.fullmatch(value) is None
 
 
 def _withheld_block(block: dict[str, Any]) -> dict[str, Any]:
