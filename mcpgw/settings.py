@@ -413,7 +413,7 @@ class RedactionSettings(Section):
     language: str = "en"
     """The model's language."""
     workers: int = Field(default=1, ge=1, le=64)
-    """Worker processes; each holds its own model, about 200 MB."""
+    """Worker processes. On Linux they share one model, about 200 MB; elsewhere each holds its own."""
     timeout: Seconds = 5.0
     """For one reply. Beyond it the reply is withheld."""
     max_bytes: int = Field(default=4_000_000, ge=1024)

@@ -104,7 +104,7 @@ class RedactionConfig:
     """A spaCy model for names in prose, or `none`."""
     language: str = "en"
     workers: int = 1
-    """Worker processes. Each holds its own model, about 200 MB."""
+    """Worker processes. On Linux they share one model, about 200 MB; elsewhere each has its own."""
     timeout_s: float = 5.0
     """For the work on one payload. Beyond it the payload is withheld."""
     wait_s: float = 15.0

@@ -2,37 +2,18 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
 import time
 from typing import Any
 from weakref import WeakValueDictionary
 
 import anyio
-from anyio.abc import Process
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from mcpgw.core.errors import ConfigError, RedactionError
 from mcpgw.redaction import wire
 from mcpgw.redaction.config import RedactionConfig
+from mcpgw.redaction.processes import Forked, Forker, Spawned, WorkerProcess, shares_model
 
 logger = logging.getLogger(__name__)
-
-_ENVIRONMENT = (
-    "PATH",
-    "PYTHONPATH",
-    "PYTHONHOME",
-    "LD_LIBRARY_PATH",
-    "DYLD_LIBRARY_PATH",
-    "LANG",
-    "LC_ALL",
-    "TMPDIR",
-    "SYSTEMROOT",
-    "COVERAGE_PROCESS_START",
-)
-"""Variables that a worker needs to run Python. The gateway's secrets stay out of it."""
-
 
 _ENDED = (anyio.IncompleteRead, anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError, ValueError)
 """What a pipe to a process that ended, or that speaks nonsense, raises."""
@@ -41,11 +22,8 @@ _ENDED = (anyio.IncompleteRead, anyio.EndOfStream, anyio.ClosedResourceError, an
 class Worker:
     """One worker process. Not safe for use by two calls at once."""
 
-    def __init__(self, process: Process, loading_until: float) -> None:
+    def __init__(self, process: WorkerProcess, loading_until: float) -> None:
         self._process = process
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101 - both are pipes, see `spawn`
-        self._stdin = process.stdin
-        self._stdout = BufferedByteReceiveStream(process.stdout)
         self.loaded = False
         self.loading_until = loading_until
         """Monotonic time by which its model must be loaded."""
@@ -53,27 +31,14 @@ class Worker:
         """The start and the first job may both wait for the model, and a pipe has one reader."""
         self._broken: ConfigError | None = None  # None until the model was found to be unloadable
 
-    @classmethod
-    async def spawn(cls, config: RedactionConfig) -> "Worker":
-        """Start a process and send it the settings; it loads its model by itself."""
-        env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-        command = [sys.executable, "-P", "-m", "mcpgw.redaction.worker"]  # -P: nothing is imported from where we were started
-        process = await anyio.open_process(command, stderr=subprocess.DEVNULL, env=env, start_new_session=True)
-        worker = cls(process, time.monotonic() + config.start_timeout_s)
-        try:
-            await worker._stdin.send(wire.frame(wire.settings(config)))
-        except (OSError, anyio.BrokenResourceError):
-            logger.error("a redaction worker ended as it was started")  # seen again, and handled, at its first use
-        return worker
-
     @property
     def pid(self) -> int:
+        """Its process id; 0 until it is known."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        return self._process.returncode is None
+        return self._process.alive
 
     async def load(self) -> None:
         """Wait until the model is loaded.
@@ -90,25 +55,18 @@ class Worker:
         """Wait until it says, once, whether its model is loaded."""
         if self.loaded or self._broken is not None:
             return
-        answer = json.loads(await self._receive())
+        answer = json.loads(await self._process.greeting())
         self._broken = ConfigError(answer["error"], hint=answer["hint"]) if "error" in answer else None
         self.loaded = self._broken is None
 
     async def ask(self, body: bytes) -> Any:
         """Send a job and return its answer, parsed."""
-        await self._stdin.send(wire.frame(body))
-        return json.loads(await self._receive())
-
-    async def _receive(self) -> bytes:
-        head = await self._stdout.receive_exactly(wire.LENGTH_BYTES)
-        return await self._stdout.receive_exactly(int.from_bytes(head, "big"))
+        await self._process.send(wire.frame(body))
+        return json.loads(await self._process.receive())
 
     async def kill(self) -> None:
-        """End the process at once and reap it."""
-        with anyio.CancelScope(shield=True):
-            if self._process.returncode is None:
-                self._process.kill()
-            await self._process.aclose()
+        """End the process at once."""
+        await self._process.kill()
 
 
 class Pool:
@@ -117,6 +75,8 @@ class Pool:
     def __init__(self, config: RedactionConfig) -> None:
         self._config = config
         self._workers: set[Worker] = set()
+        self._forker: Forker | None = None  # None until one is needed, and where each worker loads its own model
+        self._forking = anyio.Lock(fast_acquire=True)
         self._put, self._idle = anyio.create_memory_object_stream[Worker](config.workers)
         self._open = False
         self._begun = anyio.Event()
@@ -139,8 +99,8 @@ class Pool:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Process ids of the workers."""
-        return tuple(worker.pid for worker in self._workers)
+        """Process ids of the workers, as far as they are known."""
+        return tuple(worker.pid for worker in self._workers if worker.pid)
 
     async def begin(self) -> None:
         """Start the workers, which load their model by themselves. What goes wrong is told by `start`."""
@@ -156,7 +116,34 @@ class Pool:
         self._open = True
         self._begun.set()
         for _ in range(self._config.workers):
-            self._admit(await Worker.spawn(self._config))
+            self._admit(await self._fresh())
+
+    async def _fresh(self) -> Worker:
+        """Start a worker. Its model loads by itself, or is there already.
+
+        Raises:
+            OSError: no process can be started.
+        """
+        settings = wire.frame(wire.settings(self._config))
+        until = time.monotonic() + self._config.start_timeout_s
+        forks = shares_model(self._config)
+        return Worker(await self._forked(settings) if forks else await Spawned.spawn(settings), until)
+
+    async def _forked(self, settings: bytes) -> Forked:
+        """Let a worker be forked, by a new process where the one that did so is gone."""
+        async with self._forking:
+            if self._forker is None or not self._forker.alive:
+                await self._end_forker()
+                self._forker = await Forker.spawn(settings)
+            if not self._is_open():  # closed meanwhile, which knew nothing of this one
+                await self._end_forker()
+                raise OSError("the redactor was closed")
+            return await self._forker.fork()
+
+    async def _end_forker(self) -> None:
+        if self._forker is not None:
+            await self._forker.kill()
+            self._forker = None
 
     async def start(self) -> None:
         """Start the workers, unless they were, and wait until each has loaded its model. After a failure it may be tried again.
@@ -260,6 +247,7 @@ class Pool:
         with anyio.CancelScope(shield=True):
             for worker in list(self._workers):
                 await worker.kill()
+            await self._end_forker()
         self._workers.clear()
         self._put.close()
         self._idle.close()
@@ -304,7 +292,7 @@ class Pool:
         """
         with anyio.CancelScope(shield=True):  # or a caller who leaves now would leave one worker less for good
             await worker.kill()
-            fresh = await Worker.spawn(self._config)
+            fresh = await self._fresh()
         self._workers.discard(worker)
         self._workers.add(fresh)
         return fresh

@@ -44,19 +44,32 @@ def serve(source: BinaryIO, sink: BinaryIO, limit: Callable[[int], None]) -> Non
     """Read settings and jobs until the source ends; write one answer to each, the first when the model is loaded."""
     config = wire.read_settings(_read(source))
     limit(config.memory_mb)
+    loaded = load(config)
+    if isinstance(loaded, bytes):
+        sink.write(loaded)
+        return
+    gc.freeze()  # the model's objects live as long as the process: no collection has to look at them again
+    sink.write(_written({}))
+    work(loaded, source, sink)
+
+
+def load(config: RedactionConfig) -> Engine | bytes:
+    """Return an engine with its model loaded, or the frame that says why there is none."""
     try:
         engine = Engine(config, namer(config))
         warm(engine)
     except GatewayError as error:
-        sink.write(_written(refusal(str(error), error.hint)))
-        return
+        return _written(refusal(str(error), error.hint))
     except Exception as error:  # whatever a model's package raises: the gateway is told, and does not start
-        sink.write(_written(refusal(f"the model could not be loaded ({type(error).__name__})")))
-        return
-    gc.freeze()  # the model's objects live as long as the process: no collection has to look at them again
-    sink.write(_written({}))
+        return _written(refusal(f"the model could not be loaded ({type(error).__name__})"))
+    return engine
+
+
+def work(engine: Engine, source: BinaryIO, sink: BinaryIO) -> None:
+    """Write one answer to each job until the source ends."""
     while body := _read(source):
         sink.write(_answer(engine, body))
+        sink.flush()
 
 
 def _answer(engine: Engine, body: bytes) -> bytes:
