@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from mcpgw.redaction.findings import Finding
 from mcpgw.redaction.nodes import Unit
 
-DETECTOR = "column@1"
+DETECTOR = "number-column@1"
 FEWEST = 5
 """Cells of one form that are a column; fewer are decided one by one."""
 _BY_CHANCE = 5

@@ -84,7 +84,7 @@ def test_a_number_of_another_form_is_no_part_of_the_column(engine: Engine) -> No
     values = [*SSNS[:4], NONE[0], "0-12345", "n/a"]
     clean, counted = column(engine, values)
     assert clean == ["<US_SSN>"] * 5 + values[5:]
-    assert ("US_SSN", "column@1", 1) in counted
+    assert ("US_SSN", "number-column@1", 1) in counted
 
 
 @pytest.mark.parametrize("values", [[*SSNS[:3], NONE[0]], [*SSNS[:3], *NONE[:3]]], ids=["too few cells", "no majority"])
