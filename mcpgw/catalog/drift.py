@@ -204,17 +204,23 @@ def _lines(value: Json) -> list[str]:
 # --- acceptance ----------------------------------------------------------------------------------------------------------
 
 
-def accept(entries: Mapping[str, Entry], lock: Lock, offered: Mapping[str, Definitions], tool: str = "") -> Lock:
-    """Return the lock with what the servers in `offered` offer now accepted: all of it, or the one tool that is named.
+def accept(
+    entries: Mapping[str, Entry],
+    lock: Lock,
+    offered: Mapping[str, Definitions],
+    single: str = "",
+    kind: TargetKind = TargetKind.TOOL,
+) -> Lock:
+    """Return the lock with what the servers in `offered` offer now accepted: all of it, or the one thing that is named.
 
     Raises:
-        ConfigError: the tool is not offered, or its server has to be accepted as a whole first.
+        ConfigError: it is not offered, or its server has to be accepted as a whole first.
     """
     servers = dict(lock.servers)
     for name, definitions in offered.items():
         offers, pinned = examine(definitions), lock.servers.get(name)
-        if tool:
-            servers[name] = _with_tool(entries[name], pinned, offers, tool)
+        if single:
+            servers[name] = _with_single(entries[name], pinned, offers, kind, single)
         else:
             servers[name] = _whole(entries[name], pinned, offers)
     return Lock(servers)
@@ -232,23 +238,24 @@ def _whole(entry: Entry, pinned: Pinned | None, offers: Offers) -> Pinned:
     return Pinned(reached=entry.reached, accepted=accepted)
 
 
-def _with_tool(entry: Entry, pinned: Pinned | None, offers: Offers, tool: str) -> Pinned:
-    item = next((item for item in offers.items if (item.kind, item.name) == (TargetKind.TOOL, tool)), None)
+def _with_single(entry: Entry, pinned: Pinned | None, offers: Offers, kind: TargetKind, name: str) -> Pinned:
+    item = next((item for item in offers.items if (item.kind, item.name) == (kind, name)), None)
     if pinned is not None and pinned.fingerprint != entry.fingerprint:
         message = (
-            f'"{entry.name}" is reached in another way than when it was accepted, so its tools cannot be taken one by one.'
+            f'"{entry.name}" is reached in another way than when it was accepted, so its {kind.value}s cannot be taken'
+            " one by one."
         )
         raise ConfigError(message, hint=f"Look at `mcpgw catalog diff {entry.name}`, then accept the server as a whole.")
     base = pinned or Pinned(reached=entry.reached)
-    tools = dict(base.accepted.get(TargetKind.TOOL, {}))
+    accepted = dict(base.accepted.get(kind, {}))
     if item is not None:
-        tools[tool] = _accepted(pinned, item)
-    elif tool in tools:
-        del tools[tool]  # accepting that it is offered no more
+        accepted[name] = _accepted(pinned, item)
+    elif name in accepted:
+        del accepted[name]  # accepting that it is offered no more
     else:
-        message = f'"{entry.name}" offers no tool "{visible(tool)}".'
-        raise ConfigError(message, hint="Give the upstream's own name, as `mcpgw catalog list` shows it.")
-    return Pinned(reached=base.reached, accepted={**base.accepted, TargetKind.TOOL: tools})
+        message = f'"{entry.name}" offers no {kind.value} "{visible(name)}".'
+        raise ConfigError(message, hint="Give the upstream's own name or URI, as `mcpgw catalog list` shows it.")
+    return Pinned(reached=base.reached, accepted={**base.accepted, kind: accepted})
 
 
 def _accepted(pinned: Pinned | None, item: Offered) -> Accepted:

@@ -88,6 +88,8 @@ def show_diff(server: Server = "", folder: Folder = Path()) -> None:
 def accept_changes(
     server: Server = "",
     tool: Annotated[str, typer.Option(help="Accept this one tool of the server, by the upstream's name.")] = "",
+    prompt: Annotated[str, typer.Option(help="Accept this one prompt, by the upstream's name.")] = "",
+    resource: Annotated[str, typer.Option(help="Accept this one resource or template, by the upstream's URI.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="Accept all servers.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Does not cover definitions that hide text.")] = False,
     folder: Folder = Path(),
@@ -98,7 +100,7 @@ def accept_changes(
     accepted = accept_offers(
         settings.catalog_dir,
         _prober(settings),
-        _wish(server, tool, everything),
+        _wish(server, {TargetKind.TOOL: tool, TargetKind.PROMPT: prompt, TargetKind.RESOURCE: resource}, everything),
         show=lambda line: console.print(line, soft_wrap=True),
         confirm=(lambda _: True) if yes else typer.confirm,
         may_hide=not yes,
@@ -208,18 +210,27 @@ def conclusion(drifts: Sequence[Drift]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be accepted: one tool of a server, a server, or all servers (`server` empty)."""
+    """What is to be accepted: one thing of a server, a server, or all servers (`server` empty)."""
 
     server: str = ""
-    tool: str = ""
+    single: str = ""
+    """The upstream's name of the one thing; empty for all of the server."""
+    kind: TargetKind = TargetKind.TOOL
+    """What the one thing is."""
 
 
-def _wish(server: str, tool: str, everything: bool) -> Wish:
+def _wish(server: str, named: Mapping[TargetKind, str], everything: bool) -> Wish:
     if bool(server) == everything:
         raise ConfigError("name one server, or say --all", hint="See what waits with `mcpgw catalog diff`.")
-    if tool and not server:
-        raise ConfigError("--tool needs the server that offers it", hint="mcpgw catalog accept SERVER --tool NAME")
-    return Wish(server, tool)
+    single = [(kind, name) for kind, name in named.items() if name]
+    if len(single) > 1:
+        raise ConfigError("name one of --tool, --prompt and --resource", hint="Or leave them out, to accept the whole server.")
+    for kind, name in single:
+        if not server:
+            hint = f"mcpgw catalog accept SERVER --{kind.value} NAME"
+            raise ConfigError(f"--{kind.value} needs the server that offers it", hint=hint)
+        return Wish(server, name, kind)
+    return Wish(server)
 
 
 def accept_offers(
@@ -253,7 +264,7 @@ def accept_offers(
             show(line)
     offered = {name: offer for name, offer in answers.items() if not isinstance(offer, str)}
     is_complete = not any(drift.problem for drift in drifts)
-    lock = accept(loaded.entries, loaded.lock, offered, wish.tool)
+    lock = accept(loaded.entries, loaded.lock, offered, wish.single, wish.kind)
     lock = forget(lock, [drift.server for drift in drifts if drift.is_gone])
     if lock == loaded.lock:
         show(Text("Nothing to accept."))
@@ -287,9 +298,9 @@ def _hiding(drifts: Sequence[Drift], wish: Wish) -> list[str]:
 
 def _wished(drift: Drift, wish: Wish) -> tuple[Difference, ...]:
     """The differences that the wish is about."""
-    if not wish.tool:
+    if not wish.single:
         return drift.differences
-    return tuple(item for item in drift.differences if (item.kind, item.name) == (TargetKind.TOOL, wish.tool))
+    return tuple(item for item in drift.differences if (item.kind, item.name) == (wish.kind, wish.single))
 
 
 def _facts(loaded: Catalog, drifts: Sequence[Drift], wish: Wish) -> JsonObject:

@@ -1,6 +1,7 @@
 """Drift: an admin reads exactly what changed, hidden text included, and what is accepted is exactly that."""
 
 import time
+from typing import Any
 
 import pytest
 
@@ -196,7 +197,7 @@ def test_one_tool_is_accepted_and_the_rest_stays_as_it_was() -> None:
     lock = accept(BANK, Lock(), {"bank": tools(tool("pay"), tool("ask"))})
     offered = {"bank": tools(tool("pay", "New."), tool("ask", "New."), tool("more"))}
 
-    (drift,) = diff(BANK, accept(BANK, lock, offered, tool="pay"), offered)
+    (drift,) = diff(BANK, accept(BANK, lock, offered, single="pay"), offered)
 
     assert [change.name for change in drift.changed] == ["ask"]
     assert [new.name for new in drift.added] == ["more"]
@@ -205,7 +206,7 @@ def test_one_tool_is_accepted_and_the_rest_stays_as_it_was() -> None:
 def test_the_first_tool_of_a_new_server_can_be_accepted_alone() -> None:
     offered = {"bank": tools(tool("pay"), tool("ask"))}
 
-    (drift,) = diff(BANK, accept(BANK, Lock(), offered, tool="pay"), offered)
+    (drift,) = diff(BANK, accept(BANK, Lock(), offered, single="pay"), offered)
 
     assert (drift.unchanged, [new.name for new in drift.added]) == (1, ["ask"])
 
@@ -214,7 +215,7 @@ def test_accepting_a_tool_that_went_lets_it_go() -> None:
     lock = accept(BANK, Lock(), {"bank": tools(tool("pay"), tool("ask"))})
     offered = {"bank": tools(tool("ask"))}
 
-    assert diff(BANK, accept(BANK, lock, offered, tool="pay"), offered)[0].is_clean
+    assert diff(BANK, accept(BANK, lock, offered, single="pay"), offered)[0].is_clean
 
 
 def test_accepting_a_server_accepts_how_it_is_reached_and_what_went() -> None:
@@ -227,7 +228,7 @@ def test_accepting_a_server_accepts_how_it_is_reached_and_what_went() -> None:
 
 def test_a_tool_that_is_not_offered_cannot_be_accepted() -> None:
     with pytest.raises(ConfigError, match='"bank" offers no tool "gone"') as refused:
-        accept(BANK, Lock(), {"bank": tools(tool("pay"))}, tool="gone")
+        accept(BANK, Lock(), {"bank": tools(tool("pay"))}, single="gone")
 
     assert "mcpgw catalog list" in refused.value.hint
 
@@ -237,4 +238,28 @@ def test_a_server_that_moved_is_accepted_as_a_whole_or_not_at_all() -> None:
     moved = {"bank": entry(STDIO.replace("server", "other"))}
 
     with pytest.raises(ConfigError, match="reached in another way"):
-        accept(moved, lock, {"bank": tools(tool("pay"))}, tool="pay")
+        accept(moved, lock, {"bank": tools(tool("pay"))}, single="pay")
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other", "name"),
+    [
+        (TargetKind.PROMPT, {"name": "p"}, {"name": "q"}, "p"),
+        (TargetKind.RESOURCE, {"uri": "x:y"}, {"uriTemplate": "x:{z}"}, "x:y"),
+        (TargetKind.RESOURCE, {"uriTemplate": "x:{z}"}, {"uri": "x:y"}, "x:{z}"),
+    ],
+)
+def test_one_prompt_or_resource_can_be_accepted_and_given_up_by_itself(
+    kind: TargetKind, one: dict[str, Any], other: dict[str, Any], name: str
+) -> None:
+    offered = {"bank": {TargetKind.TOOL: [tool("pay")], kind: [one, other]}}
+    lock = accept(BANK, Lock(), offered, name, kind)
+    assert {at: [*names] for at, names in lock.servers["bank"].accepted.items()} == {kind: [name]}
+    (drift,) = diff(BANK, lock, offered)
+    assert {(item.kind, item.name) for item in drift.added} == {
+        (TargetKind.TOOL, "pay"),
+        (kind, next(iter(other.values()))),
+    }
+    assert accept(BANK, lock, {"bank": {kind: [other]}}, name, kind).servers["bank"].accepted[kind] == {}
+    with pytest.raises(ConfigError, match=f"offers no {kind.value}"):
+        accept(BANK, lock, offered, "nothing", kind)

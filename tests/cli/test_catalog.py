@@ -277,7 +277,10 @@ def test_a_list_with_problems_says_them_and_fails(gateway: Path) -> None:
     assert "! bad: " in listed.output
 
 
-@pytest.mark.parametrize("command", ["accept", "accept odd --all", "accept --all --tool pay"])
+@pytest.mark.parametrize(
+    "command",
+    ["accept", "accept odd --all", "accept --all --tool pay", "accept --all --prompt p", "accept odd --tool a --resource x:y"],
+)
 def test_an_unclear_wish_is_refused(gateway: Path, command: str) -> None:
     result = run(gateway, command)
 

@@ -1,20 +1,28 @@
 """Prompts, resources, templates and completions on the wire: listed, got, read, completed, held and refused, in both eras."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
+import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mcp.shared.inbound import encode_header_value
+from mcp.shared.uri_template import UriTemplate
 
-from mcpgw.core.model import RawJson, RawReply, Refusal, ReplyKind, Target, TargetKind
+from mcpgw.core.model import CleanJson, RawJson, RawReply, Refusal, ReplyKind, Target, TargetKind, UnknownTarget
 from mcpgw.core.uris import published_uri
 from mcpgw.inbound.config import InboundConfig
+from mcpgw.inbound.covering import located
+from mcpgw.inbound.presentation import TASKS_EXTENSION
 from tests.inbound import doors
 from tests.inbound.doors import World
 from tests.inbound.raw import legacy, modern, post, routing
 from tests.inbound.test_sessions import open_session
-from tests.inbound.wire import listening
+from tests.inbound.test_tasks import CALL
+from tests.inbound.wire import MODERN, Live, connected, listening
 
 ERAS = ("modern", "legacy")
 
@@ -425,3 +433,64 @@ async def test_what_is_malformed_never_becomes_a_call(ask: Ask, offered: World, 
     assert answer["error"]["code"] in (-32602, -32600, -32020)
     assert offered.upstreams.calls == [] and offered.journal.of(Refusal) == []
     assert offered.rejections()
+
+
+# --- other ways to be told -----------------------------------------------------------------------------------------------
+
+
+async def test_a_held_prompt_is_no_task_but_a_page_and_rounds_for_who_can_show_one() -> None:
+    world = World(config=InboundConfig(version="1", public_url="https://gw.example", state_key=b"k" * 32))
+    world.catalog.others = list(OFFERED)
+    world.upstreams.replies["held"] = {"messages": []}
+    able = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"url": {}}, "extensions": {TASKS_EXTENSION: {}}}}
+    async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
+        ask = Ask(http, "modern")
+        first = (await ask("prompts/get", {"name": "bank__held"}, **able))["result"]
+        assert first["resultType"] == "input_required"
+        assert first["inputRequests"]["approval"]["params"]["url"] == "https://gw.example/approvals/apr_1"
+        world.desk.approved.set()
+        answer = {"approval": {"action": "accept"}}
+        again = {"name": "bank__held", "requestState": first["requestState"], "inputResponses": answer}
+        assert (await ask("prompts/get", again, **able))["result"]["messages"] == []
+        other = {"uri": "mcpgw+bank+file:///held", "requestState": first["requestState"], "inputResponses": answer}
+        assert (await ask("resources/read", other, **able))["error"]["code"] == -32602
+
+
+async def test_an_approval_of_a_prompt_cannot_be_asked_for_as_a_task(world: World, http: aiohttp.ClientSession) -> None:
+    tasks = {"io.modelcontextprotocol/clientCapabilities": {"extensions": {TASKS_EXTENSION: {}}}}
+    for kind, code in (("tool", None), ("prompt", -32602)):
+        world.desk.calls[:] = [replace(CALL, facts=CleanJson({"target": {"kind": kind}}))]
+        body = modern("tasks/get", {"taskId": "apr_1", "_meta": tasks})
+        _, answer, _ = await post(http, body, routing("tasks/get", "apr_1"))
+        assert answer.get("error", {}).get("code") == code
+
+
+async def test_changes_of_single_resources_are_not_promised(offered: World, live: Live) -> None:
+    async with connected(offered, "http", MODERN) as client:
+        with anyio.fail_after(10):
+            async with client.listen(resources_list_changed=True, resource_subscriptions=["ui://bank/view"]) as subscription:
+                assert subscription.honored.resources_list_changed is True
+                assert subscription.honored.resource_subscriptions is None
+
+
+# --- whatever is asked for -----------------------------------------------------------------------------------------------
+
+PIECES = st.sampled_from(
+    ["db://", "files:///", "t", "/", "audit", "7", "%2F", "%2f", "%74", "..", "é", "%C3%A9", "?x=1", "#", "{id}", "+", " ", "!"]
+)
+
+
+@given(st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=8).map("".join)))
+def test_finding_a_resource_is_total_and_what_is_found_is_one_spelling(uri: str) -> None:
+    world = World()
+    world.catalog.others = list(OFFERED)
+    for asked in (uri, published_uri("bank", uri)):
+        found = located(asked, world.catalog)
+        variables = found.arguments.get("variables")
+        target = world.catalog.find(TargetKind.RESOURCE, found.name)
+        if variables is None:
+            assert isinstance(target, UnknownTarget) or found.arguments["uri"] == target.upstream_name
+            continue
+        assert isinstance(target, Target) and target.is_template
+        again = located(published_uri("bank", UriTemplate.parse(target.upstream_name).expand(variables)), world.catalog)
+        assert (again.name, again.arguments["variables"]) == (found.name, variables)
