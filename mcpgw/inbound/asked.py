@@ -43,20 +43,18 @@ class Asked:
         changed: dict[str, Any] = restored(self.arguments, self.target.server)
         return changed
 
-    @property
-    def schema(self) -> object:
-        """The JSON Schema of the arguments, as far as there is one: a prompt lists names instead."""
-        if isinstance(self.target, UnknownTarget):
+
+def schema_of(target: Target) -> object:
+    """Return the JSON Schema of a target's arguments, as far as there is one: a prompt lists names instead."""
+    match target.kind:
+        case TargetKind.TOOL:
+            return target.definition.get("inputSchema")
+        case TargetKind.PROMPT:
+            listed = target.definition.get("arguments")
+            names = [item.get("name") for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
+            return {"properties": {name: {} for name in names if isinstance(name, str)}}
+        case _:
             return {}
-        match self.kind:
-            case TargetKind.TOOL:
-                return self.target.definition.get("inputSchema")
-            case TargetKind.PROMPT:
-                listed = self.target.definition.get("arguments")
-                names = [item.get("name") for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
-                return {"properties": {name: {} for name in names if isinstance(name, str)}}
-            case _:
-                return {}
 
 
 def asked_of(method: str, params: Mapping[str, Any], catalog: Catalog) -> Asked:

@@ -14,7 +14,7 @@ from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, MISSING_REQUIRED_C
 from mcpgw.core.model import Answer, Held, Patience, Request, Target, TargetKind, Waiting
 from mcpgw.inbound.answers import held_meta, misses_it_of_the_gateway, to_result
 from mcpgw.inbound.argument_names import has_case_variant
-from mcpgw.inbound.asked import Asked, asked_of
+from mcpgw.inbound.asked import Asked, asked_of, schema_of
 from mcpgw.inbound.caller import Caller, caller_of
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.in_flight import InFlight
@@ -103,7 +103,7 @@ class Calls:
     def _check(self, asked: Asked, caller: Caller, *, modern: bool) -> None:
         """Refuse what could be read in two ways; only for those who may know what the target declares."""
         if isinstance(asked.target, Target) and self._policy.sees(caller.identity, asked.target):
-            if has_case_variant(asked.arguments, asked.schema):
+            if has_case_variant(asked.arguments, schema_of(asked.target)):
                 raise MCPError(INVALID_PARAMS, f"An argument has the name of one of the {asked.kind.value}'s but for its case.")
             if modern and asked.kind is TargetKind.TOOL:
                 _check_parameter_headers(asked.target, asked.arguments, caller.headers)

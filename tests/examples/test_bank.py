@@ -240,7 +240,7 @@ def test_personal_data_is_what_the_detectors_recognise_and_nobody_owns(db: Path)
 
 def test_the_catalog_entry_is_one_that_the_gateway_accepts() -> None:
     entry = load_catalog(BANK / "catalog").entries["bank"]
-    assert sorted(entry.tools) == TOOLS
+    assert sorted(entry.single[TargetKind.TOOL]) == TOOLS
     risky = {name for name in TOOLS if entry.rules(TargetKind.TOOL, name).risk is Risk.HIGH}
     assert risky == {"transfer", "close_account"}
     assert "ssn" in entry.rules(TargetKind.TOOL, "query").masking.columns

@@ -12,7 +12,7 @@ import pytest
 
 from mcpgw.catalog.load import read_entry
 from mcpgw.core.errors import ConfigError, RedactionError
-from mcpgw.core.model import Call, Masked, Masking, MaskingRule, RawJson, RawReply, ReplyKind
+from mcpgw.core.model import Call, Masked, Masking, MaskingRule, RawJson, RawReply, ReplyKind, TargetKind
 from mcpgw.redaction import Audience, Operator, PresidioRedactor, Profile, RedactionConfig
 from mcpgw.redaction.config import profile_hash
 from mcpgw.redaction.engine import Engine
@@ -141,8 +141,9 @@ operator = "partial"
 def test_the_catalog_says_both_and_a_tool_adds_to_its_servers_rules() -> None:
     entry = read_entry("bank.toml", "bank", ENTRY)
     rule = MaskingRule(path="**.ssn", unmasked_for=("group:fraud",))
-    assert entry.defaults.restore_tokens and not entry.tools["a"].restore_tokens
-    assert entry.tools["a"].masking.rules == (rule, MaskingRule(path='column:"Tax ID"', operator="partial"))
+    single = entry.rules(TargetKind.TOOL, "a")
+    assert entry.defaults.restore_tokens and not single.restore_tokens
+    assert single.masking.rules == (rule, MaskingRule(path='column:"Tax ID"', operator="partial"))
 
 
 # --- explain -------------------------------------------------------------------------------------------------------------
