@@ -140,8 +140,15 @@ def _row(text: str, line: Line, delimiter: str, lines: list[Line], index: int) -
     while text.count('"', position, end) % 2 and index + taken < len(lines) and taken < 50:
         end = lines[index + taken][1]
         taken += 1
-    if text.count('"', position, end) % 2:
-        end, taken = line[1], 1
+    cells, stop = _cells(text, position, end, delimiter)
+    if taken > 1 and stop < end:  # quotes that hold nothing together, such as inches: else the next lines would go unread
+        cells, _ = _cells(text, *line, delimiter)
+        taken = 1
+    return cells, taken
+
+
+def _cells(text: str, position: int, end: int, delimiter: str) -> tuple[tuple[Cell, ...], int]:
+    """Return the cells from a position on, and where they end: before `end` only at a line's end that no quotes hold."""
     cells = []
     pattern = _CSV_CELL[delimiter]
     while True:
@@ -149,9 +156,8 @@ def _row(text: str, line: Line, delimiter: str, lines: list[Line], index: int) -
         stop = match.end() if match else end
         cells.append(_trimmed(text, position, stop))
         if stop >= end or text[stop] != delimiter:
-            break
+            return tuple(cells), stop
         position = stop + 1
-    return tuple(cells), taken
 
 
 def _unquoted(text: str, cell: Cell) -> str:
