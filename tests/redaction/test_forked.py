@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcpgw.core.errors import ConfigError
+from mcpgw.core.errors import ConfigError, RedactionError
 from mcpgw.core.model import Call, Masking
 from mcpgw.redaction import PresidioRedactor, RedactionConfig, wire
 from mcpgw.redaction.processes import Forker, shares_model
@@ -121,6 +121,25 @@ async def test_a_model_that_cannot_be_loaded_is_refused_as_with_one_worker(model
     with anyio.fail_after(BOUND_S), pytest.raises(ConfigError, match=why):
         await redactor.start()
     assert redactor.pids == () and not redactor.ready
+
+
+def forkers() -> list[int]:
+    """Return the processes of this one that fork workers."""
+    children = [int(pid) for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()]
+    return [pid for pid in children if b"mcpgw.redaction.forker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+async def test_a_start_that_takes_too_long_or_is_called_off_leaves_nothing() -> None:
+    late, called_off = shared(start_timeout_s=0.05), shared()
+    with anyio.fail_after(BOUND_S):
+        with pytest.raises(RedactionError, match="not loaded within"):
+            await late.start()
+        await called_off.begin()
+        assert len(forkers()) == 1 and called_off.pids == (), "they are forked once the model is loaded"
+        await called_off.aclose()
+        assert forkers() == []
+        with pytest.raises(RedactionError, match="not running"):
+            await called_off.clean_text(PROSE, Masking())
 
 
 async def test_a_worker_has_the_limits_and_the_environment_of_one_that_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
