@@ -36,6 +36,7 @@ from tests.approval.granting import asked
 from tests.approval.world import BOB, MANIFEST, RAW, World, person
 from tests.flows.gateway import make_folder
 from tests.inbound.doors import MemoryCatalog, target
+from tests.inbound.test_kinds import resource, template
 
 ECHO = Offer(
     name="echo",
@@ -136,11 +137,14 @@ async def test_an_answer_that_takes_too_long_is_given_up() -> None:
 
 
 def test_the_catalog_lists_both_in_order_and_no_upstream_can_have_the_name() -> None:
-    catalog = CatalogWithOwn(MemoryCatalog({"bank__a": target("bank__a"), "zoo__z": target("zoo__z")}), [ECHO])
+    resources = [resource("file:///a"), template("db://{id}")]
+    tools = {"bank__a": target("bank__a"), "zoo__z": target("zoo__z")}
+    catalog = CatalogWithOwn(MemoryCatalog(tools, resources, ["file:///b"]), [ECHO])
     assert [one.name for one in catalog.targets(TargetKind.TOOL)] == ["bank__a", "mcpgw__echo", "zoo__z"]
     assert catalog.find(TargetKind.TOOL, "mcpgw__echo") is ECHO.target
     assert isinstance(catalog.find(TargetKind.PROMPT, "mcpgw__echo"), UnknownTarget)
-    assert len(catalog.targets(TargetKind.RESOURCE)) == 2  # what the catalog says, and nothing more
+    assert sorted(catalog.targets(TargetKind.RESOURCE), key=lambda one: one.name) == sorted(resources, key=lambda one: one.name)
+    assert (catalog.templates("bank"), catalog.withheld("bank")) == (resources[1:], ["file:///b"])
     assert not is_server_name("mcpgw")
 
 
