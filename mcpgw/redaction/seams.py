@@ -29,7 +29,7 @@ class Seams:
     def closed(self, payload: Any, writer: Writer, before: str, counted: Counter[tuple[str, str, str]]) -> Any:
         """Return the message with no value across a seam. `before` is the end of the text that was streamed before it."""
         if before:
-            return self._continued(payload, writer, before, counted)
+            payload = self._continued(payload, writer, before, counted)
         content = payload.get("content")
         if not isinstance(content, list) or len(content) < 2:
             return payload

@@ -61,7 +61,7 @@ def test_what_disguise_held_together_is_read_as_masking_leaves_it(text: str, ope
     assert engine.redact(once.payload, Masking(), reader=Reader(scope="s")).payload == once.payload
 
 
-@pytest.mark.parametrize("seed", [100467, 100613, 301616, 339814])
+@pytest.mark.parametrize("seed", [100467, 100613, 301616, 339814, 422967])
 def test_a_search_s_findings_stay_found(seed: int) -> None:
     assert fuzz.run(1, seed).refused == 0
 
