@@ -12,10 +12,11 @@ from pathlib import Path
 import anyio
 import apsw
 import pytest
-from ledger_parts import Open, intent, outcome
+from ledger_parts import Open, intent, opened, outcome
 from test_faults import Broken, Doubtful, Kept, Lossy, copy, replace_head
 
 from mcpgw.core.errors import LedgerUnavailable
+from mcpgw.ledger.record import parse
 from mcpgw.ledger.sqlite import SqliteDatabase, SqliteTransaction
 from mcpgw.ledger.store import Query
 from mcpgw.ledger.writer import MAX_BATCH
@@ -131,6 +132,23 @@ async def test_a_database_set_back_says_what_to_do(open_ledger: Open, folder: Pa
     assert caught.value.hint == "The database was replaced by an older or another one. Verify it, then restart the gateway."
 
 
+async def test_another_history_of_the_same_size_is_not_built_upon(open_ledger: Open, folder: Path) -> None:
+    path, fork = folder / "data" / "ledger.db", folder / "fork" / "ledger.db"
+    fork.parent.mkdir()
+    async with open_ledger() as ledger:
+        await ledger.append(intent())
+        copy(path, fork)
+        async with open_ledger(database=SqliteDatabase(fork.parent)) as other:
+            await other.append(intent())
+        with closing(SqliteDatabase(fork.parent).connect_read_only()) as store:
+            size = store.size()
+        while (await ledger.append(intent())).seq < size - 1:
+            pass
+        copy(fork, path)
+        with pytest.raises(LedgerUnavailable, match=f"^the log had {size} records; another one of {size} is there now$"):
+            await ledger.append(intent())
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -151,6 +169,16 @@ async def test_a_head_that_cannot_be_believed_says_what_to_do(
     assert caught.value.hint == "Run `mcpgw verify`."
 
 
+async def test_a_checkpoint_that_is_none_and_comes_meanwhile_is_named(open_ledger: Open, folder: Path) -> None:
+    async with open_ledger() as ledger:
+        await ledger.append(intent())
+        with closing(sqlite3.connect(folder / "data" / "ledger.db")) as db, db:
+            ((size,),) = db.execute("SELECT max(size) + 1 FROM checkpoints")
+            db.execute("INSERT INTO checkpoints VALUES (?, 'no note', ?)", (size, bytes(32 * size.bit_count())))
+        with pytest.raises(LedgerUnavailable, match="^the newest checkpoint cannot be believed: .*note"):
+            await ledger.append(intent())
+
+
 async def test_appends_whose_event_loop_is_gone_are_counted(open_ledger: Open, folder: Path, caplog) -> None:
     async with open_ledger() as ledger:
         with closing(apsw.Connection(str(folder / "data" / "ledger.db"))) as other:
@@ -168,6 +196,51 @@ async def test_appends_whose_event_loop_is_gone_are_counted(open_ledger: Open, f
         await ledger.append(intent())
         assert ("WARNING", "1 appends were durable when their event loop was gone") in said(caplog)
         assert len(await ledger.search(Query(kind="call.intent"))) == 2
+
+
+class Unwatched(SqliteDatabase):
+    """Nobody looks at it by himself, so that who waits is woken by a commit of this process alone."""
+
+    poll_s = 60.0
+
+
+async def test_a_commit_wakes_who_waits_for_an_approval_and_one_about_something_else_does_not(
+    open_ledger: Open, folder: Path
+) -> None:
+    async with open_ledger(database=Unwatched(folder / "data")) as ledger:
+        woken = anyio.Event()
+
+        async def wait() -> None:
+            await ledger.changed(60)
+            woken.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.sleep(0.2)
+            await ledger.append(intent())
+            await anyio.sleep(0.2)
+            assert not woken.is_set()
+            await ledger.append(opened("a1"))
+            with anyio.fail_after(20):
+                await woken.wait()
+
+
+async def test_a_call_that_needed_no_approval_has_none_when_its_outcome_is_unknown(open_ledger: Open, folder: Path) -> None:
+    dark = [False]
+
+    def connect() -> Doubtful:
+        if dark[0]:
+            raise LedgerUnavailable("the store cannot be reached")
+        return Doubtful.connect(folder / "data" / "ledger.db")
+
+    async with open_ledger(database=SqliteDatabase(folder / "data", connect)) as ledger:
+        Doubtful.next, dark[0] = Kept, True
+        with pytest.raises(LedgerUnavailable):
+            await ledger.append(intent())
+        dark[0] = False
+        await ledger.append(intent())
+        (closed,) = await ledger.search(Query(kind="call.indeterminate"))
+    assert "approval" not in parse(closed.leaf)
 
 
 async def test_a_closed_ledger_says_so(open_ledger: Open) -> None:
