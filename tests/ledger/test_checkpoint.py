@@ -258,3 +258,20 @@ def test_a_key_that_is_not_what_it_says_is_named() -> None:
         Signer.parse(one.verifier.vkey())
     with pytest.raises(InvalidNote, match=r"^the key of 'name' is not standard base64$"):
         Verifier.parse("name+00000000+!")
+
+
+P = 2**255 - 19
+SMALL = [0, 1, P - 1, P, P + 1, 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7]
+"""y of points whose order is at most 8, two of them written beyond p."""
+
+
+@pytest.mark.parametrize("y", [*SMALL, P - SMALL[-1]])
+@pytest.mark.parametrize("sign", [0, 1])
+def test_keys_that_anybody_could_sign_with_are_refused(y: int, sign: int) -> None:
+    with pytest.raises(InvalidNote, match=r"^the key of bank/log is a point of small order: anybody could sign with it$"):
+        Verifier("bank/log", (y | sign << 255).to_bytes(32, "little"))
+
+
+def test_a_key_has_32_bytes_and_the_error_says_so() -> None:
+    with pytest.raises(InvalidNote, match=r"^an Ed25519 key has 32 bytes, not 31$"):
+        Verifier("bank/log", b"k" * 31)

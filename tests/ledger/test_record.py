@@ -147,7 +147,7 @@ def test_a_leaf_is_read_back_as_it_was_written() -> None:
 
 
 def test_payloads_are_packed_small_and_come_back() -> None:
-    body = b'{"text":"' + b"all work and no play " * 50 + b'"}'
+    body = b'{"text":"' + b"".join(b"%d, %x; " % (number * number, number) for number in range(400)) + b'"}'
     assert unpack(pack(body)) == body
     stream = zlib.compress(body, 1)[2:-4]  # without the header and the checksum of a zlib stream
     assert pack(body) == b"\x01" + zlib.crc32(stream).to_bytes(4) + stream

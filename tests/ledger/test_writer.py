@@ -175,7 +175,7 @@ async def test_a_checkpoint_that_is_none_and_comes_meanwhile_is_named(open_ledge
         with closing(sqlite3.connect(folder / "data" / "ledger.db")) as db, db:
             ((size,),) = db.execute("SELECT max(size) + 1 FROM checkpoints")
             db.execute("INSERT INTO checkpoints VALUES (?, 'no note', ?)", (size, bytes(32 * size.bit_count())))
-        with pytest.raises(LedgerUnavailable, match="^the newest checkpoint cannot be believed: .*note"):
+        with pytest.raises(LedgerUnavailable, match=r"^the newest checkpoint cannot be believed: .*note"):
             await ledger.append(intent())
 
 
