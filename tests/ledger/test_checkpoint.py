@@ -261,7 +261,7 @@ def test_a_key_that_is_not_what_it_says_is_named() -> None:
 
 
 P = 2**255 - 19
-SMALL = [0, 1, P - 1, P, P + 1, 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7]
+SMALL = [0, 1, P - 1, P, P + 1, 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7]
 """y of points whose order is at most 8, two of them written beyond p."""
 
 
