@@ -20,6 +20,7 @@ from mcpgw.core.errors import (
     NotAnchored,
     RedactionError,
     UpstreamError,
+    VaultError,
 )
 from mcpgw.core.model import (
     Allow,
@@ -28,6 +29,7 @@ from mcpgw.core.model import (
     Call,
     CleanReply,
     Completed,
+    Decision,
     Deny,
     Failed,
     FailureCode,
@@ -53,7 +55,8 @@ from mcpgw.core.model import (
     UnknownTarget,
     Waiting,
 )
-from mcpgw.ports import Catalog, Desk, Journal, Peer, Policy, Redactor, Upstreams
+from mcpgw.interview import CallInterview
+from mcpgw.ports import Catalog, Desk, Journal, Peer, Policy, Redactor, Upstreams, Vault
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +79,7 @@ class Corridor:
         catalog: Catalog,
         policy: Policy,
         redactor: Redactor,
+        vault: Vault,
         desk: Desk,
         journal: Journal,
         upstreams: Upstreams,
@@ -84,6 +88,7 @@ class Corridor:
         self._catalog = catalog
         self._policy = policy
         self._redactor = redactor
+        self._vault = vault
         self._desk = desk
         self._journal = journal
         self._upstreams = upstreams
@@ -103,17 +108,7 @@ class Corridor:
 
     async def _answered(self, request: Request, work: Callable[[Call], Awaitable[AnswerT]]) -> AnswerT | Refused:
         """Do the work on the request's call; whatever hinders it refuses."""
-        call = Call(
-            id=self._new_id(),
-            identity=request.identity,
-            target=self._catalog.find(request.kind, request.name),
-            arguments=request.arguments,
-            origin=request.origin,
-            meta=request.meta,
-            received_ns=time.time_ns(),
-            resumes=request.resumes,
-            previews=request.previews,
-        )
+        call = self._call(request)
         visible = False
         try:
             visible = isinstance(call.target, Target) and self._policy.sees(call.identity, call.target)
@@ -134,6 +129,25 @@ class Corridor:
             refused = await self._refuse_unshown(call, "The gateway could not decide on this call, so nothing was done.")
             return refused if visible else _unknown(call)
 
+    def allows(self, request: Request) -> bool:
+        """Tell whether the request would be allowed outright now. Nothing is done by it, so nothing is recorded."""
+        return isinstance(self._policy.decide(self._call(request)), Allow)
+
+    def _call(self, request: Request) -> Call:
+        return Call(
+            id=self._new_id(),
+            identity=request.identity,
+            target=self._catalog.find(request.kind, request.name),
+            arguments=request.arguments,
+            origin=request.origin,
+            meta=request.meta,
+            declares=request.declares,
+            received_ns=time.time_ns(),
+            resumes=request.resumes,
+            previews=request.previews,
+            subscribes=request.subscribes,
+        )
+
     async def reject(self, origin: Origin, refused: Refused, principal: str = "") -> Refused:
         """Record a message that never became a call (no identity, malformed) and return its refusal."""
         try:
@@ -153,13 +167,16 @@ class Corridor:
 
         for _ in range(_SPEND_ATTEMPTS):
             # (2) policy: pure and total
-            decision = self._policy.decide(call)
+            judged = decision = self._policy.decide(call)
             if call.resumes and isinstance(decision, Allow):
                 # Not held any more. Run without spending its approval, it could be run again.
                 decision = Deny(ruling=_void(decision.ruling, "the policy changed"))
             if call.previews and isinstance(decision, Hold):
                 # People are not asked about what is to help them decide.
                 decision = Deny(ruling=replace(decision.ruling, reason=_HELD_PREVIEW))
+            if call.subscribes and isinstance(decision, Hold):
+                # An approval is for one call, and a subscription has no end.
+                decision = Deny(ruling=replace(decision.ruling, reason=_HELD_SUBSCRIPTION))
             watch.lap("policy")
 
             # (3) approval: people decide on a hold; silence ends in a denial
@@ -170,12 +187,18 @@ class Corridor:
             else:
                 settled = decision
             if not isinstance(settled, Allow):
-                return await self._unreleased(shown, settled, decision.ruling)
+                return await self._unreleased(shown, settled, judged)
 
-            # (4) ledger: the intent is durable, and its approval spent, before the effect that they permit
+            # (4) ledger: the intent is durable, and its approval spent, before the effect that they permit. What is to be kept
+            # of the raw arguments is sealed in it
+            try:
+                sealed = await self._sealed(shown)
+            except VaultError as error:
+                reason = f"The arguments could not be sealed into the vault, so nothing was done: {error}"
+                return await self._refuse(shown, Refused(code=RefusalCode.UNAVAILABLE, reason=reason))
             try:
                 with anyio.CancelScope(shield=True):  # an intent that commits unseen would have no outcome
-                    intent = await self._journal.append(Intent(shown=shown, allow=settled))
+                    intent = await self._journal.append(Intent(shown=sealed, allow=settled))
             except ApprovalConflict:
                 continue  # a duplicate was faster: the desk now knows more
             watch.lap("intent")
@@ -187,7 +210,8 @@ class Corridor:
             return await self._conclude(intent, result, watch)
 
         ruling = Ruling(rule_ids=(), reason="The approval was taken by identical calls.", policy_hash="")
-        return await self._turn_away(shown, Deny(ruling=ruling))
+        taken = Deny(ruling=ruling)
+        return await self._turn_away(shown, taken, taken)
 
     async def _ask(self, call: Call, access: Access) -> Held | Refused:
         # (1) redaction: the example, and the requester's own words, as they may be recorded
@@ -197,11 +221,11 @@ class Corridor:
         # (2) policy: what would run at once, or never, is nothing to ask for
         decision = self._policy.decide(shown.call)
         if isinstance(decision, Deny):
-            return await self._turn_away(shown, decision)
+            return await self._turn_away(shown, decision, decision)
         if isinstance(decision, Allow):
-            return await self._turn_away(shown, _not_granted(decision, "This call needs no approval: call it."))
+            return await self._turn_away(shown, _not_granted(decision, "This call needs no approval: call it."), decision)
         if why := objection(access, decision.terms.grants, shown.call.arguments, shown.arguments):
-            return await self._turn_away(shown, _not_granted(decision, why))
+            return await self._turn_away(shown, _not_granted(decision, why), decision)
 
         # (3) approval: people decide, later
         waiting = await self._desk.ask(shown, decision, access, words.arguments)
@@ -213,6 +237,15 @@ class Corridor:
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await self._refuse_unshown(call, "The caller went away before the call was judged.", RefusalCode.ABANDONED)
+            raise
+
+    async def _sealed(self, shown: ShownCall) -> ShownCall:
+        try:
+            return await self._vault.seal_arguments(shown)
+        except anyio.get_cancelled_exc_class():
+            gone = Refused(code=RefusalCode.ABANDONED, reason="The caller went away before the call was made.")
+            with anyio.CancelScope(shield=True):
+                await self._refuse(shown, gone)
             raise
 
     async def _released(
@@ -254,10 +287,14 @@ class Corridor:
                 logger.warning("call %s: a notification was withheld: %s", call.id, error)
 
         try:
-            raw = await self._upstreams.send(Permit(intent), relay)
+            interview = CallInterview(intent, peer, redactor=self._redactor, policy=self._policy, journal=self._journal)
+            raw = await self._upstreams.send(Permit(intent), relay, interview)
             watch.lap("upstream")
-            clean = await self._redactor.clean(call, raw)
+            watch.set_apart("caller", interview.waited_ns, within="upstream")
+            clean = await self._vault.seal_reply(call, raw, await self._redactor.clean(call, raw))
             watch.lap("redact_out")
+            if clean.asks and (why := interview.objection(raw.payload, clean.payload)):
+                return Failed(code=FailureCode.UPSTREAM, reason=why, reached=True)
             return clean
         except anyio.get_cancelled_exc_class():
             gone = Failed(code=FailureCode.CANCELLED, reason="The caller went away.", reached=True)
@@ -272,6 +309,9 @@ class Corridor:
         except RedactionError as error:
             reason = f"The call ran, but its reply could not be redacted and is withheld: {error}"
             return Failed(code=FailureCode.REDACTION, reason=reason, reached=True)
+        except VaultError as error:
+            reason = f"The call ran, but its reply could not be sealed into the vault and is withheld: {error}"
+            return Failed(code=FailureCode.VAULT, reason=reason, reached=True)
         except Exception:
             # Its twin for the time after the intent: the effect may have happened, so this is a failure and not a refusal.
             logger.exception("call %s: failed by an internal error", call.id)
@@ -294,17 +334,23 @@ class Corridor:
             return replace(result, receipt=sealed.receipt)
         return Completed(reply=result, sealed=sealed)
 
-    async def _unreleased(self, shown: ShownCall, settled: Deny | Waiting | AlreadyDone, ruling: Ruling) -> Answer:
+    async def _unreleased(self, shown: ShownCall, settled: Deny | Waiting | AlreadyDone, judged: Decision) -> Answer:
         if isinstance(settled, Waiting):
-            return _held(settled, ruling)
+            return _held(settled, judged.ruling)
         if isinstance(settled, AlreadyDone):
-            replay = await self._journal.append(Replay(shown=shown, done=settled, ruling=ruling))
+            replay = await self._journal.append(Replay(shown=shown, done=settled, ruling=judged.ruling))
             return Completed(reply=settled.reply, sealed=replay, replayed_from=settled.call_id)
-        return await self._turn_away(shown, settled)
+        return await self._turn_away(shown, settled, judged)
 
-    async def _turn_away(self, shown: ShownCall, deny: Deny) -> Refused:
-        refused = _refused(shown.call, deny)
-        refusal = await self._journal.append(Refusal(shown=shown, refused=refused, ruling=deny.ruling))
+    async def _turn_away(self, shown: ShownCall, deny: Deny, judged: Decision) -> Refused:
+        """Refuse what policy, people or a change stopped; `judged` is what policy had said."""
+        withheld = () if isinstance(judged, Deny) else (judged,)
+        return await self._refuse(shown, _refused(shown.call, deny), deny.ruling, *withheld)
+
+    async def _refuse(
+        self, shown: ShownCall, refused: Refused, ruling: Ruling | None = None, judged: Allow | Hold | None = None
+    ) -> Refused:
+        refusal = await self._journal.append(Refusal(shown=shown, refused=refused, ruling=ruling, judged=judged))
         return replace(refused, receipt=refusal.receipt)
 
     async def _refuse_unshown(self, call: Call, reason: str, code: RefusalCode = RefusalCode.UNAVAILABLE) -> Refused:
@@ -324,8 +370,16 @@ class _Stopwatch:
         self.laps[stage] = self.laps.get(stage, 0) + now - self._last
         self._last = now
 
+    def set_apart(self, stage: str, nanoseconds: int, *, within: str) -> None:
+        """Count a part of one stage as another's, if there was any."""
+        if nanoseconds:
+            apart = min(nanoseconds, self.laps[within])  # two questions may have waited at the same time
+            self.laps[within] -= apart
+            self.laps[stage] = apart
+
 
 _HELD_PREVIEW = "The preview would itself have to be approved, so it was not made."
+_HELD_SUBSCRIPTION = "Reading it has to be approved each time, so its changes are not told."
 _NO_RECORD = "The gateway cannot write its record, so nothing was done. Try again later."
 _NOT_ANCHORED = (
     "The gateway's record cannot be kept out of reach in time, as it must be here, so nothing was done. Try again later."

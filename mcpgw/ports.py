@@ -91,6 +91,19 @@ class Policy(Protocol):
         ...
 
 
+class ListingPolicy(Policy, Protocol):
+    """The same policy, asked about many targets at a time."""
+
+    def visible(self, identity: Identity, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        """Return those of the targets that the identity sees, in their order; the very same tuple again while nothing of
+        policy, identity and targets has changed, as long as that is remembered."""
+        ...
+
+    def listed(self, identity: Identity, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        """Return those of them that are also to be listed to the identity; the same tuple again likewise."""
+        ...
+
+
 # --- redaction -----------------------------------------------------------------------------------------------------------
 
 
@@ -110,6 +123,24 @@ class Redactor(Protocol):
     async def clean_notice(self, call: Call, notice: RawNotice) -> CleanNotice: ...
 
 
+# --- vault ---------------------------------------------------------------------------------------------------------------
+
+
+class Vault(Protocol):
+    """Seals raw payloads to people outside, where the catalog says so; it cannot open what it sealed.
+
+    Credentials are removed before. Raises `VaultError` where what is to be sealed cannot be; never returns it in clear.
+    """
+
+    async def seal_arguments(self, shown: ShownCall) -> ShownCall:
+        """Return the call that is about to run with its raw arguments sealed, or as it is where they are not to be kept."""
+        ...
+
+    async def seal_reply(self, call: Call, reply: RawReply, clean: CleanReply) -> CleanReply:
+        """Return the clean reply with the raw one sealed beside it, or as it is where that is not to be kept."""
+        ...
+
+
 # --- approval ------------------------------------------------------------------------------------------------------------
 
 
@@ -121,6 +152,19 @@ class Peer(Protocol):
 
         Raises:
             AuthenticationError: it is no longer good; in words that the caller may see.
+        """
+        ...
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether a call that is answered with questions can be made again with the answers (2026-07-28)."""
+        ...
+
+    async def answers(self, questions: Mapping[str, CleanNotice]) -> Mapping[str, JsonObject]:
+        """Put questions to the caller's client, and return the result of each under its key. Waits for people, within bounds.
+
+        Raises:
+            QuestionRefused: it cannot be asked, or gave no answer; in words for the server.
         """
         ...
 
@@ -499,11 +543,35 @@ class ApprovalStore(Protocol):
 OnNotice = Callable[[RawNotice], Awaitable[None]]
 
 
-class Upstreams(Protocol):
-    async def send(self, permit: Permit, on_notice: OnNotice) -> RawReply:
-        """Ask the upstream that the permit names, once; never again by itself.
+class Interview(Protocol):
+    """The caller of one call under way, for the questions of its server: elicitation, sampling, roots."""
 
-        Cancelling sends the upstream a cancellation. Bounded by the target's `timeout_s`.
+    @property
+    def declares(self) -> JsonObject:
+        """`ClientCapabilities` to declare to the server for this call: what its caller can do, and the catalog lets the server
+        ask for. Empty: it may ask nothing."""
+        ...
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether a result that asks for input (2026-07-28) is a reply like others, because the caller will make the call again
+        with the answers. Where it is not, the server's questions are put here, and the request to it is made again."""
+        ...
+
+    async def ask(self, questions: Mapping[str, RawNotice]) -> Mapping[str, JsonObject]:
+        """Put questions to the caller, and return the result of each under its key. Waits for people, within bounds.
+
+        Raises:
+            QuestionRefused: they are not put, or not answered; in words for the server.
+        """
+        ...
+
+
+class Upstreams(Protocol):
+    async def send(self, permit: Permit, on_notice: OnNotice, interview: Interview) -> RawReply:
+        """Ask the upstream that the permit names, once; never again by itself, but to bring it answers that it asked for.
+
+        Cancelling sends the upstream a cancellation. Bounded by the target's `timeout_s`, in which no question waits.
 
         Raises:
             UpstreamError: no reply. `sent` tells whether an effect is possible.

@@ -3,7 +3,7 @@
 The doors here are small and in memory; each has an await checkpoint, and fails when it is told to.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeVar
@@ -13,14 +13,17 @@ import pytest
 
 from mcpgw.core.access import Access, access_of
 from mcpgw.core.allowance import GrantLimits
+from mcpgw.core.answers import Question
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import (
     ApprovalConflict,
     AuthenticationError,
     LedgerUnavailable,
     NotAnchored,
+    QuestionRefused,
     RedactionError,
     UpstreamError,
+    VaultError,
 )
 from mcpgw.core.model import (
     Allow,
@@ -42,6 +45,7 @@ from mcpgw.core.model import (
     Identity,
     IdentityKind,
     Intent,
+    JsonObject,
     Manifest,
     Origin,
     Outcome,
@@ -69,7 +73,7 @@ from mcpgw.core.model import (
 )
 from mcpgw.core.terms import Terms
 from mcpgw.pipeline import Corridor
-from mcpgw.ports import Catalog, Desk, Journal, OnNotice, Peer, Policy, Redactor, Upstreams
+from mcpgw.ports import Catalog, Desk, Interview, Journal, OnNotice, Peer, Policy, Redactor, Upstreams, Vault
 
 EntryT = TypeVar("EntryT", bound=Entry)
 
@@ -124,6 +128,10 @@ class World:
     """Empty where the ledger only counts."""
     caller: Identity = REQUEST.identity
     """Whose the credential is when the call is released."""
+    asks: bool = False
+    """Whether the upstream asks its caller something in the middle of the call."""
+    cleaned: dict[str, Any] = field(default_factory=lambda: {"clean": True})
+    """What a reply looks like after redaction."""
 
     def pass_through(self, door: str) -> None:
         self.log.append(door)
@@ -152,7 +160,17 @@ class World:
     async def clean(self, call: Call, reply: RawReply) -> CleanReply:
         await anyio.lowlevel.checkpoint()
         self.pass_through("clean")
-        return CleanReply(kind=reply.kind, payload=CleanJson({"clean": True}), raw=RAW, manifest=MANIFEST)
+        return CleanReply(kind=reply.kind, payload=CleanJson(self.cleaned), raw=RAW, manifest=MANIFEST)
+
+    async def seal_arguments(self, shown: ShownCall) -> ShownCall:
+        await anyio.lowlevel.checkpoint()
+        self.pass_through("seal_arguments")
+        return replace(shown, sealed=(b"sealed arguments",))
+
+    async def seal_reply(self, call: Call, reply: RawReply, clean: CleanReply) -> CleanReply:
+        await anyio.lowlevel.checkpoint()
+        self.pass_through("seal_reply")
+        return replace(clean, sealed=(b"sealed reply",))
 
     async def clean_notice(self, call: Call, notice: RawNotice) -> CleanNotice:
         self.pass_through("clean_notice")
@@ -177,10 +195,13 @@ class World:
         seq = len(self.entries)
         return Sealed(entry, seq, digest(seq), f"e{seq}", seq, checkpoint=self.note)
 
-    async def send(self, permit: Permit, on_notice: OnNotice) -> RawReply:
+    async def send(self, permit: Permit, on_notice: OnNotice, interview: Interview) -> RawReply:
         assert permit.call.arguments == REQUEST.arguments
         self.log.append("sent")
         await on_notice(RawNotice(method="notifications/progress", params=RawJson({"progress": 1})))
+        if self.asks:
+            with pytest.raises(QuestionRefused):
+                await interview.ask({"q": RawNotice(method="roots/list", params=RawJson({}))})
         if self.hang:
             self.hang.set()
             await anyio.sleep_forever()
@@ -195,6 +216,11 @@ class World:
     def wants(self, notice: RawNotice) -> bool:
         return self.curious
 
+    in_rounds = False
+
+    async def answers(self, questions: Mapping[str, CleanNotice]) -> Mapping[str, JsonObject]:
+        raise QuestionRefused("nobody is there")
+
     async def identity(self) -> Identity:
         await anyio.lowlevel.checkpoint()
         self.pass_through("identity")
@@ -205,6 +231,7 @@ class World:
         catalog: Catalog = self
         policy: Policy = self
         redactor: Redactor = self
+        vault: Vault = self
         desk: Desk = self
         journal: Journal = self
         upstreams: Upstreams = self
@@ -212,6 +239,7 @@ class World:
             catalog=catalog,
             policy=policy,
             redactor=redactor,
+            vault=vault,
             desk=desk,
             journal=journal,
             upstreams=upstreams,
@@ -233,11 +261,30 @@ async def test_an_allowed_call_is_recorded_before_its_effect_and_before_its_answ
     answer = await world.walk()
     assert isinstance(answer, Completed)
     assert answer.reply.payload == {"clean": True}
-    assert world.log == ["show", "policy", "Intent", "sent", "clean_notice", "upstream", "clean", "Outcome"]
+    assert world.log == [
+        "show", "policy", "seal_arguments", "Intent", "sent", "clean_notice", "upstream", "clean", "seal_reply", "Outcome"
+    ]  # fmt: skip
     assert world.notices == [CleanNotice(method="notifications/progress", params=CleanJson({}))]
     outcome = world.entries[-1]
     assert isinstance(outcome, Outcome)
     assert set(outcome.latency_ns) == {"redact_in", "policy", "intent", "upstream", "redact_out"}
+
+
+async def test_the_time_of_whoever_is_asked_is_not_the_upstreams() -> None:
+    world = World(asks=True, target=replace(TOOL, questions=frozenset(Question)))
+    await world.corridor().walk(replace(REQUEST, declares={"roots": {}}), world)
+    outcome = world.entries[-1]
+    assert isinstance(outcome, Outcome) and isinstance(outcome.result, CleanReply)
+    assert outcome.latency_ns["caller"] > 0 and outcome.latency_ns["upstream"] >= 0
+
+
+async def test_a_reply_that_asks_what_its_caller_cannot_be_asked_is_withheld_and_recorded() -> None:
+    world = World(cleaned={"resultType": "input_required", "inputRequests": "not a table"})
+    answer = await world.walk()
+    assert isinstance(answer, Failed) and answer.reached
+    assert "cannot be passed on" in answer.reason
+    outcome = world.entries[-1]
+    assert isinstance(outcome, Outcome) and outcome.result == answer
 
 
 @pytest.mark.parametrize(
@@ -395,6 +442,25 @@ async def test_a_preview_is_allowed_outright_or_not_made() -> None:
     assert isinstance(await world.corridor().walk(preview, world), Completed)
     (intent,) = [entry for entry in world.entries if isinstance(entry, Intent)]
     assert intent.shown.call.previews == "apr_1"
+
+
+async def test_a_subscription_is_allowed_outright_or_not_made() -> None:
+    subscribing = replace(REQUEST, subscribes=True)
+    world = World(decisions=[HOLD])
+    answer = await world.corridor().walk(subscribing, world)
+    assert isinstance(answer, Refused) and "its changes are not told" in answer.reason
+    assert "desk" not in world.log and "sent" not in world.log and world.recorded() == ["Refusal"]
+    world = World()
+    assert isinstance(await world.corridor().walk(subscribing, world), Completed)
+    (intent,) = [entry for entry in world.entries if isinstance(entry, Intent)]
+    assert intent.shown.call.subscribes
+
+
+@pytest.mark.parametrize(("decision", "allowed"), [(Allow(ruling=RULING), True), (HOLD, False), (DENY, False)])
+async def test_whether_something_is_still_allowed_is_asked_without_a_record(decision: Decision, allowed: bool) -> None:
+    world = World(decisions=[decision])
+    assert world.corridor().allows(REQUEST) is allowed
+    assert world.recorded() == []
 
 
 PROPOSAL = Proposal(
@@ -694,3 +760,44 @@ async def test_a_grant_that_a_door_fails_over_is_refused(door: str, fault: Excep
     answer = await world.request_access(ACCESS)
     assert isinstance(answer, Refused)
     assert answer.code is RefusalCode.UNAVAILABLE
+
+
+async def test_what_is_kept_of_raw_payloads_is_sealed_in_the_records_of_a_call_that_ran() -> None:
+    world = World()
+    await world.walk()
+    intent, outcome = world.entries
+    assert isinstance(intent, Intent) and intent.shown.sealed == (b"sealed arguments",)
+    assert isinstance(outcome, Outcome) and isinstance(outcome.result, CleanReply)
+    assert outcome.result.sealed == (b"sealed reply",)
+
+
+async def test_arguments_of_a_call_that_does_not_run_are_not_sealed() -> None:
+    for world in (
+        World(decisions=[DENY]),
+        World(decisions=[HOLD], settlements=[Waiting(approval_id="apr_1", deadline_ns=9)]),
+    ):
+        await world.walk()
+        assert "seal_arguments" not in world.log
+
+
+async def test_arguments_that_cannot_be_sealed_refuse_the_call_and_the_record_says_so() -> None:
+    world = World(faults={"seal_arguments": [VaultError("it cannot be encrypted")]})
+    answer = await world.walk()
+    assert isinstance(answer, Refused) and answer.code is RefusalCode.UNAVAILABLE and answer.receipt
+    assert answer.reason.endswith("so nothing was done: it cannot be encrypted")
+    assert world.recorded() == ["Refusal"] and "sent" not in world.log
+
+
+async def test_a_reply_that_cannot_be_sealed_is_withheld_and_the_record_says_so() -> None:
+    world = World(faults={"seal_reply": [VaultError("it cannot be encrypted")]})
+    answer = await world.walk()
+    assert isinstance(answer, Failed) and (answer.code, answer.reached) == (FailureCode.VAULT, True)
+    assert world.recorded() == ["Intent", "Outcome"]
+
+
+async def test_a_caller_that_leaves_while_its_arguments_are_sealed_is_recorded() -> None:
+    world = World(faults={"seal_arguments": [anyio.get_cancelled_exc_class()()]})
+    with pytest.raises(anyio.get_cancelled_exc_class()):
+        await world.walk()
+    (refusal,) = world.entries
+    assert isinstance(refusal, Refusal) and refusal.refused.code is RefusalCode.ABANDONED

@@ -41,6 +41,10 @@ class RedactionError(GatewayError):
     """The reply could not be redacted, wholly and in time, so it is withheld."""
 
 
+class VaultError(GatewayError):
+    """A raw payload that belongs into the vault could not be sealed, so what it belongs to may not happen or be answered."""
+
+
 class UpstreamError(GatewayError):
     """The upstream could not be asked, or did not answer in the protocol.
 
@@ -50,3 +54,7 @@ class UpstreamError(GatewayError):
     def __init__(self, message: str, *, sent: bool, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.sent = sent
+
+
+class QuestionRefused(GatewayError):
+    """A question of an upstream to the caller of a call is not put, or has no answer. The call may fail for it."""

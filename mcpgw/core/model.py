@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Generic, NewType, TypeAlias, TypeVar
 
 from mcpgw.core.allowance import Allowance
+from mcpgw.core.answers import Question, asks_for_input
 from mcpgw.core.canonical import digest
 from mcpgw.core.naming import OWN_SERVER, is_published_name
 from mcpgw.core.terms import Terms
@@ -172,12 +173,18 @@ class Target:
     masking: Masking = Masking()
     restore_tokens: bool = False
     """Whether it is entitled to the values behind reversible tokens that its caller was given."""
+    vault: bool = False
+    """Whether raw arguments and results of its calls go into the vault, where there is one."""
+    vault_except: tuple[str, ...] = ()
+    """Places, as in `Masking.paths`, whose values do not even go there."""
     preview: tuple[Preview, ...] = ()
     """How a call of it that is held is previewed for its approvers: in one way, or not at all."""
     timeout_s: float = 60.0
     max_result_bytes: int = 100_000
     truncate: bool = False
     """Beyond `max_result_bytes`: cut the text and say so (True), or answer with an error (False)."""
+    questions: frozenset[Question] = frozenset()
+    """What its server may ask the caller in the middle of a call."""
     audience: Audience = Audience.GRANTED
 
     @property
@@ -222,8 +229,13 @@ class Origin:
     traceparent: str = ""
     session: str = ""
     """Name of the transport's session, where a client of an earlier protocol has one. The ledger mints its own."""
+    via: str = ""
+    """The own tool by which a client named the target, where it did not name it itself: `mcpgw__call_tool`."""
     conversation: str = ""
     """What the client calls its conversation, where it says: a hint that tells sessions apart, never part of a leaf."""
+    attended: bool = True
+    """Whether a client made the request. False: it is a held call that the gateway makes in the place of a client that did so
+    before; all else is of that one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,11 +258,15 @@ class Request:
     origin: Origin
     patience: Patience
     meta: JsonObject = field(default_factory=dict)
-    """What of the request's `_meta` goes to the upstream: its trace context alone."""
+    """What of the request's `_meta` goes to the upstream: its trace context and log level alone."""
+    declares: JsonObject = field(default_factory=dict)
+    """`ClientCapabilities` by which a server could ask the caller something in the middle of the call."""
     resumes: str = ""
     """The approval that its caller was told to wait for: it is released under that one or not at all. Empty for a new call."""
     previews: str = ""
     """The approval whose call it is a preview of: it is allowed outright or not made. Empty for a call that a caller made."""
+    subscribes: bool = False
+    """Whether changes of a resource are to be told from now on, and the resource is not read. Who may read it outright may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,9 +286,13 @@ class Call:
     """Raw values that redaction put into `arguments`, by the token that stood there: what must not come back."""
     sent: JsonObject = field(default_factory=dict, repr=False)
     """The arguments with those tokens, as the caller sent them; empty where no value was put in."""
+    declares: JsonObject = field(default_factory=dict)
+    """As in the `Request`."""
     resumes: str = ""
     """As in the `Request`."""
     previews: str = ""
+    """As in the `Request`."""
+    subscribes: bool = False
     """As in the `Request`."""
 
 
@@ -318,6 +338,8 @@ class ShownCall:
     arguments: CleanJson
     raw: Commitment
     manifest: Manifest
+    sealed: tuple[bytes, ...] = field(default=(), repr=False)
+    """The raw arguments, encrypted to people outside: one file, once the call is about to run, if they are to be kept."""
 
 
 # --- policy and approval -------------------------------------------------------------------------------------------------
@@ -342,6 +364,8 @@ class ApprovalRef:
     digest: str
     amounts: tuple[str, ...] = ()
     """Of a use: the one amount that it adds to the grant's total, in decimal digits. Nothing: the approval is for this call."""
+    may_be_asked: bool = False
+    """Whether its server may ask the caller in the middle of the call, though nobody approved what is answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -500,6 +524,11 @@ class RawReply:
     kind: ReplyKind
     payload: RawJson
 
+    @property
+    def asks(self) -> bool:
+        """Whether it asks for input (2026-07-28), and is no answer yet."""
+        return self.kind is ReplyKind.RESULT and asks_for_input(self.payload)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanReply:
@@ -509,6 +538,16 @@ class CleanReply:
     payload: CleanJson
     raw: Commitment
     manifest: Manifest
+    sealed: tuple[bytes, ...] = field(default=(), repr=False)
+    """The raw reply, encrypted to people outside of the gateway: one file, if it is to be kept."""
+    state: str = field(default="", compare=False, repr=False)
+    """What an upstream that asks for input gave to be sent back with the answers. For the caller alone, sealed: no record holds
+    it."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks for input (2026-07-28), and is no answer yet."""
+        return self.kind is ReplyKind.RESULT and asks_for_input(self.payload)
 
     @property
     def is_error(self) -> bool:
@@ -517,7 +556,7 @@ class CleanReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawNotice:
-    """A notification of an upstream that belongs to a call under way: progress or a log message."""
+    """A message of an upstream to the caller of a call under way: progress, a log message, or a question."""
 
     method: str
     params: RawJson
@@ -525,7 +564,7 @@ class RawNotice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanNotice:
-    """A notification that the caller may see."""
+    """A message that the caller may see."""
 
     method: str
     params: CleanJson
@@ -570,6 +609,8 @@ class FailureCode(StrEnum):
     CANCELLED = "cancelled"
     REDACTION = "redaction"
     """There was a reply; it is withheld."""
+    VAULT = "vault"
+    """There was a reply; it could not be sealed into the vault, so it is withheld."""
     INTERNAL = "internal"
     UNRECORDED = "unrecorded"
     """There was a reply; its outcome could not be made durable, so it is withheld."""
@@ -622,7 +663,27 @@ class Outcome:
     intent: Sealed[Intent]
     result: CleanReply | Failed
     latency_ns: Mapping[str, int] = field(default_factory=dict)
-    """Time by stage: `redact_in`, `policy`, `approval`, `intent`, `upstream`, `redact_out`."""
+    """Time by stage: `redact_in`, `policy`, `approval`, `intent`, `upstream`, `caller` (who is asked), `redact_out`."""
+
+
+class Turn(StrEnum):
+    """How far a server's question to the caller of its call came."""
+
+    ASKED = "asked"
+    ANSWERED = "answered"
+    UNANSWERED = "unanswered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interviewed:
+    """What passed between a server and the caller of a call under way. Durable before it goes on to either."""
+
+    intent: Sealed[Intent]
+    turn: Turn
+    clean: JsonObject = field(default_factory=dict)
+    """The questions or the answers by key, as they may be recorded; empty where there was no answer."""
+    reason: str = ""
+    """Why there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -641,7 +702,9 @@ class Refusal:
     shown: ShownCall
     refused: Refused
     ruling: Ruling | None = None
-    """None where the refusal was not policy's (redaction or the gateway itself could not work)."""
+    """None where the refusal was not policy's (redaction, the vault or the gateway itself could not work)."""
+    judged: Allow | Hold | None = None
+    """What policy had said, where it had not denied: people did, or what the call rested on had changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -872,6 +935,7 @@ class Changed:
 Entry: TypeAlias = (
     Intent
     | Outcome
+    | Interviewed
     | Replay
     | Refusal
     | Rejection

@@ -9,6 +9,10 @@ SEPARATOR = "__"
 OWN_SERVER = "mcpgw"
 """The server of the gateway's own tools: no upstream may have its name."""
 
+FIND_TOOLS = f"{OWN_SERVER}{SEPARATOR}find_tools"
+CALL_TOOL = f"{OWN_SERVER}{SEPARATOR}call_tool"
+"""Published names of the own tools that stand for all others, where a client should not carry all definitions."""
+
 MAX_LENGTH = 64
 """Hosts reject or cut longer names (VS Code and the OpenAI API: 64 characters)."""
 
@@ -17,7 +21,9 @@ COMFORTABLE_LENGTH = 40
 
 _PUBLISHED = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _SERVER = re.compile(r"[a-z0-9](?:[a-z0-9-]|_(?!_)){0,30}")
-_LOOKALIKES = str.maketrans({"0": "o", "1": "l", "i": "l", "5": "s", "-": "_"})
+_LOOKALIKES = str.maketrans({"0": "o", "1": "l", "i": "l", "2": "z", "5": "s", "8": "b", "-": None, "_": None})
+_LOOKALIKE_PAIRS = (("rn", "m"), ("vv", "w"), ("cl", "d"))
+"""The part of Unicode's confusables (UTS 39) that published names can hold: ASCII letters, digits and separators."""
 
 
 def is_published_name(name: str) -> bool:
@@ -26,8 +32,8 @@ def is_published_name(name: str) -> bool:
 
 
 def is_server_name(name: str) -> bool:
-    """Tell whether a server may be called so: lower case, no `__`, at most 31 characters, not the gateway's own."""
-    return name != OWN_SERVER and not name.endswith("_") and _SERVER.fullmatch(name) is not None
+    """Tell whether a server may be called so: lower case, no `__`, at most 31 characters, nothing like the gateway's own."""
+    return skeleton(name) != skeleton(OWN_SERVER) and not name.endswith("_") and _SERVER.fullmatch(name) is not None
 
 
 def published_name(server: str, tool: str) -> str:
@@ -40,5 +46,8 @@ def published_name(server: str, tool: str) -> str:
 
 
 def skeleton(name: str) -> str:
-    """Fold what a hurried reader cannot tell apart (case, `0`/`o`, `1`/`l`/`i`, `-`/`_`): equal means confusable."""
-    return name.lower().translate(_LOOKALIKES)
+    """Fold what a hurried reader cannot tell apart (case, `0`/`o`, `1`/`l`/`i`, `rn`/`m`, separators): equal is confusable."""
+    folded = name.lower().translate(_LOOKALIKES)
+    for pair, letter in _LOOKALIKE_PAIRS:
+        folded = folded.replace(pair, letter)
+    return folded

@@ -81,6 +81,8 @@ class Terms:
     """Who else may see it, and revoke what was approved; they decide nothing."""
     unattended: bool = False
     """Whether the approved call may run while nobody waits for it."""
+    may_be_asked: bool = False
+    """Whether its server may ask the caller in the middle of the approved call, though nobody approves what is answered."""
     grants: GrantLimits = NO_GRANTS
     """How much may be granted at once, instead of one call."""
 
@@ -120,6 +122,8 @@ def as_data(terms: Terms) -> dict[str, Any]:
     data: dict[str, Any] = _listed(asdict(terms))
     if terms.grants == NO_GRANTS:
         del data["grants"]  # as before there were any
+    if not terms.may_be_asked:
+        del data["may_be_asked"]  # as before it could be said
     return data
 
 
@@ -133,7 +137,7 @@ def terms_of(data: Mapping[str, Any]) -> Terms:
         Level(seats=tuple(Seats(seats["count"], tuple(seats["of"])) for seats in level["seats"]), lasts_ns=level["lasts_ns"])
         for level in data["levels"]
     )
-    plain = {name: data[name] for name in ("comment_required", "denial_settles", "unattended") if name in data}
+    plain = {name: data[name] for name in ("comment_required", "denial_settles", "unattended", "may_be_asked") if name in data}
     return Terms(
         levels=levels,
         **plain,

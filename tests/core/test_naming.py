@@ -56,6 +56,8 @@ def test_a_tool_is_published_under_its_server(tool: str, name: str) -> None:
 def test_names_that_a_hurried_reader_confuses_share_a_skeleton() -> None:
     assert skeleton("bank__Transfer-1") == skeleton("bank__transfer_l") == skeleton("bank__transfer_I")
     assert skeleton("bank__transfer") != skeleton("bank__transfers")
+    for one, other in (("modern", "modem"), ("vvire", "wire"), ("c1ose", "dose"), ("send_mail", "sendMail"), ("b8", "bb")):
+        assert skeleton(one) == skeleton(other)
 
 
 def test_errors_carry_place_and_hint() -> None:

@@ -33,11 +33,13 @@ HOSTILE = st.sampled_from(
 URIS = st.one_of(st.text(max_size=60), HOSTILE, st.lists(HOSTILE, max_size=4).map("".join))
 
 
+@pytest.mark.promise("resource-uris-apart")
 @given(SERVERS, URIS)
 def test_what_was_published_is_restored_exactly(server: str, uri: str) -> None:
     assert upstream_uri(published_uri(server, uri)) == UpstreamUri(server, uri)
 
 
+@pytest.mark.promise("resource-uris-apart")
 @given(SERVERS, URIS, SERVERS, URIS)
 def test_no_two_meet(one: str, uri: str, other: str, another: str) -> None:
     same = published_uri(one, uri) == published_uri(other, another)
