@@ -6,10 +6,22 @@ from collections.abc import Sequence
 
 from mcpgw.core.canonical import commitment
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import AlreadyDone, CleanReply, Commitment, FailureCode, Json, Manifest, Masked, ReplyKind
+from mcpgw.core.model import (
+    AlreadyDone,
+    CleanJson,
+    CleanReply,
+    Commitment,
+    FailureCode,
+    Json,
+    JsonObject,
+    Manifest,
+    Masked,
+    ReplyKind,
+)
 from mcpgw.ledger.approvals import ApprovalRow
+from mcpgw.ledger.erasure import Erasures
 from mcpgw.ledger.record import Members, parse, unpack
-from mcpgw.ledger.store import Reading, StoredRecord
+from mcpgw.ledger.store import Reading, StoredPayload, StoredRecord
 from mcpgw.ports import Approval, ApprovalState, Previewed
 
 logger = logging.getLogger(__name__)
@@ -21,10 +33,34 @@ def assemble(store: Reading, rows: Sequence[ApprovalRow]) -> tuple[Approval, ...
     Raises:
         LedgerUnavailable: what a row points at is missing or was altered.
     """
-    return tuple(_approval(store, row) for row in rows)
+    beside = _Beside(store)
+    return tuple(_approval(store, row, beside) for row in rows)
 
 
-def _approval(store: Reading, row: ApprovalRow) -> Approval:
+class _Beside:
+    """What stands beside records. What was erased is read once, and only where something is not there."""
+
+    def __init__(self, store: Reading) -> None:
+        self._store = store
+        self._known: list[Erasures] = []
+
+    def payload(self, record: StoredRecord, slot: str) -> Sequence[Json]:
+        """Return a payload, checked against its commitment; nothing where it was erased.
+
+        Raises:
+            LedgerUnavailable: it is missing or was altered.
+        """
+        stored = self._store.payload(record.seq, slot)
+        if not stored and self._is_erased(record.seq, slot):
+            return []
+        return [_checked(record, slot, stored)]
+
+    def _is_erased(self, seq: int, slot: str) -> bool:
+        self._known = self._known or [Erasures(self._store.erasing())]
+        return self._known[0].by(seq, slot) >= 0
+
+
+def _approval(store: Reading, row: ApprovalRow, beside: _Beside) -> Approval:
     (held,) = store.records(row.held_seq, 1)
     return Approval(
         id=row.id,
@@ -35,7 +71,7 @@ def _approval(store: Reading, row: ApprovalRow) -> Approval:
         requester=row.requester,
         actors=row.actors,
         target=row.target,
-        facts=_payload(store, held, "facts"),
+        facts=next(iter(beside.payload(held, "facts")), _facts(row, held)),
         exact=row.exact,
         terms=row.terms,
         level=row.level,
@@ -51,23 +87,34 @@ def _approval(store: Reading, row: ApprovalRow) -> Approval:
         remarks=row.remarks,
         allowances=row.allowances,
         uses=row.uses,
-        done=_done(store, row) if row.state is ApprovalState.DONE else (),
-        preview=_preview(store, row),
+        done=_done(store, row, beside) if row.state is ApprovalState.DONE else (),
+        preview=_preview(store, row, beside),
         offer=row.offer,
         offered=row.offered,
         taken_by=row.taken_by,
     )
 
 
-def _preview(store: Reading, row: ApprovalRow) -> tuple[Previewed, ...]:
+def _facts(row: ApprovalRow, held: StoredRecord) -> CleanJson:
+    """Return what the record itself says of an approval whose facts were erased."""
+    target = parse(held.leaf)["target"]
+    named = {name: target[name] for name in ("kind", "name", "server")}
+    bound = {"server_fingerprint": target["fingerprint"], "definition_hash": target["definition"]}
+    asked = {"access": {"vary": {}, "reason": ""}} if row.allowances else {}
+    return CleanJson({"target": {**named, **bound}, "arguments": {}, "erased": True, **asked})
+
+
+def _preview(store: Reading, row: ApprovalRow, beside: _Beside) -> tuple[Previewed, ...]:
     if not row.preview_event:
         return ()
     (found,) = store.find(row.preview_event)
     members = parse(found.leaf)
-    outcome, reply, problem = members["outcome"], {}, ""
+    outcome, problem = members["outcome"], ""
+    reply: JsonObject = {}
     try:
         if "reply" in outcome:
-            reply = _payload(store, found, "result.clean")
+            kept = beside.payload(found, "result.clean")
+            reply, problem = next(iter(kept), {}), "" if kept else "Its output was erased."
     except LedgerUnavailable as error:
         problem = f"Its output cannot be shown: {error}"
     if "reply" not in outcome:
@@ -78,22 +125,25 @@ def _preview(store: Reading, row: ApprovalRow) -> tuple[Previewed, ...]:
     return (Previewed(call_id=members["call"], reply=reply, problem=problem),)
 
 
-def _done(store: Reading, row: ApprovalRow) -> tuple[AlreadyDone, ...]:
+def _done(store: Reading, row: ApprovalRow, beside: _Beside) -> tuple[AlreadyDone, ...]:
     (outcome,) = store.find(row.outcome_event)
     members = parse(outcome.leaf)
     raw = members["payloads"]["result.raw"]
-    reply = CleanReply(
-        kind=ReplyKind(members["outcome"]["reply"]),
-        payload=_payload(store, outcome, "result.clean"),
-        raw=Commitment(digest=raw["sha256"], salt=b"", size=raw["size"]),  # the salt is not kept: see `_Sheet.commit`
-        manifest=_manifest(members["masking"]["result"]),
+    replies = (
+        CleanReply(
+            kind=ReplyKind(members["outcome"]["reply"]),
+            payload=payload,
+            raw=Commitment(digest=raw["sha256"], salt=b"", size=raw["size"]),  # the salt is not kept: see `_Sheet.commit`
+            manifest=_manifest(members["masking"]["result"]),
+        )
+        for payload in beside.payload(outcome, "result.clean")
     )
-    return (AlreadyDone(approval_id=row.id, call_id=row.spent_call, reply=reply),)
+    return tuple(AlreadyDone(approval_id=row.id, call_id=row.spent_call, reply=reply) for reply in replies)
 
 
-def _payload(store: Reading, record: StoredRecord, slot: str) -> Json:
-    """Return a payload, checked against its commitment: what an approver sees or a caller gets again is what was recorded."""
-    for stored in store.payload(record.seq, slot):
+def _checked(record: StoredRecord, slot: str, found: Sequence[StoredPayload]) -> Json:
+    """Return a payload if it is what was recorded: what an approver sees or a caller gets again is nothing else."""
+    for stored in found:
         try:
             body = unpack(stored.packed)
             if commitment(stored.salt, body) == parse(record.leaf)["payloads"][slot]["sha256"]:

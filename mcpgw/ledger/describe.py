@@ -16,8 +16,10 @@ from mcpgw.core.model import (
     Escalated,
     Event,
     Failed,
+    Hold,
     Identity,
     Intent,
+    Interviewed,
     Joined,
     Lapsed,
     Manifest,
@@ -32,11 +34,13 @@ from mcpgw.core.model import (
     Resolved,
     Reviewed,
     Ruling,
+    Sealed,
     Settled,
     SettledAs,
     ShownCall,
     Stopped,
     Target,
+    Turn,
     UnknownTarget,
     Vote,
     VoteWithdrawn,
@@ -44,6 +48,7 @@ from mcpgw.core.model import (
 from mcpgw.core.terms import as_data
 from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.record import Draft, Members, Payload, Unrecordable, pack
+from mcpgw.ledger.vault import ARGUMENTS, RESULT
 
 MAX_TEXT = 1024
 """Longest text of ours (reasons), in characters."""
@@ -151,6 +156,11 @@ class _Sheet:
         """
         self.commitments[slot] = {"sha256": made.digest, "size": made.size}
 
+    def seal(self, slot: str, files: tuple[bytes, ...]) -> None:
+        """Keep what is encrypted already: the commitment is to the file, so that everybody can check it."""
+        for file in files:
+            self.keep(slot, file)
+
     def shown(self, shown: ShownCall) -> None:
         call = shown.call
         self.members["call"] = call.id
@@ -158,21 +168,38 @@ class _Sheet:
         self.members["target"] = _target(call.target)
         self.members["origin"] = _origin(call.origin)
         self.members["received_ns"] = str(call.received_ns)
-        self.preview(call)
+        self.aim(call)
         self.members["masking"] = {"arguments": _manifest(shown.manifest)}
         self.keep("arguments.clean", payload_bytes(shown.arguments))
+        if call.identity.claims:
+            self.keep("claims", payload_bytes(call.identity.claims))  # people's, so where they can be erased
         self.commit("arguments.raw", shown.raw)
+        self.seal(ARGUMENTS, shown.sealed)
 
-    def preview(self, call: Call) -> None:
-        """Say of which held call it is the preview. Not as its approval: a preview spends none."""
+    def goes_on(self, intent: Sealed[Intent]) -> None:
+        """Say which call under way it belongs to."""
+        call = intent.entry.shown.call
+        self.members["call"] = call.id
+        self.members["who"] = _who(call.identity)
+        self.members["target"] = _target(call.target)
+        self.members["origin"] = _origin(call.origin)
+        self.members["intent"] = {"id": intent.event_id, "seq": intent.seq}
+        self.aim(call)
+
+    def aim(self, call: Call) -> None:
+        """Say what it is for, where it is not the reply alone: the preview of a held call, which spends no approval, or to be
+        told of changes."""
         if call.previews:
             self.members["previews"] = call.previews
+        if call.subscribes:
+            self.members["subscribes"] = True
 
     def reply(self, reply: CleanReply) -> None:
         self.members["outcome"] = {"class": "tool_error" if reply.is_error else "completed", "reply": reply.kind.value}
         self.members["masking"] = {"result": _manifest(reply.manifest)}
         self.keep("result.clean", payload_bytes(reply.payload))
         self.commit("result.raw", reply.raw)
+        self.seal(RESULT, reply.sealed)
 
 
 def _describe(entry: Recordable, sheet: _Sheet) -> str:
@@ -182,6 +209,8 @@ def _describe(entry: Recordable, sheet: _Sheet) -> str:
             return _intent(entry, sheet)
         case Outcome():
             return _outcome(entry, sheet)
+        case Interviewed():
+            return _interviewed(entry, sheet)
         case Replay():
             return _replay(entry, sheet)
         case Refusal():
@@ -239,17 +268,11 @@ def of_use(draft: Draft, number: int) -> Draft:
 
 
 def _outcome(entry: Outcome, sheet: _Sheet) -> str:
-    intent = entry.intent.entry
-    call = intent.shown.call
-    sheet.members["call"] = call.id
-    sheet.members["who"] = _who(call.identity)
-    sheet.members["target"] = _target(call.target)
-    sheet.members["origin"] = _origin(call.origin)
-    sheet.members["intent"] = {"id": entry.intent.event_id, "seq": entry.intent.seq}
-    sheet.preview(call)
+    approval = entry.intent.entry.allow.approval
+    sheet.goes_on(entry.intent)
     sheet.members["latency_ns"] = dict(entry.latency_ns)
-    if intent.allow.approval is not None:
-        sheet.members["approval"] = {"id": intent.allow.approval.id}
+    if approval is not None:
+        sheet.members["approval"] = {"id": approval.id}
     if isinstance(entry.result, Failed):
         failed = entry.result
         reason = cut(failed.reason, MAX_TEXT)
@@ -257,6 +280,15 @@ def _outcome(entry: Outcome, sheet: _Sheet) -> str:
     else:
         sheet.reply(entry.result)
     return "call.outcome"
+
+
+def _interviewed(entry: Interviewed, sheet: _Sheet) -> str:
+    sheet.goes_on(entry.intent)
+    if entry.turn is Turn.UNANSWERED:
+        sheet.members["outcome"] = {"class": "unanswered", "reason": cut(entry.reason, MAX_TEXT)}
+    else:
+        sheet.keep("question" if entry.turn is Turn.ASKED else "answer", payload_bytes(entry.clean))
+    return f"call.{entry.turn.value}"
 
 
 def _replay(entry: Replay, sheet: _Sheet) -> str:
@@ -272,7 +304,8 @@ def _replay(entry: Replay, sheet: _Sheet) -> str:
 def _refusal(entry: Refusal, sheet: _Sheet) -> str:
     sheet.shown(entry.shown)
     if entry.ruling is not None:
-        sheet.members["decision"] = _decision("deny", entry.ruling)
+        judged = {"judged": "hold" if isinstance(entry.judged, Hold) else "allow"} if entry.judged else {}
+        sheet.members["decision"] = {**_decision("deny", entry.ruling), **judged}
     sheet.members["outcome"] = _refused(entry.refused)
     if entry.refused.approval_id:
         sheet.members["approval"] = {"id": entry.refused.approval_id}
@@ -399,7 +432,8 @@ def _event(entry: Event, sheet: _Sheet) -> str:
     _check_plain(entry.facts)
     sheet.members["facts"] = dict(entry.facts)
     if entry.document:
-        sheet.keep("standing", payload_bytes(entry.document))
+        # What the gateway stood for is kept as long as its records; other documents hold what people said, and are erased.
+        sheet.keep("standing" if "aspect" in entry.facts else "document", payload_bytes(entry.document))
     return entry.kind
 
 
@@ -439,7 +473,8 @@ def _session_closed(entry: SessionClosed, sheet: _Sheet) -> str:
 
 
 def _who(identity: Identity) -> Members:
-    groups = sorted(identity.groups)
+    groups, scopes = sorted(identity.groups), sorted(identity.scopes)
+    carried = {"scopes": scopes[:MAX_LIST], "scopes_cut": len(scopes[MAX_LIST:])} if scopes else {}
     return {
         "iss": identity.issuer,
         "sub": identity.subject,
@@ -453,6 +488,7 @@ def _who(identity: Identity) -> Members:
         "actors": list(identity.actors[:MAX_LIST]),
         "groups": groups[:MAX_LIST],
         "groups_cut": len(groups[MAX_LIST:]),
+        **carried,
     }
 
 
@@ -478,6 +514,8 @@ def _origin(origin: Origin) -> Members:
         "client": cut(origin.client, _MAX_NAME),
         "traceparent": cut(origin.traceparent, _MAX_NAME),
         "session": cut(origin.session, _MAX_NAME),
+        **({"via": origin.via} if origin.via else {}),
+        **({} if origin.attended else {"attended": False}),
     }
 
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from mcpgw.core.canonical import commitment
 from mcpgw.ledger.checks import Notes, Objection, ProblemKind
 from mcpgw.ledger.completeness import notes_of
+from mcpgw.ledger.erasure import Erasures
 from mcpgw.ledger.record import VERSION, Index, Members, index_of, parse, unpack
 from mcpgw.ledger.store import StoredPayload, StoredRecord
 from mcpgw.ledger.tree import leaf_hash
@@ -28,8 +29,11 @@ class Examined:
     notes: Notes
 
 
-def examine(record: StoredRecord, origin: str, payloads: Sequence[StoredPayload]) -> Examined:
-    """Look for what is wrong with one record by itself, and note what it means to the checks across records."""
+def examine(record: StoredRecord, origin: str, payloads: Sequence[StoredPayload], erasures: Erasures) -> Examined:
+    """Look for what is wrong with one record by itself, and note what it means to the checks across records.
+
+    `erasures` tells what the log says that was erased.
+    """
     if leaf_hash(record.leaf) != record.hash:
         what = f"record {record.seq} was altered: it does not have the hash that it was sealed with"
         return Examined(record.seq, record.hash, [(ProblemKind.ALTERED, what)], ())
@@ -39,7 +43,7 @@ def examine(record: StoredRecord, origin: str, payloads: Sequence[StoredPayload]
         columns = index_of(members)
         found.extend(_place(record, members, origin))
         found.extend(_columns(record, columns))
-        found.extend(_payloads(record, members.get("payloads", {}), payloads))
+        found.extend(_payloads(record, members.get("payloads", {}), payloads, erasures))
         notes = notes_of(members)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         found.append((ProblemKind.ALTERED, f"record {record.seq} is not a leaf of version {VERSION}: {type(error).__name__}"))
@@ -69,15 +73,19 @@ def _columns(record: StoredRecord, columns: Index) -> Objections:
         )
 
 
-def _payloads(record: StoredRecord, committed: Members, payloads: Sequence[StoredPayload]) -> Objections:
+def _payloads(record: StoredRecord, committed: Members, payloads: Sequence[StoredPayload], erasures: Erasures) -> Objections:
     stored = {payload.slot: payload for payload in payloads}
     for slot in sorted(stored.keys() - committed.keys()):
         yield ProblemKind.PAYLOAD, f"record {record.seq}: the payload {slot} is foreign: the leaf does not know it"
     for slot in sorted(committed.keys() - stored.keys() - _NOBODY_KEEPS):
-        yield ProblemKind.PAYLOAD, f"record {record.seq}: the payload {slot} is missing"
+        if erasures.by(record.seq, slot) < 0:
+            yield ProblemKind.PAYLOAD, f"record {record.seq}: the payload {slot} is missing"
     for slot in sorted(committed.keys() & stored.keys()):
         if not _fits(stored[slot], committed[slot]):
             yield ProblemKind.PAYLOAD, f"record {record.seq}: the payload {slot} was altered"
+        elif (by := erasures.by(record.seq, slot)) >= 0:
+            what = f"record {record.seq}: the payload {slot} is there, and record {by} says that it was erased"
+            yield ProblemKind.PAYLOAD, what
 
 
 def _fits(payload: StoredPayload, committed: Members) -> bool:

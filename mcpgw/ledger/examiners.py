@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from mcpgw.core.errors import GatewayError
 from mcpgw.ledger.checkpoint import Verifier
+from mcpgw.ledger.erasure import Erasures
 from mcpgw.ledger.spans import Sound, damage, sound
 from mcpgw.ledger.store import Database
 
@@ -110,9 +111,10 @@ def _serve(asked: BinaryIO, answers: BinaryIO) -> None:
     """Answer each span that is asked for, until nothing more is asked."""
     database, origin, verifiers = pickle.load(asked)  # noqa: S301 - from our parent
     with closing(database.connect_read_only()) as store:
+        erasures = Erasures(store.erasing())
         while True:
             question = pickle.load(asked)  # noqa: S301 - as above
-            answer = damage(store) if question == _DAMAGE else sound(store, question, origin, verifiers)
+            answer = damage(store) if question == _DAMAGE else sound(store, question, origin, verifiers, erasures)
             pickle.dump(answer, answers)
             answers.flush()
 

@@ -19,6 +19,7 @@ from mcpgw.ledger import changes, summaries
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.assemble import assemble
 from mcpgw.ledger.describe import Indeterminate, Recordable, RecordContext, draft
+from mcpgw.ledger.eraser import Eraser
 from mcpgw.ledger.floods import FloodLimits, RefusalCounter
 from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.keys import LogKeys
@@ -83,6 +84,8 @@ class Ledger:
             describe=self._draft,
             clock=clock,
         )
+        self.eraser = Eraser(self._writer.submit, self._read, self._draft, database.scrub, clock)
+        """What removes payloads."""
         self._watch = ApprovalWatch(self._approvals_version, database.poll_s)
         self._limits = limits
         self._countersign = countersign
@@ -422,6 +425,7 @@ class Ledger:
                 await self._pay()
                 await self.recover()
                 await self.close_idle_sessions()
+                await self.eraser.scrub()  # what a process that died has erased, or a reader was in the way of
                 if sums_up:
                     await self.sum_up()
 

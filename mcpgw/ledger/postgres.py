@@ -19,22 +19,44 @@ import psycopg
 
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.ledger.approvals import ApprovalRow
+from mcpgw.ledger.holds import LegalHold
+from mcpgw.ledger.places import Place, Selection
 from mcpgw.ledger.postgres_connection import Connection, execute, translated
 from mcpgw.ledger.postgres_schema import CHANNEL
 from mcpgw.ledger.record import Record
 from mcpgw.ledger.rows import (
     APPROVAL,
+    ERASING,
+    HOLD,
     INDEX,
+    PLACES,
+    RARER,
     RECORD,
+    SELECTABLE,
     SESSION,
     approval_of,
     approval_values,
+    hold_of,
+    hold_values,
+    place_of,
     record_of,
+    selected,
     session_of,
     session_values,
+    walked_names,
 )
 from mcpgw.ledger.sessions import SessionRow
-from mcpgw.ledger.store import CommitUnknown, Head, OpenCall, Query, StoredCheckpoint, StoredPayload, StoredRecord
+from mcpgw.ledger.store import (
+    OFTEN,
+    CommitUnknown,
+    Head,
+    Named,
+    OpenCall,
+    Query,
+    StoredCheckpoint,
+    StoredPayload,
+    StoredRecord,
+)
 from mcpgw.ledger.stored_tree import StoredTile
 from mcpgw.ledger.tiles import Tile
 from mcpgw.ledger.tree import Frontier
@@ -113,6 +135,16 @@ class PostgresStore:
         sql = "SELECT seq FROM records WHERE seq >= %s AND time_ns >= %s ORDER BY seq LIMIT 1"
         return [seq for (seq,) in execute(self._db, sql, (start, time_ns))]
 
+    def extent(self, since_ns: int, until_ns: int) -> tuple[int, int]:
+        sql = "SELECT coalesce(min(seq), 0), coalesce(max(seq), -1) + 1 FROM records WHERE time_ns BETWEEN %s AND %s"
+        ((start, end),) = execute(self._db, sql, (since_ns, until_ns))
+        return start, end
+
+    def names(self, column: Named, globs: Sequence[str], limit: int) -> Sequence[str]:
+        matching = " OR ".join(["name ~ %s"] * len(globs))
+        sql = f"{walked_names(column)} AND ({matching}) LIMIT %s"
+        return [_original(name) for (name,) in execute(self._db, sql, [*map(globbed, globs), limit])]
+
     def tally(self, start: int, end: int) -> Sequence[tuple[str, str, str, str, int]]:
         result = "coalesce(nullif(code, ''), nullif(outcome, ''), decision)"
         sql = f"""SELECT principal, server, kind, {result}, count(*) FROM records
@@ -144,6 +176,22 @@ class PostgresStore:
         where, values = _conditions(query)
         sql = f"SELECT {', '.join(RECORD)} FROM records WHERE {where} ORDER BY seq DESC LIMIT %s"
         return [record_of(_shown(row)) for row in reversed(execute(self._db, sql, [*values, query.limit]))]
+
+    def erasing(self) -> Sequence[StoredRecord]:
+        sql = f"SELECT {', '.join(RECORD)} FROM records WHERE {ERASING} ORDER BY seq"
+        return [record_of(_shown(row)) for row in execute(self._db, sql)]
+
+    def holds(self) -> Sequence[LegalHold]:
+        return [hold_of(_shown(row)) for row in execute(self._db, _HOLDS)]
+
+    def places(self, seqs: Sequence[int], slots: Set[str]) -> Sequence[Place]:
+        return _places(self._db, seqs, slots)
+
+    def with_payloads(self, selection: Selection, start: int, end: int, limit: int) -> Sequence[int]:
+        where, values = selected(selection, "%s", "strpos")
+        within = f"FROM ({SELECTABLE}) places WHERE seq >= %s AND seq < %s AND {where}"
+        sql = f"SELECT DISTINCT seq {within} ORDER BY seq LIMIT %s"
+        return [seq for (seq,) in execute(self._db, sql, (start, end, *map(stored, values), limit))]
 
     def open_calls(self) -> Sequence[OpenCall]:
         return [OpenCall(*_shown(row)) for row in execute(self._db, _OPEN_CALLS)]
@@ -293,6 +341,26 @@ class PostgresTransaction:
         sql = "INSERT INTO marks (name, value) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
         self._later(sql, (name, value))
 
+    def places(self, seqs: Sequence[int], slots: Set[str]) -> Sequence[Place]:
+        self._send()
+        return _places(self._db, seqs, slots)
+
+    def erase(self, by: int, places: Sequence[Place]) -> None:
+        self._later("SELECT erase(%s)", (by,))  # which reads in the record which they are
+
+    def holds(self) -> Sequence[LegalHold]:
+        return [hold_of(_shown(row)) for row in self._all(_HOLDS)]
+
+    def save_hold(self, hold: LegalHold) -> None:
+        self._later(f"INSERT INTO holds ({', '.join(HOLD)}) VALUES ({', '.join(['%s'] * len(HOLD))})", hold_values(hold))
+
+    def remove_hold(self, hold_id: str) -> None:
+        self._later("DELETE FROM holds WHERE id = %s", (hold_id,))
+
+    def take_turn(self, now_ns: int, until_ns: int) -> bool:
+        sql = "UPDATE meta SET value = %s WHERE key = 'sweep_due_ns' AND value <= %s RETURNING 1"
+        return bool(self._all(sql, (until_ns, now_ns)))
+
     def nodes(self) -> Sequence[str]:
         return [_shown(row)[0] for row in self._all("SELECT id FROM nodes")]
 
@@ -371,6 +439,7 @@ _GRANTS = (
 _OFFERS = (
     f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE offered_key != '' AND %s IN ('', offered_key) ORDER BY held_seq DESC"
 )
+_HOLDS = f"SELECT {', '.join(HOLD)} FROM holds ORDER BY seq"
 _UPSERT_APPROVAL = (
     f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join(['%s'] * len(APPROVAL))}) "
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in APPROVAL if name != 'id')}"
@@ -394,6 +463,11 @@ def _original(text: str) -> str:
 
 def _shown(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(_original(value) if isinstance(value, str) else value for value in row)
+
+
+def _places(db: Connection, seqs: Sequence[int], slots: Set[str]) -> Sequence[Place]:
+    sql = f"{PLACES} WHERE p.seq = ANY(%s) AND p.slot = ANY(%s) ORDER BY p.seq, p.slot"
+    return [place_of(_shown(row)) for row in execute(db, sql, ([*seqs], sorted(slots)))]
 
 
 def _approvals_for(db: Connection, request_key: str) -> Sequence[ApprovalRow]:
@@ -420,6 +494,14 @@ def _conditions(query: Query) -> tuple[str, list[Any]]:
         parts.append(("approval_id = %s", [stored(query.approval_id)]))
     if query.session:
         parts.append(("session = %s", [stored(query.session)]))
+    if query.server:
+        parts.append(("server = %s", [stored(query.server)]))
+    for column, values in (("principal", query.principals), ("target", query.targets), ("kind", query.kinds)):
+        if values:
+            parts.append((f"{column} = ANY(%s)", [[stored(value) for value in values]]))
+    if query.kinds and not {*query.kinds} & {*OFTEN}:
+        parts.append((RARER, []))
+    parts += [("position(%s::bytea in leaf) > 0", [text]) for text in query.holding]
     return " AND ".join(sql for sql, _ in parts), [value for _, values in parts for value in values]
 
 

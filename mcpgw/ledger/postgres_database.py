@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psycopg
 
@@ -27,7 +27,8 @@ from mcpgw.ledger.postgres_connection import (
 )
 from mcpgw.ledger.postgres_migrate import migrate, schema_status
 from mcpgw.ledger.postgres_schema import CHANNEL
-from mcpgw.ledger.store import SchemaStatus
+from mcpgw.ledger.postgres_shared import PostgresShared
+from mcpgw.ledger.store import SchemaStatus, Shared
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,9 @@ class PostgresDatabase:
     def connect_read_only(self) -> PostgresStore:
         return PostgresStore(self._reading)
 
+    def shared(self, name: str) -> Sequence[Shared]:
+        return [PostgresShared(name, self._session, self._reading)]
+
     def migrate(self) -> SchemaStatus:
         """Bring the schema up to date, as its owner; see `postgres_migrate.migrate`."""
         return migrate(self._address, self._password)
@@ -68,6 +72,10 @@ class PostgresDatabase:
     def schema_status(self) -> SchemaStatus:
         """Return how far the schema is; see `postgres_migrate.schema_status`."""
         return schema_status(self._address, self._password)
+
+    def scrub(self) -> bool:
+        """Do nothing: autovacuum reuses the place of deleted rows, and who owns the table may VACUUM it sooner."""
+        return True
 
     def attend(self, node: str, told: Callable[[], None]) -> "PostgresNode":
         self.connect().close()

@@ -217,6 +217,50 @@ _PREVIEWS = """
 ALTER TABLE approvals ADD preview_event text COLLATE "C" NOT NULL DEFAULT '';
 """
 
+_SEARCH = """
+CREATE INDEX records_by_time ON records (time_ns);
+CREATE INDEX records_by_session ON records (session, seq) WHERE kind IN ('session.opened', 'session.closed');
+CREATE INDEX records_by_rarer_kind ON records (kind, seq) WHERE kind NOT IN ('call.intent', 'call.outcome');
+"""
+# For auditors' questions. While they are made, appends wait: about a second for each million records.
+
+_ERASURE = """
+CREATE TABLE holds (                    -- legal holds that stand
+    id       text COLLATE "C" PRIMARY KEY,
+    who      text COLLATE "C" NOT NULL,
+    session  text COLLATE "C" NOT NULL,
+    from_ns  bigint NOT NULL,
+    until_ns bigint NOT NULL,
+    reason   text COLLATE "C" NOT NULL,
+    seq      bigint NOT NULL            -- the record that says so
+);
+INSERT INTO meta VALUES ('sweep_due_ns', 0);
+GRANT SELECT, INSERT, UPDATE, DELETE ON holds TO mcpgw_gateway;
+
+-- A gateway cannot delete a payload. It can ask for what a record of its own names, in that record's transaction or later.
+CREATE FUNCTION erase(by bigint) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    told json;
+    named text;
+    gone bigint;
+    total bigint := 0;
+BEGIN
+    SELECT convert_from(leaf, 'UTF8')::json -> 'facts' -> 'payloads' INTO STRICT told FROM mcpgw.records
+        WHERE seq = by AND kind IN ('payload.shredded', 'retention.swept');
+    FOR named IN SELECT json_object_keys(told) LOOP
+        DELETE FROM mcpgw.payloads USING (
+            SELECT sum(distance::bigint) OVER (ORDER BY number)::bigint AS place
+            FROM json_array_elements_text(told -> named) WITH ORDINALITY AS t (distance, number)
+        ) AS places WHERE seq = place AND seq < by AND slot = named;
+        GET DIAGNOSTICS gone = ROW_COUNT;
+        total := total + gone;
+    END LOOP;
+    RETURN total;
+END $$;
+REVOKE ALL ON FUNCTION erase FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION erase TO mcpgw_gateway;
+"""
+
 MIGRATIONS = (
     Migration(_V1, oldest=1),
     Migration(_TILES, oldest=1),
@@ -225,6 +269,8 @@ MIGRATIONS = (
     Migration(_GRANTS, oldest=4),
     Migration(_OFFERS, oldest=4),
     Migration(_PREVIEWS, oldest=4),
+    Migration(_SEARCH, oldest=4),
+    Migration(_ERASURE, oldest=4),
 )
 VERSION = len(MIGRATIONS)
 """What this mcpgw needs the table `migrations` to have reached."""

@@ -1,4 +1,4 @@
-"""What is kept beside the log and can be made again from its records: approvals, open calls and marks.
+"""What is kept beside the log and can be made again from its records: approvals, open calls, marks and legal holds.
 
 Three things cannot. The exact arguments of a held call, and what is proposed instead, stand nowhere but in its approval, and
 encrypted for the desk: they are left as they are, and an approval that has lost them can only be denied. The parts of what
@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 
 from mcpgw.core.allowance import Allowance
 from mcpgw.core.terms import Level, Seats, Terms, terms_of
-from mcpgw.ledger import changes, summaries
+from mcpgw.ledger import changes, holds, summaries
 from mcpgw.ledger.approvals import ApprovalRow, concluded, offering, stopped_reason, taken
 from mcpgw.ledger.describe import MAX_LIST, MAX_TEXT, cut
+from mcpgw.ledger.holds import LegalHold
 from mcpgw.ledger.record import Members, parse, unpack
 from mcpgw.ledger.spans import SPAN, read
-from mcpgw.ledger.store import OpenCall, Reading, Store, StoredPayload, Transaction
+from mcpgw.ledger.store import SHARED, OpenCall, Reading, Store, StoredPayload, Transaction
 from mcpgw.ports import ENDED_UNUSED, ApprovalState, CastVote, Remark, RemarkKind, Use
 
 _ALL = 2**62
@@ -33,6 +34,7 @@ class Projections:
         self.open_calls: dict[str, OpenCall] = {}
         self.marks: dict[str, str] = {}
         """Without the hashes of parts."""
+        self.holds: dict[str, LegalHold] = {}
         self.size = 0
 
     def take(self, seq: int, members: Members, payloads: Sequence[StoredPayload]) -> None:
@@ -84,6 +86,11 @@ class Projections:
                     self.approvals[row.id] = replace(row, uses=concluded(row.uses, call, _ended(members)))
                 if row and row.spent_call == call and row.state in _SPENT:
                     self.approvals[row.id] = replace(row, state=_ended(members), outcome_event=members["id"])
+            case holds.HELD:
+                hold = holds.hold_of(members)
+                self.holds[hold.id] = hold
+            case holds.RELEASED:
+                self.holds.pop(facts["id"], None)
             case "summary.daily" if facts["page"] == facts["pages"]:
                 self.marks[summaries.MARK] = str(facts["to"])
 
@@ -108,7 +115,8 @@ class Projections:
 
     def wrong_marks(self, stored: Mapping[str, str]) -> Mapping[str, str]:
         """Return what those marks must be that are not as the records say. One that no record tells of must be as if new."""
-        new = {name: "0" if name == summaries.MARK else changes.bare_mark("") for name in stored}
+        told = [name for name in stored if not name.startswith(SHARED)]
+        new = {name: "0" if name == summaries.MARK else changes.bare_mark("") for name in told}
         return {
             name: value
             for name, value in {**new, **self.marks}.items()
@@ -116,7 +124,11 @@ class Projections:
         }
 
     def differences(
-        self, approvals: Sequence[ApprovalRow], open_calls: Sequence[OpenCall], marks: Mapping[str, str]
+        self,
+        approvals: Sequence[ApprovalRow],
+        open_calls: Sequence[OpenCall],
+        marks: Mapping[str, str],
+        standing: Sequence[LegalHold],
     ) -> Iterator[str]:
         """Yield a sentence for each thing that is not as the records say."""
         stored = {row.id: row for row in approvals}
@@ -137,6 +149,8 @@ class Projections:
             yield f"call {call_id} is among the open calls, and no intent of it is open"
         for name in sorted(self.wrong_marks(marks)):
             yield f"the mark {name} is not what the records say"
+        for hold in {*standing} ^ {*self.holds.values()}:
+            yield f"the legal hold {hold.id} does not stand as its records say"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +166,7 @@ def compare(store: Reading, progress: Callable[[int, int], None] = lambda done, 
     expected = Projections()
     with store.snapshot():
         expected.read(store, progress)
-        return [*expected.differences(store.approvals((), (), _ALL), store.open_calls(), store.marks())]
+        return [*expected.differences(store.approvals((), (), _ALL), store.open_calls(), store.marks(), store.holds())]
 
 
 def rebuild(store: Store, progress: Callable[[int, int], None] = lambda done, total: None) -> Sequence[str]:
@@ -166,7 +180,7 @@ def rebuild(store: Store, progress: Callable[[int, int], None] = lambda done, to
     tx = store.begin()
     expected.read(store)  # what came meanwhile; from here on nobody else writes
     stored, marks = store.approvals((), (), _ALL), store.marks()
-    wrong = [*expected.differences(stored, tx.open_calls(), marks)]
+    wrong = [*expected.differences(stored, tx.open_calls(), marks, tx.holds())]
     repaired(tx, expected, stored, marks, {row.id: Hidden(row.exact, row.offered) for row in stored})
     tx.commit()
     return wrong
@@ -202,6 +216,10 @@ def repaired(
         tx.close_call(call_id)
     for name, value in expected.wrong_marks(marks).items():
         tx.save_mark(name, value)
+    for hold in {*tx.holds()} ^ {*expected.holds.values()}:
+        tx.remove_hold(hold.id)
+    for hold in {*expected.holds.values()} - {*tx.holds()}:
+        tx.save_hold(hold)
 
 
 def _opened(seq: int, members: Members) -> ApprovalRow:

@@ -161,8 +161,31 @@ CREATE INDEX approvals_offered ON approvals (offered_key) WHERE offered_key != '
 
 _PREVIEWS = "ALTER TABLE approvals ADD COLUMN preview_event TEXT NOT NULL DEFAULT '';"
 
-MIGRATIONS = (_V1, _TILES, _SESSIONS, _TERMS, _GRANTS, _OFFERS, _PREVIEWS)
+_SEARCH = """
+CREATE INDEX records_by_time ON records (time_ns);
+CREATE INDEX records_by_session ON records (session, seq) WHERE kind IN ('session.opened', 'session.closed');
+CREATE INDEX records_by_rarer_kind ON records (kind, seq) WHERE kind NOT IN ('call.intent', 'call.outcome');
+"""
+"""For auditors' questions. An index costs each commit a page; the partial ones leave out what calls write most."""
+
+_ERASURE = """
+CREATE TABLE holds (                   -- legal holds that stand
+    id       TEXT PRIMARY KEY,
+    who      TEXT NOT NULL,
+    session  TEXT NOT NULL,
+    from_ns  INTEGER NOT NULL,
+    until_ns INTEGER NOT NULL,
+    reason   TEXT NOT NULL,
+    seq      INTEGER NOT NULL          -- the record that says so
+) STRICT;
+-- how often something was erased, and up to which of them the files were scrubbed; when the next sweep is due
+INSERT INTO meta VALUES ('erased', 0), ('scrubbed', 0), ('sweep_due_ns', 0);
+"""
+
+MIGRATIONS = (_V1, _TILES, _SESSIONS, _TERMS, _GRANTS, _OFFERS, _PREVIEWS, _SEARCH, _ERASURE)
 VERSION = len(MIGRATIONS)
 """Kept in the file as `PRAGMA user_version`."""
 TILES_SINCE = MIGRATIONS.index(_TILES) + 1
+KINDS_SINCE = MIGRATIONS.index(_SEARCH) + 1
+HOLDS_SINCE = MIGRATIONS.index(_ERASURE) + 1
 """A file that is only read may be older."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
-from mcpgw.core.model import Call, Intent, Joined, Opened, Outcome, Refusal, Replay
+from mcpgw.core.model import Call, Intent, Interviewed, Joined, Opened, Outcome, Refusal, Replay
 from mcpgw.ledger.describe import Indeterminate, Recordable, SessionClosed
 from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.record import Draft, counted_as
@@ -133,7 +133,7 @@ def calls_of(entry: Recordable) -> Sequence[Call]:
     match entry:
         case Intent(shown=shown) | Refusal(shown=shown) | Opened(shown=shown) | Joined(shown=shown) | Replay(shown=shown):
             return [shown.call]
-        case Outcome(intent=intent):
+        case Outcome(intent=intent) | Interviewed(intent=intent):
             return [intent.entry.shown.call]
         case _:
             return []

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.ledger.checkpoint import EVERY_SIZE, Checkpoint, InvalidNote, Verifier, open_checkpoint
 from mcpgw.ledger.checks import Notes
+from mcpgw.ledger.erasure import Erasures
 from mcpgw.ledger.examine import examine
 from mcpgw.ledger.store import Reading, StoredCheckpoint, StoredPayload, StoredRecord
 from mcpgw.ledger.tree import HASH_BYTES, Frontier
@@ -41,10 +42,10 @@ class Sound:
         return self.hashes[at : at + HASH_BYTES]
 
 
-def sound(store: Reading, span: range, origin: str, verifiers: Sequence[Verifier]) -> Sound | None:
+def sound(store: Reading, span: range, origin: str, verifiers: Sequence[Verifier], erasures: Erasures) -> Sound | None:
     """Return the span if nothing in it is wrong by itself; None at the first doubt, whatever it is."""
     try:
-        examined = [examine(record, origin, payloads) for record, payloads in read(store, span)]
+        examined = [examine(record, origin, payloads, erasures) for record, payloads in read(store, span)]
         checkpoints = [
             (stored.size, believed(stored, origin, verifiers).to_bytes()) for stored in store.checkpoints(span.start, span.stop)
         ]

@@ -16,27 +16,42 @@ import apsw
 
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.ledger.approvals import ApprovalRow
+from mcpgw.ledger.holds import LegalHold
 from mcpgw.ledger.nodes import Node, is_alive
+from mcpgw.ledger.places import Place, Selection
 from mcpgw.ledger.record import Record
 from mcpgw.ledger.rows import (
     APPROVAL,
+    ERASING,
+    HOLD,
     INDEX,
+    PLACES,
+    RARER,
     RECORD,
+    SELECTABLE,
     SESSION,
     approval_of,
     approval_values,
+    hold_of,
+    hold_values,
+    place_of,
     record_of,
+    selected,
     session_of,
     session_values,
+    walked_names,
 )
-from mcpgw.ledger.schema import MIGRATIONS, TILES_SINCE, VERSION
+from mcpgw.ledger.schema import HOLDS_SINCE, KINDS_SINCE, MIGRATIONS, TILES_SINCE, VERSION
 from mcpgw.ledger.sessions import SessionRow
 from mcpgw.ledger.store import (
+    OFTEN,
     CommitUnknown,
     Head,
+    Named,
     OpenCall,
     Query,
     SchemaStatus,
+    Shared,
     StoredCheckpoint,
     StoredPayload,
     StoredRecord,
@@ -51,6 +66,8 @@ NODES = "nodes"
 """Folder of the nodes' locks, beside the file."""
 OLDEST_SAFE = 3_051_003
 """3.7.0 to 3.51.2 can corrupt a WAL that several connections write and checkpoint (the WAL-reset bug)."""
+_SCRUB_PATIENCE_S = 0.2
+"""For readers to let go of the write-ahead log: writers wait meanwhile, and it can be tried again."""
 _FIRST_NAP_S = 0.0002
 _LONGEST_NAP_S = 0.001
 """Between two tries for the write lock: shorter than the pause in which a busy neighbour answers its callers, so that everybody
@@ -85,6 +102,9 @@ class SqliteDatabase:
     def connect_read_only(self) -> "SqliteStore":
         return SqliteStore.connect_read_only(self._folder / FILE)
 
+    def shared(self, name: str) -> Sequence[Shared]:
+        return []
+
     def migrate(self) -> SchemaStatus:
         self.connect().close()  # opening it for writing is all that it takes
         return self.schema_status()
@@ -93,6 +113,12 @@ class SqliteDatabase:
         with contextlib.closing(SqliteStore.connect_read_only(self._folder / FILE)) as store:
             version = store.schema_version()
         return SchemaStatus(version, oldest=1, known=VERSION)
+
+    def scrub(self) -> bool:
+        """Copy the write-ahead log into the file, whose erased places are zeroes (`secure_delete`), and cut it to nothing."""
+        path = self._folder / FILE
+        with contextlib.closing(SqliteStore.connect(path, busy_timeout_s=_SCRUB_PATIENCE_S)) as store:
+            return store.scrub()
 
     def attend(self, node: str, told: Callable[[], None]) -> Node:
         try:
@@ -111,7 +137,10 @@ class SqliteStore:
         """`folder` is where the database stands, and the nodes beside it."""
         self._db = connection
         self._folder = folder
-        self._has_tiles = self.schema_version() >= TILES_SINCE
+        version = self.schema_version()
+        self._has_tiles = version >= TILES_SINCE
+        self._has_kinds = version >= KINDS_SINCE
+        self._has_holds = version >= HOLDS_SINCE
 
     @classmethod
     def connect(cls, path: Path, *, busy_timeout_s: float = 5.0, vfs: str | None = None) -> "SqliteStore":
@@ -172,6 +201,20 @@ class SqliteStore:
             ((busy, *_),) = self._db.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
             return not busy
 
+    def scrub(self) -> bool:
+        """See `SqliteDatabase.scrub`."""
+        marks = dict(self._all("SELECT key, value FROM meta WHERE key IN ('erased', 'scrubbed')"))
+        if marks["erased"] == marks["scrubbed"]:
+            return True
+        with _translated():
+            try:
+                ((busy, *_),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                if not busy:
+                    self._all("UPDATE meta SET value = ? WHERE key = 'scrubbed'", (marks["erased"],))
+            except apsw.BusyError:
+                return False
+        return not busy
+
     # --- reading ---------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -208,6 +251,18 @@ class SqliteStore:
         sql = "SELECT seq FROM records WHERE seq >= ? AND time_ns >= ? ORDER BY seq LIMIT 1"
         return [seq for (seq,) in self._all(sql, (start, time_ns))]
 
+    def extent(self, since_ns: int, until_ns: int) -> tuple[int, int]:
+        sql = "SELECT coalesce(min(seq), 0), coalesce(max(seq), -1) + 1 FROM records WHERE time_ns BETWEEN ? AND ?"
+        ((start, end),) = self._all(sql, (since_ns, until_ns))
+        return start, end
+
+    def names(self, column: Named, globs: Sequence[str], limit: int) -> Sequence[str]:
+        if column is Named.KIND and not self._has_kinds:
+            sql = f"SELECT DISTINCT kind FROM records WHERE {_any_glob('kind', globs)} LIMIT ?"
+            return [name for (name,) in self._all(sql, (*globs, limit))]
+        sql = f"{walked_names(column)} AND {_any_glob('name', globs)} LIMIT ?"
+        return [name for (name,) in self._all(sql, (*globs, limit))]
+
     def tally(self, start: int, end: int) -> Sequence[tuple[str, str, str, str, int]]:
         result = "coalesce(nullif(code, ''), nullif(outcome, ''), decision)"
         sql = f"""SELECT principal, server, kind, {result}, count(*) FROM records
@@ -231,6 +286,21 @@ class SqliteStore:
         where, values = _conditions(query)
         sql = f"SELECT {', '.join(RECORD)} FROM records WHERE {where} ORDER BY seq DESC LIMIT ?"
         return [record_of(row) for row in reversed(self._all(sql, (*values, query.limit)))]
+
+    def erasing(self) -> Sequence[StoredRecord]:
+        return [record_of(row) for row in self._all(f"SELECT {', '.join(RECORD)} FROM records WHERE {ERASING} ORDER BY seq")]
+
+    def holds(self) -> Sequence[LegalHold]:
+        return [hold_of(row) for row in self._all(_HOLDS)] if self._has_holds else []
+
+    def places(self, seqs: Sequence[int], slots: Set[str]) -> Sequence[Place]:
+        return _places(self._db, seqs, slots)
+
+    def with_payloads(self, selection: Selection, start: int, end: int, limit: int) -> Sequence[int]:
+        where, values = selected(selection, "?", "instr")
+        within = f"FROM ({SELECTABLE}) places WHERE seq >= ? AND seq < ? AND {where}"
+        sql = f"SELECT DISTINCT seq {within} ORDER BY seq LIMIT ?"
+        return [seq for (seq,) in self._all(sql, (start, end, *values, limit))]
 
     def open_calls(self) -> Sequence[OpenCall]:
         return [OpenCall(*row) for row in self._all(_OPEN_CALLS)]
@@ -369,6 +439,27 @@ class SqliteTransaction:
         sql = "INSERT INTO marks (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
         self._all(sql, (name, value))
 
+    def places(self, seqs: Sequence[int], slots: Set[str]) -> Sequence[Place]:
+        return _places(self._db, seqs, slots)
+
+    def erase(self, by: int, places: Sequence[Place]) -> None:
+        for place in places:
+            self._all("DELETE FROM payloads WHERE seq = ? AND slot = ?", (place.seq, place.slot))
+        self._all("UPDATE meta SET value = value + 1 WHERE key = 'erased'")
+
+    def holds(self) -> Sequence[LegalHold]:
+        return [hold_of(row) for row in self._all(_HOLDS)]
+
+    def save_hold(self, hold: LegalHold) -> None:
+        self._all(f"INSERT INTO holds ({', '.join(HOLD)}) VALUES ({', '.join('?' * len(HOLD))})", hold_values(hold))
+
+    def remove_hold(self, hold_id: str) -> None:
+        self._all("DELETE FROM holds WHERE id = ?", (hold_id,))
+
+    def take_turn(self, now_ns: int, until_ns: int) -> bool:
+        sql = "UPDATE meta SET value = ? WHERE key = 'sweep_due_ns' AND value <= ? RETURNING 1"
+        return bool(self._all(sql, (until_ns, now_ns)))
+
     def nodes(self) -> Sequence[str]:
         return [row[0] for row in self._all("SELECT id FROM nodes")]
 
@@ -497,6 +588,7 @@ _GRANTS = (
 _OFFERS = (
     f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE offered_key != '' AND ? IN ('', offered_key) ORDER BY held_seq DESC"
 )
+_HOLDS = f"SELECT {', '.join(HOLD)} FROM holds ORDER BY seq"
 _UPSERT_APPROVAL = (
     f"INSERT INTO approvals ({', '.join(APPROVAL)}) VALUES ({', '.join('?' * len(APPROVAL))}) "
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in APPROVAL if name != 'id')}"
@@ -516,16 +608,25 @@ def _tile_roots(db: apsw.Connection, level: int, start: int, end: int) -> Sequen
     return [(index, root) for index, root in _all(db, sql, (level, start, end))]
 
 
+def _places(db: apsw.Connection, seqs: Sequence[int], slots: Set[str]) -> Sequence[Place]:
+    where, values = _where([("p.seq", [*seqs]), ("p.slot", sorted(slots))])
+    return [place_of(row) for row in _all(db, f"{PLACES} {where} ORDER BY p.seq, p.slot", tuple(values))]
+
+
 def _approvals_for(db: apsw.Connection, request_key: str) -> Sequence[ApprovalRow]:
     sql = f"SELECT {', '.join(APPROVAL)} FROM approvals WHERE request_key = ? ORDER BY held_seq DESC"
     return [approval_of(row) for row in _all(db, sql, (request_key,))]
 
 
-def _where(columns: Sequence[tuple[str, Sequence[str]]]) -> tuple[str, list[Any]]:
+def _where(columns: Sequence[tuple[str, Sequence[str | int]]]) -> tuple[str, list[Any]]:
     """`column IN (...)` for each column that has values to be among."""
     parts = [f"{name} IN ({', '.join('?' * len(values))})" for name, values in columns if values]
     bound = [value for _, values in columns for value in values]
     return (f"WHERE {' AND '.join(parts)}" if parts else ""), bound
+
+
+def _any_glob(column: str, globs: Sequence[str]) -> str:
+    return f"({' OR '.join([f'{column} GLOB ?'] * len(globs))})"
 
 
 def _conditions(query: Query) -> tuple[str, list[Any]]:
@@ -547,4 +648,12 @@ def _conditions(query: Query) -> tuple[str, list[Any]]:
         parts.append(("approval_id = ?", [query.approval_id]))
     if query.session:
         parts.append(("session = ?", [query.session]))
+    if query.server:
+        parts.append(("server = ?", [query.server]))
+    for column, values in (("principal", query.principals), ("target", query.targets), ("kind", query.kinds)):
+        if values:
+            parts.append((f"{column} IN ({', '.join('?' * len(values))})", [*values]))
+    if query.kinds and not {*query.kinds} & {*OFTEN}:
+        parts.append((RARER, []))
+    parts += [("instr(leaf, ?)", [text]) for text in query.holding]
     return " AND ".join(sql for sql, _ in parts), [value for _, values in parts for value in values]

@@ -7,10 +7,13 @@ opened anew: no connection that has failed is trusted again.
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.ledger.approvals import ApprovalRow
+from mcpgw.ledger.holds import LegalHold
+from mcpgw.ledger.places import Place, Selection
 from mcpgw.ledger.record import Index, Record
 from mcpgw.ledger.sessions import SessionRow, SessionRows
 from mcpgw.ledger.stored_tree import Rows, Tiles
@@ -82,6 +85,15 @@ class Query:
     call_id: str = ""
     approval_id: str = ""
     session: str = ""
+    server: str = ""
+    principals: tuple[str, ...] = ()
+    """Exactly one of these."""
+    targets: tuple[str, ...] = ()
+    """Exactly one of these published names."""
+    kinds: tuple[str, ...] = ()
+    """Exactly one of these."""
+    holding: tuple[bytes, ...] = ()
+    """What the leaf must hold somewhere: for whoever then looks where."""
     since_ns: int = 0
     until_ns: int = 2**63 - 1
     after_seq: int = -1
@@ -89,6 +101,18 @@ class Query:
     """Only records before this one: where the page of newer ones began."""
     limit: int = 100
     """The newest so many of what matches."""
+
+
+class Named(StrEnum):
+    """Columns of records whose values are names, each many times there."""
+
+    PRINCIPAL = "principal"
+    TARGET = "target"
+    KIND = "kind"
+
+
+OFTEN = ("call.intent", "call.outcome")
+"""The kinds that most records are of, which the index of kinds leaves out."""
 
 
 class Transaction(Rows, SessionRows, Protocol):
@@ -133,6 +157,29 @@ class Transaction(Rows, SessionRows, Protocol):
     def mark(self, name: str) -> Sequence[str]: ...
 
     def save_mark(self, name: str, value: str) -> None: ...
+
+    def places(self, seqs: Sequence[int], slots: Set[str]) -> Sequence[Place]:
+        """Return the payloads of these records in those slots, in the order of the log."""
+        ...
+
+    def erase(self, by: int, places: Sequence[Place]) -> None:
+        """Remove the payloads at these places, salts included, which the record `by`, inserted before, names.
+
+        Nobody can read them any more. Bytes of them may be left in files until `Database.scrub`.
+        """
+        ...
+
+    def holds(self) -> Sequence[LegalHold]:
+        """Return the legal holds that stand, the oldest first."""
+        ...
+
+    def save_hold(self, hold: LegalHold) -> None: ...
+
+    def remove_hold(self, hold_id: str) -> None: ...
+
+    def take_turn(self, now_ns: int, until_ns: int) -> bool:
+        """Take the sweep upon this process until then, unless somebody has, and tell whether it is this one's."""
+        ...
 
     def nodes(self) -> Sequence[str]: ...
 
@@ -188,6 +235,14 @@ class Reading(Tiles, Protocol):
         """Return the first sequence number from `start` on whose record is of that time or later, or nothing."""
         ...
 
+    def extent(self, since_ns: int, until_ns: int) -> tuple[int, int]:
+        """Return the least range `start <= seq < end` that has all records of that time, both ends included."""
+        ...
+
+    def names(self, column: Named, globs: Sequence[str], limit: int) -> Sequence[str]:
+        """Return at most so many of the column's values that one of the globs matches."""
+        ...
+
     def tally(self, start: int, end: int) -> Sequence[tuple[str, str, str, str, int]]:
         """Count the records of calls with `start <= seq < end` by principal, server, kind and result.
 
@@ -199,6 +254,22 @@ class Reading(Tiles, Protocol):
 
     def search(self, query: Query) -> Sequence[StoredRecord]:
         """Return what matches, the newest last."""
+        ...
+
+    def erasing(self) -> Sequence[StoredRecord]:
+        """Return the records of kinds `erasure.ERASING`, in order."""
+        ...
+
+    def holds(self) -> Sequence[LegalHold]:
+        """Return the legal holds that stand, the oldest first."""
+        ...
+
+    def places(self, seqs: Sequence[int], slots: Set[str]) -> Sequence[Place]:
+        """Return the payloads of these records in those slots, in the order of the log."""
+        ...
+
+    def with_payloads(self, selection: Selection, start: int, end: int, limit: int) -> Sequence[int]:
+        """Return the first so many records with `start <= seq < end` that have payloads of the selection, in order."""
         ...
 
     def size(self) -> int:
@@ -260,6 +331,43 @@ class Presence(Protocol):
         ...
 
 
+SHARED = "shared."
+"""Begins the names of marks that no record tells of: what they hold is a node's own, and is never made again."""
+
+
+class Shared(Protocol):
+    """A short text that all nodes of a log share, and that one of them at a time may change. All methods block.
+
+    Whoever may change it may do so until they release it, or until anything here fails: then somebody else may have it.
+    All raise `LedgerUnavailable` for whatever goes wrong in the database.
+    """
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this node may change it."""
+        ...
+
+    def take(self) -> bool:
+        """Try to become the one node that may change it; return whether it is this one now."""
+        ...
+
+    def release(self) -> None:
+        """Let another node."""
+        ...
+
+    def is_taken(self) -> bool:
+        """Tell whether some node may change it."""
+        ...
+
+    def read(self) -> str:
+        """Return it; empty where nobody wrote it yet."""
+        ...
+
+    def write(self, text: str) -> None:
+        """Replace it, durably."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
     version: int
@@ -300,6 +408,10 @@ class Database(Protocol):
         """
         ...
 
+    def shared(self, name: str) -> Sequence[Shared]:
+        """Return the text of that name; nothing where all nodes are on one machine, and share its files."""
+        ...
+
     def migrate(self) -> SchemaStatus:
         """Apply what is missing, while gateways may go on writing, and return what there is then.
 
@@ -314,6 +426,14 @@ class Database(Protocol):
 
         Raises:
             LedgerUnavailable: the database cannot be asked.
+        """
+        ...
+
+    def scrub(self) -> bool:
+        """Take what was erased out of the files, too, as far as the database can; False if somebody is in the way for now.
+
+        Raises:
+            LedgerUnavailable: the database failed.
         """
         ...
 

@@ -20,6 +20,7 @@ from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.ledger.anchor_check import AnchorCheck
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Verifier, open_checkpoint
 from mcpgw.ledger.checks import ProblemKind
+from mcpgw.ledger.erasure import Erased, Erasures
 from mcpgw.ledger.examine import examine
 from mcpgw.ledger.examiners import Examiners
 from mcpgw.ledger.keys import public_line
@@ -62,6 +63,8 @@ class Report:
     problems: tuple[Problem, ...]
     found: int
     """Number of problems, including those that are not described."""
+    erased: tuple[Erased, ...] = ()
+    """What records say that was erased of those that were verified: their payloads are gone, and that is no problem."""
 
     @property
     def ok(self) -> bool:
@@ -119,6 +122,7 @@ class Verification:
         self._describe = describe
         self._walk: Walk | None = None  # None until the log was first seen
         self._of_log = True
+        self._erasures = Erasures()
 
     @property
     def sealed(self) -> Frontier:
@@ -135,12 +139,13 @@ class Verification:
         walk = self._walk = self._walk or self._beginning(store)
         walk.tiles.read_from(store)
         total = _total(store, walk)
+        self._erasures = _erasures(store, walk)
         end = self._end(store, total)
         self._of_log = end >= total
         spans = [range(at, min(at + SPAN, end)) for at in range(walk.next, end, SPAN)]
         if database is None or end - walk.next < _WORTH:
             for span in spans:
-                self._take(store, span, sound(store, span, self._origin, self._verifiers), walk)
+                self._take(store, span, sound(store, span, self._origin, self._verifiers, self._erasures), walk)
                 progress(span.stop, end)
             if whole_file:
                 walk.damaged(damage(store))
@@ -174,6 +179,7 @@ class Verification:
             unestablished=tuple(self._unestablished(walk)),
             problems=(*walk.problems, *last[: max(0, self._describe - len(walk.problems))]),
             found=walk.found + len(last),
+            erased=tuple(told for told in self._erasures.told if walk.start < told.seq),
         )
 
     def _beginning(self, store: Reading) -> Walk:
@@ -216,7 +222,7 @@ class Verification:
         for record, payloads in _readable(store, walk, span):
             for stored in checkpoints.up_to(record.seq):
                 walk.checkpoint(stored)
-            walk.record(examine(record, self._origin, payloads))
+            walk.record(examine(record, self._origin, payloads, self._erasures))
         for stored in checkpoints.up_to(span.stop):
             walk.checkpoint(stored)
 
@@ -227,6 +233,9 @@ class Verification:
                 "that were given there were spent before"
             )
         yield from walk.keys.unestablished()
+        outside = [told.seq for told in self._erasures.told if told.seq >= walk.next]
+        if outside:
+            yield f"whether payloads were erased that {len(outside)} records behind the range name, which were not verified"
         if not self._of_log:
             yield f"what stands from record {walk.next} on"
         if self._within != WHOLE:
@@ -244,6 +253,15 @@ def _total(store: Reading, walk: Walk) -> int:
     except LedgerUnavailable as error:
         walk.problem(ProblemKind.DAMAGED, range(0), f"the newest records cannot be read: {error}")
         return max((checkpoint.size for checkpoint in store.newest_checkpoint()), default=0)
+
+
+def _erasures(store: Reading, walk: Walk) -> Erasures:
+    """Return what the log says that was erased. What cannot be read names nothing, so what it erased is reported as missing."""
+    try:
+        return Erasures(store.erasing())
+    except LedgerUnavailable as error:
+        walk.problem(ProblemKind.DAMAGED, range(0), f"the records of what was erased cannot be read: {error}")
+        return Erasures()
 
 
 def _checkpoints(store: Reading, walk: Walk, after: int, up_to: int) -> Iterator[StoredCheckpoint]:

@@ -26,7 +26,7 @@ from ledger_parts import ORIGIN
 
 from mcpgw.cli.package import as_data
 from mcpgw.ledger.checkpoint import Checkpoint
-from mcpgw.ledger.evidence import CHECKPOINT, KEYS, LEAVES, MANIFEST, NODES, PAYLOADS, RECORDS, SIGNATURE, verify
+from mcpgw.ledger.evidence import CHECKPOINT, KEYS, LEAVES, MANIFEST, NODES, PAYLOADS, RECORDS, SEALED, SIGNATURE, verify
 from mcpgw.ledger.evidence.archive import pack, unpack
 from mcpgw.ledger.evidence.check import check
 from mcpgw.ledger.evidence.collect import Asked
@@ -49,6 +49,7 @@ class Story:
     day: Files
     whole: Files
     anchored: Files
+    raw: Files
     notes: list[str]
     dice: random.Random = field(default_factory=random.Random)
 
@@ -60,7 +61,12 @@ class Story:
             notes = [one.note for one in store.checkpoints(0, 10_000)]
         exported = [
             unpack(package(database, folder, asked, anchors, PURPOSE).data)
-            for asked, anchors in ((alices_day(), []), (Asked(), []), (alices_day(), [notes[3], notes[-1]]))
+            for asked, anchors in (
+                (alices_day(), []),
+                (Asked(), []),
+                (alices_day(), [notes[3], notes[-1]]),
+                (alices_day(raw=True), []),
+            )
         ]
         return cls(folder, *exported, notes, random.Random(seed))
 
@@ -154,7 +160,7 @@ IN_A_FILE = (any_byte, any_bytes, any_line)
 
 def one_file(story: Story) -> bytes:
     """Each file in each way, by somebody who has no key."""
-    files = dict(story.dice.choice([story.day, story.anchored]))
+    files = dict(story.dice.choice([story.day, story.anchored, story.raw]))
     name = story.dice.choice([*files])
     match story.dice.randrange(6):
         case 0:
@@ -170,7 +176,7 @@ def one_file(story: Story) -> bytes:
 
 def one_field(story: Story) -> bytes:
     """A field of a record, of a payload, or of the manifest, by somebody who has no key."""
-    files = dict(story.day)
+    files = dict(story.dice.choice([story.day, story.raw]))
     name = story.dice.choice([RECORDS, RECORDS, PAYLOADS, MANIFEST])
     files[name] = any_field_of_a_line(files[name], story.dice)
     return pack(files)
@@ -182,7 +188,7 @@ def the_zip(story: Story) -> bytes:
 
 def by_the_key(story: Story) -> bytes:
     """A file in any way, by the holder of the log's key, who signs the manifest anew."""
-    files = dict(story.dice.choice([story.day, story.whole, story.anchored]))
+    files = dict(story.dice.choice([story.day, story.whole, story.anchored, story.raw]))
     name = story.dice.choice([one for one in files if one not in (MANIFEST, SIGNATURE)])
     ways = [*IN_A_FILE, *([any_field_of_a_line] * 3 if name in (RECORDS, PAYLOADS) else [])]
     files[name] = story.dice.choice(ways)(files[name], story.dice)
@@ -191,7 +197,7 @@ def by_the_key(story: Story) -> bytes:
 
 def fewer_records(story: Story) -> bytes:
     """Records withheld by the holder of the key, who has everything else fit."""
-    files = dict(story.day)
+    files = dict(story.dice.choice([story.day, story.raw]))
     lines = files[RECORDS].splitlines(keepends=True)
     gone = set(story.dice.sample(range(len(lines)), story.dice.choice([1, 1, 2, 5])))
     files[RECORDS] = b"".join(line for at, line in enumerate(lines) if at not in gone)
@@ -201,8 +207,9 @@ def fewer_records(story: Story) -> bytes:
 
 def other_facts(story: Story) -> bytes:
     """What the package says of itself, by the holder of the key."""
-    facts = json.loads(story.day[MANIFEST])["facts"]
     dice = story.dice
+    files = dict(dice.choice([story.day, story.raw]))
+    facts = json.loads(files[MANIFEST])["facts"]
     changes: list[dict[str, object]] = [
         {"records": facts["records"] + dice.choice([-1, 1])},
         {"kinds": {**facts["kinds"], "call.intent": 0}},
@@ -222,11 +229,34 @@ def other_facts(story: Story) -> bytes:
         {"absent": [*facts["absent"], [3, "arguments.clean"]]},
         {"texts": {}},
         {"anchors": 1},
+        {"raw": facts["raw"] + 1},
+        {"query": {**facts["query"], "raw": not facts["query"]["raw"]}},
         {"format": "mcpgw-evidence/2"},
         {"log": "other.example/log"},
         {"reason": "<b>another</b> zoë \U0001f600 \u2028"},
     ]
-    return signed_again(dict(story.day), story.folder, **dice.choice(changes))
+    return signed_again(files, story.folder, **dice.choice(changes))
+
+
+def other_raw(story: Story) -> bytes:
+    """Sealed payloads exchanged, withheld, added or slipped in, by the holder of the key."""
+    dice, files = story.dice, dict(story.raw)
+    one, other = dice.sample([name for name in files if name.startswith(SEALED)], 2)
+    lines = files[PAYLOADS].splitlines(keepends=True)
+    match dice.randrange(5):
+        case 0:
+            files[one], files[other] = files[other], files[one]
+        case 1:
+            del files[one]
+        case 2:
+            files[f"{SEALED}99.result.age"] = files[one]
+        case 3:
+            files[PAYLOADS] = b"".join(line for line in lines if one.encode() not in line)
+        case _:
+            del files[one]
+            files[PAYLOADS] = b"".join(line for line in lines if one.encode() not in line)
+            return told_again(files, story.folder)
+    return signed_again(files, story.folder)
 
 
 def other_notes(story: Story) -> bytes:
@@ -378,12 +408,12 @@ def _is_well_formed(one: dict[str, Any]) -> bool:
 
 
 def nothing(story: Story) -> bytes:
-    return pack(story.dice.choice([story.day, story.whole, story.anchored]))
+    return pack(story.dice.choice([story.day, story.whole, story.anchored, story.raw]))
 
 
 WAYS: tuple[Callable[[Story], bytes], ...] = (
     nothing, one_file, one_file, one_field, one_field, the_zip, by_the_key, by_the_key, fewer_records, other_facts, other_notes,
-    another_log,
+    another_log, other_raw,
 )  # fmt: skip
 
 
@@ -435,7 +465,7 @@ async def agree(story: Story, count: int, browser: Browser, keep: Path | None = 
     """Ask all three about so many packages, and return what they said and where they differed."""
     tally = Tally()
     public = story.whole[KEYS].decode()
-    originals = {pack(files) for files in (story.day, story.whole, story.anchored)}
+    originals = {pack(files) for files in (story.day, story.whole, story.anchored, story.raw)}
     assert all(by_mcpgw(data, "", [])["verdict"] == "sound" for data in originals)
     for number in range(count):
         way = WAYS[number % len(WAYS)]

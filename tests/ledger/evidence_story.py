@@ -15,20 +15,25 @@ from ledger_parts import (
     ORIGIN,
     RULING,
     Open,
+    answered,
+    asked,
     intent,
     opened,
     outcome,
     proposed,
     refusal,
+    reply,
     settled,
     shown,
     spend,
+    unanswered,
     use,
     vote,
 )
 
 from mcpgw.core.allowance import Allowance
-from mcpgw.core.model import Changed, Refusal, RefusalCode, Refused, Standing, VoteWithdrawn
+from mcpgw.core.model import Changed, Outcome, Refusal, RefusalCode, Refused, Sealed, Standing, VoteWithdrawn
+from mcpgw.ledger import shredding
 from mcpgw.ledger.completeness import DAY_NS
 from mcpgw.ledger.evidence import MANIFEST, NODES, PAYLOADS, README, RECORDS, SIGNATURE
 from mcpgw.ledger.evidence.archive import pack
@@ -40,12 +45,17 @@ from mcpgw.ledger.journal import Ledger
 from mcpgw.ledger.keys import PUBLIC, create_keys, load_signer, load_verifiers
 from mcpgw.ledger.store import Database
 from mcpgw.ledger.tree import root_of
+from mcpgw.ledger.vault import SUFFIX
 
 BEGIN_NS = 20_527 * DAY_NS + 9 * 3600 * 10**9
 """Nine in the morning of the first day, UTC."""
 DAY = (20_527 * DAY_NS, 20_528 * DAY_NS)
 ALICE = "https://idp.example#alice"
 PURPOSE = Purpose(requester="os:auditor", reason="quarterly review", gateway="0.1.0")
+
+
+SEALED = b"age-encryption.org/v1\n-> X25519 \xff\x00\xfe"
+"""Stands for an age file: nobody but its recipients could tell."""
 
 
 class Clock:
@@ -70,8 +80,8 @@ async def tell(open_ledger: Open, calls: int = 3) -> None:
     clock = Clock()
     async with open_ledger(clock=clock, session_idle_s=1800.0) as ledger:
         await ledger.record_changes(policy("first", RULING.policy_hash))
-        for _ in range(calls):
-            await ledger.append(outcome(await ledger.append(intent("alice"))))
+        for number in range(calls):
+            await called(ledger, "alice", sealed=(SEALED + bytes([number % 256]),))
             await ledger.append(outcome(await ledger.append(intent("bob", "bank__balance"))))
         await ledger.append(refusal("alice"))
         await ledger.append(
@@ -83,13 +93,22 @@ async def tell(open_ledger: Open, calls: int = 3) -> None:
         )
         await held(ledger, "a1")
         await proposed_and_granted(ledger)
+        await interviewed(ledger)
         await ledger.record_changes(policy("second"))
-        await ledger.append(outcome(await ledger.append(intent("alice", "crm__lookup"))))
+        looked_up = await called(ledger, "alice", "crm__lookup", sealed=(SEALED,))
         clock.now_ns += 3600 * 10**9
         await ledger.close_idle_sessions()
         clock.now_ns = DAY[1] + 10**9
         await ledger.append(outcome(await ledger.append(intent("alice"))))
         await ledger.sum_up()
+        await ledger.eraser.shred(shredding.Asked(event_id=looked_up.event_id), "case 7", "os:officer")
+
+
+async def called(ledger: Ledger, who: str, tool: str = "bank__transfer", *, sealed: tuple[bytes, ...]) -> Sealed[Outcome]:
+    """Record a whole call of a tool whose raw payloads go to the vault."""
+    wanted = intent(who, tool)
+    begun = await ledger.append(replace(wanted, shown=replace(wanted.shown, sealed=sealed)))
+    return await ledger.append(outcome(begun, replace(reply(), sealed=sealed)))
 
 
 async def held(ledger: Ledger, approval_id: str) -> None:
@@ -118,6 +137,14 @@ async def proposed_and_granted(ledger: Ledger) -> None:
         await ledger.append(outcome(await ledger.append(use("g1", amount))))
 
 
+async def interviewed(ledger: Ledger) -> None:
+    """A server asks Alice in the middle of a call: first she answers, then not."""
+    begun = await ledger.append(intent("alice", "rooms__book"))
+    for told in (asked(begun), answered(begun), asked(begun, "Which room?"), unanswered(begun)):
+        await ledger.append(told)
+    await ledger.append(outcome(begun))
+
+
 def package(database: Database, folder: Path, asked: Asked, anchors: Sequence[str] = (), purpose: Purpose = PURPOSE) -> Package:
     """Export what is asked for, as the command does."""
     with closing(database.connect_read_only()) as store, store.snapshot():
@@ -132,8 +159,8 @@ def package(database: Database, folder: Path, asked: Asked, anchors: Sequence[st
         )
 
 
-def alices_day(**more: str) -> Asked:
-    return Asked(since_ns=DAY[0], until_ns=DAY[1], who=ALICE, **more)
+def alices_day(*, raw: bool = False) -> Asked:
+    return Asked(since_ns=DAY[0], until_ns=DAY[1], who=ALICE, raw=raw)
 
 
 def signed_again(files: dict[str, bytes], folder: Path, **facts: object) -> bytes:
@@ -175,6 +202,7 @@ def told_again(files: dict[str, bytes], folder: Path, tree: Sequence[bytes] = ()
         records=len(records),
         kinds=dict(sorted(Counter(one["kind"] for one in records.values()).items())),
         payloads=len(kept),
+        raw=sum(slot.endswith(SUFFIX) for _, slot in shown),
         absent=missing,
         texts={name: place for name, place in old["texts"].items() if place not in gone},
     )

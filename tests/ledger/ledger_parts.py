@@ -21,6 +21,7 @@ from mcpgw.core.model import (
     Identity,
     IdentityKind,
     Intent,
+    Interviewed,
     Manifest,
     Masked,
     Opened,
@@ -39,6 +40,7 @@ from mcpgw.core.model import (
     ShownCall,
     Target,
     TargetKind,
+    Turn,
     UnknownTarget,
     Verdict,
     Vote,
@@ -103,6 +105,20 @@ def reply(text: str = "done", is_error: bool = False) -> CleanReply:
 
 def outcome(sealed: Sealed[Intent], result: CleanReply | Failed | None = None) -> Outcome:
     return Outcome(intent=sealed, result=reply() if result is None else result, latency_ns={"upstream": 12})
+
+
+def asked(sealed: Sealed[Intent], question: str = "Which day?") -> Interviewed:
+    clean = {"q": {"method": "elicitation/create", "params": {"mode": "form", "message": question}}}
+    return Interviewed(intent=sealed, turn=Turn.ASKED, clean=clean)
+
+
+def answered(sealed: Sealed[Intent], answer: str = "Monday") -> Interviewed:
+    clean = {"inputResponses": {"q": {"action": "accept", "content": {"day": answer}}}}
+    return Interviewed(intent=sealed, turn=Turn.ANSWERED, clean=clean)
+
+
+def unanswered(sealed: Sealed[Intent]) -> Interviewed:
+    return Interviewed(intent=sealed, turn=Turn.UNANSWERED, reason="The caller did not answer in time.")
 
 
 def failed() -> Failed:

@@ -118,7 +118,7 @@ class Server:
             db.execute("SET search_path = mcpgw")
             for table in LOG:
                 db.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL".encode())
-            db.execute("TRUNCATE records, checkpoints, payloads, tiles, approvals, open_calls, nodes, sessions, marks")
+            db.execute("TRUNCATE records, checkpoints, payloads, tiles, approvals, open_calls, nodes, sessions, marks, holds")
             db.execute("UPDATE meta SET value = 0")
             for table in LOG:
                 db.execute(f"ALTER TABLE {table} ENABLE TRIGGER ALL".encode())

@@ -55,7 +55,7 @@ async def test_a_person_chooses_a_package_and_reads_the_verdict(story: Story, br
         page.on("request", lambda request: asked.append(request.url))
         await page.goto(PAGE.as_uri())
         await page.get_by_label("Package the .zip").set_input_files(good)
-        await expect(page.get_by_role("status")).to_contain_text("✓ SOUND: 34 records of bank.example/mcpgw")
+        await expect(page.get_by_role("status")).to_contain_text("✓ SOUND: 41 records of bank.example/mcpgw")
         await expect(page.get_by_role("status")).to_contain_text("they came with the package")
         await page.get_by_label("Public keys").set_input_files(keys)
         await page.get_by_label("Checkpoints").set_input_files(kept)

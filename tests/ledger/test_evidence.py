@@ -1,6 +1,7 @@
 """Evidence packages: the same bytes for the same query, nothing of Alice's day left out, and whatever is altered is found."""
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
@@ -8,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from evidence_story import ALICE, DAY, PURPOSE, alices_day, package, signed_again, tell, told_again
+from evidence_story import ALICE, DAY, PURPOSE, SEALED, alices_day, package, signed_again, tell, told_again
 from hypothesis import given
 from hypothesis import strategies as st
 from ledger_parts import CONTEXT, ORIGIN, Open
@@ -36,10 +37,11 @@ from mcpgw.ledger.evidence import (
     verify,
 )
 from mcpgw.ledger.evidence.archive import NotAPackage, pack, unpack
-from mcpgw.ledger.evidence.check import check
+from mcpgw.ledger.evidence.check import check, unestablished
 from mcpgw.ledger.evidence.collect import Asked
 from mcpgw.ledger.evidence.export import manifest_text
 from mcpgw.ledger.evidence.multiproof import nodes, root
+from mcpgw.ledger.evidence.sense import erased
 from mcpgw.ledger.keys import create_keys, load_signer, load_verifiers
 from mcpgw.ledger.record import parse
 from mcpgw.ledger.rotation import rotate
@@ -234,10 +236,98 @@ def test_each_record_of_alices_day_that_is_removed_is_missed(day: bytes, told: K
         "session.closed": "which nothing closed",
         "summary.daily": "no daily summary in the package",
         "policy.activated": "",
+        "payload.shredded": "gone without a record here",
     }
-    assert unmissed.keys() == said.keys(), "what ends a session, counts the others, or was in force"
+    assert unmissed.keys() == said.keys(), "what ends a session, counts the others, was in force, or says what was erased"
     for kind, sentences in unmissed.items():
         assert any(said[kind] in sentence for sentence in sentences)
+
+
+def test_what_was_erased_is_named_by_its_record_and_not_missing(day: bytes) -> None:
+    records = [json.loads(line) for line in unpack(day)[RECORDS].splitlines()]
+    (erasing,) = [one for one in records if one["kind"] == "payload.shredded"]
+    findings = check(day)
+    assert findings.ok
+    assert f"what payloads said that record {erasing['seq']} says were erased: 4" in findings.unestablished
+
+
+def sealed_in(files: Files) -> dict[str, bytes]:
+    return {name: body for name, body in files.items() if name.startswith("payloads/")}
+
+
+def test_sealed_payloads_come_along_where_they_are_asked_for_and_only_there(told: Kept, day: bytes) -> None:
+    """As they are kept, named by their records, under the commitments of those."""
+    raw = package(told.database(), told.folder, alices_day(raw=True))
+    assert package(told.database(), told.folder, alices_day(raw=True)).data == raw.data
+    files, findings = unpack(raw.data), check(raw.data)
+    assert findings.ok, findings.problems
+    records = {one["seq"]: one for one in map(parse, files[RECORDS].splitlines())}
+    kept = [(seq, slot) for seq, one in records.items() for slot in one.get("payloads", {}) if slot.endswith(".sealed")]
+    (gone,) = [one for one in findings.unestablished if "says were erased" in one]
+    erased_ones = re.findall("record ([0-9]+) (arguments|result)", gone)
+    assert len(erased_ones) == 2 and ": 4; raw: record" in gone
+    there = [(seq, slot) for seq, slot in kept if (str(seq), slot.removesuffix(".sealed")) not in erased_ones]
+    assert {f"payloads/{seq}.{slot.removesuffix('.sealed')}.age" for seq, slot in there} == sealed_in(files).keys()
+    assert raw.facts["raw"] == len(there) == 6 and raw.facts["query"]["raw"] is True
+    assert set(sealed_in(files).values()) == {SEALED + bytes([number]) for number in range(3)}
+    page = files[README].decode()
+    assert all(name in page for name in sealed_in(files)) and page.count("erased, as record") == 2
+    assert not sealed_in(unpack(day)) and "asked for: " not in unpack(day)[README].decode() and b"X25519" not in day
+    assert not any("raw: record" in one for one in check(day).unestablished)
+
+
+@pytest.mark.sqlite
+def test_a_sealed_payload_that_is_none_of_its_record_is_found_though_the_holder_of_the_key_signed_it(told: Kept) -> None:
+    files = unpack(package(told.database(), told.folder, alices_day(raw=True)).data)
+    one, other, *_ = sealed_in(files)
+    seq, slot, _ = one.removeprefix("payloads/").split(".")
+    swapped = {**files, one: files[other] + b"x"}
+    stray = {**files, "payloads/99.result.age": files[one]}
+    assert ("payload", f"record {seq} {slot}.sealed") in check(signed_again(swapped, told.folder)).problems
+    assert check(signed_again(stray, told.folder)).problems == [("payload", "payloads/99.result.age")]
+    assert ("index", MANIFEST) in check(signed_again(files, told.folder, raw=7)).problems
+    del files[one]
+    assert ("missing", one) in check(pack(files)).problems
+
+
+@pytest.mark.sqlite
+def test_the_command_packs_sealed_payloads_and_records_that_they_were_asked_for(told: Kept, tmp_path: Path) -> None:
+    out = tmp_path / "raw.zip"
+    refused = run(told, "export", "--raw", "--reason", " ", "--out", str(out)).exception
+    assert isinstance(refused, ConfigError) and "--reason" in str(refused)
+    made = run(told, "export", "--raw", "--who", ALICE, "--reason", "dispute 7", "--out", str(out))
+    assert made.exit_code == 0, (made.output, made.exception)
+    assert "6 raw payloads are in it, sealed" in made.output
+    (recorded,) = [json.loads(line) for line in run(told, "log", "--kind", "evidence.exported", "--json").stdout.splitlines()]
+    assert recorded["facts"]["query"] == {"who": ALICE, "until_ns": str(2**63 - 1), "since_ns": "0", "raw": True}
+    assert recorded["facts"]["reason"] == "dispute 7"
+    assert run(told, "verify", str(out)).exit_code == 0
+
+
+@pytest.mark.sqlite
+def test_many_erased_raw_payloads_are_counted_once_enough_are_named() -> None:
+    absent = [[seq, "result.sealed"] for seq in range(1, 31)]
+    facts = {"start": 0, "end": 1, "by_caller": True, "whole": True, "identities": [], "sessions": [], "absent": absent}
+    asked = {**facts, "query": {"who": "", "raw": True}, "texts": {}}
+    named = [one for one in unestablished(asked, {}, {}, []) if "without a record" in one]
+    assert named[0].endswith(": 30; raw: " + ", ".join(f"record {seq} result" for seq in range(1, 21)) + ", 10 more")
+
+
+@pytest.mark.parametrize(
+    "told", [[], {"comment": 1}, {"comment": [-1]}, {"comment": [True]}, {"comment": [9]}, {"comment": [1.5]}]
+)
+def test_a_record_that_names_no_earlier_payloads_erases_nothing(told: object) -> None:
+    facts = {"absent": [[1, "comment"], [9, "comment"]]}
+    assert erased(facts, {9: {"kind": "payload.shredded", "facts": {"payloads": told}}}) == {
+        9: set(),
+        -1: {(1, "comment"), (9, "comment")},
+    }
+
+
+def test_each_payload_counts_for_the_first_record_that_erases_it() -> None:
+    facts = {"absent": [[1, "comment"], [3, "comment"], [3, "facts"]]}
+    one, other = ({"kind": "retention.swept", "facts": {"payloads": {"comment": comment}}} for comment in ([1, 2], [0, 1]))
+    assert erased(facts, {7: one, 8: other}) == {7: {(1, "comment"), (3, "comment")}, 8: set(), -1: {(3, "facts")}}
 
 
 def test_a_whole_session_that_is_withheld_by_the_holder_of_the_key_is_missed(day: bytes, told: Kept) -> None:
@@ -254,13 +344,13 @@ def test_a_whole_session_that_is_withheld_by_the_holder_of_the_key_is_missed(day
         (lambda files: files.update({"notes.txt": b"x"}), ("foreign", "notes.txt")),
         (lambda files: files.update({README: files[README].replace(b"Calls", b"Cells")}), ("altered", README)),
         (lambda files: files.update({RECORDS: files[RECORDS].replace(b'"alice"', b'"bob"', 1)}), ("altered", RECORDS)),
-        (lambda files: files.update({RECORDS: files[RECORDS] + b"{}\n"}), ("record", "line 35")),
+        (lambda files: files.update({RECORDS: files[RECORDS] + b"{}\n"}), ("record", "line 42")),
         (lambda files: files.update({PAYLOADS: files[PAYLOADS].replace(b"[SSN]", b"[NSS]", 1)}), ("altered", PAYLOADS)),
         (lambda files: files.update({PAYLOADS: files[PAYLOADS][:-1]}), ("altered", PAYLOADS)),
         (lambda files: files.update({LEAVES: files[LEAVES][:-32]}), ("leaves", LEAVES)),
         (lambda files: files.update({NODES: files[NODES][:-1]}), ("root", CHECKPOINT)),
         (lambda files: files.update({NODES: bytes(64)}), ("root", CHECKPOINT)),
-        (lambda files: files.update({CHECKPOINT: files[CHECKPOINT].replace(b"\n49\n", b"\n48\n")}), ("checkpoint", CHECKPOINT)),
+        (lambda files: files.update({CHECKPOINT: files[CHECKPOINT].replace(b"\n56\n", b"\n55\n")}), ("checkpoint", CHECKPOINT)),
         (lambda files: files.update({KEYS: b"nothing"}), ("keys", KEYS)),
         (lambda files: files.update({MANIFEST: b"{}"}), ("manifest", MANIFEST)),
         (lambda files: files.update({MANIFEST: files[MANIFEST].replace(b"quarterly", b"yearly")}), ("manifest", SIGNATURE)),

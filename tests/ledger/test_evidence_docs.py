@@ -1,5 +1,6 @@
 """Every command of the pages for auditors and examiners is run, in order, on a log of the day that they speak of."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pyrage
 import pytest
 from evidence_story import tell
 from ledger_parts import ORIGIN, Open
@@ -43,11 +45,20 @@ async def bank(anyio_backend: str, open_ledger: Open, kept: Kept) -> Path:
 @pytest.mark.sqlite
 def test_the_pages_commands_work_as_they_stand_there(bank: Path, tmp_path: Path) -> None:
     run("mcpgw checkpoint -o kept.checkpoint", bank)
-    said = {command: run(command, bank) for command in commands("auditors.md")}
-    assert len(said) == 7
-    found, followed, exported, recorded, _, checked, compared = said.values()
-    assert "bank__transfer" in found and '"alice"' in followed
+    (bank / "auditor.key").write_text(str(pyrage.x25519.Identity.generate()))
+    session = json.loads(run("mcpgw log --who alice --kind session.opened --json --limit 1", bank))["session"]["id"]
+    said = {command: run(command.replace("019ab…", session), bank) for command in commands("auditors.md")}
+    assert len(said) == 17
+    found, none, listed, _, opened, replayed, raw, *reviews, exported, recorded, sealed, opened_raw, _, checked, compared = (
+        said.values()
+    )
+    assert "bank__transfer" in found and "call.outcome" in found
+    assert len(none.splitlines()) == 1 and '"alice"' in listed
+    assert '"bank__transfer"' in (bank / "alice.csv").read_text()
+    assert session in opened and "session.html" in replayed and "alice calls bank__transfer" in raw
+    assert len(reviews) == 3 and "were not used in this time" in reviews[0]
     assert "alice.zip" in exported and '"evidence.exported"' in recorded
+    assert "6 raw payloads are in it, sealed" in sealed and "alice calls bank__transfer" in opened_raw
     assert "SOUND" in checked and "records, given" in compared
     elsewhere = tmp_path / "examiner"
     elsewhere.mkdir()
@@ -65,6 +76,7 @@ def test_the_pages_commands_work_as_they_stand_there(bank: Path, tmp_path: Path)
 
 
 def test_the_pictures_of_the_page_are_there() -> None:
-    pictures = re.findall(r"\]\((images/[^)]*)\)", (DOCS / "examiners.md").read_text())
-    assert len(pictures) == 3
+    pages = (DOCS / "examiners.md").read_text() + (DOCS / "auditors.md").read_text()
+    pictures = re.findall(r"\]\((images/[^)]*)\)", pages)
+    assert len(pictures) == 4
     assert all((DOCS / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)

@@ -9,6 +9,8 @@ import anyio
 import pytest
 from ledger_parts import (
     Open,
+    answered,
+    asked,
     buried,
     failed,
     intent,
@@ -84,10 +86,12 @@ async def test_everything_that_belongs_to_a_call_is_numbered_and_nothing_else_is
     await ledger.append(Joined(shown=shown(), approval_id="a", ruling=_RULING))
     await ledger.append(vote("a"))
     await ledger.append(settled("a", ballots=1))
-    await ledger.append(outcome(await ledger.append(spend("a")), failed()))
+    begun = await ledger.append(spend("a"))
+    for entry in (asked(begun), answered(begun), outcome(begun, failed())):
+        await ledger.append(entry)
     ((_, records),) = (await numbered(ledger)).items()
     assert records == [*enumerate(("session.opened", "call.intent", "call.outcome", "call.refused", "call.held", "call.held",
-                                   "call.intent", "call.outcome"))]  # fmt: skip
+                                   "call.intent", "call.asked", "call.answered", "call.outcome"))]  # fmt: skip
     assert {leaf["kind"] for leaf in await leaves(ledger) if "session" not in leaf} == {
         "gateway.started", "call.refused", "approval.voted", "approval.settled",
     }  # fmt: skip

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from mcpgw.core.addresses import Reach
 from mcpgw.core.errors import ConfigError
 from mcpgw.ledger.anchors.anchor import AnchorFailed
+from mcpgw.outgoing import sockets
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10.0, sock_connect=5.0)
 """In seconds. Calls may be waiting for the answer, so one that hangs is given up and asked again."""
@@ -45,7 +47,7 @@ async def post(url: str, body: bytes, headers: Mapping[str, str], context: ssl.S
         async with (
             aiohttp.ClientSession(
                 headers={"User-Agent": "mcpgw", "Accept-Encoding": "identity"},
-                connector=aiohttp.TCPConnector(ssl=context, force_close=True),
+                connector=aiohttp.TCPConnector(ssl=context, force_close=True, socket_factory=sockets(Reach.PRIVATE)),
                 timeout=_TIMEOUT,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,

@@ -51,7 +51,7 @@ def pack(files: Mapping[str, bytes]) -> bytes:
         directory.append(central)
         at += len(local) + len(packed)
         if at > MAX_BYTES or len(body) > MAX_BYTES or len(directory) > MAX_FILES:
-            raise ValueError("a package holds at most 4 GB")
+            raise ValueError(f"a package holds at most 4 GB in {MAX_FILES} files; ask for less")
     central = b"".join(directory)
     return b"".join([*parts, central, _end(len(directory), len(central), at)])
 

@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -37,6 +37,7 @@ from mcpgw.ledger.evidence import (
     PAYLOADS,
     README,
     RECORDS,
+    SEALED,
     SIGNATURE,
 )
 from mcpgw.ledger.evidence.archive import NotAPackage, unpack
@@ -44,13 +45,16 @@ from mcpgw.ledger.evidence.export import NOBODY_KEEPS, counted, hashes_named, ma
 from mcpgw.ledger.evidence.lines import canonical_object, objects, whole_number
 from mcpgw.ledger.evidence.multiproof import root
 from mcpgw.ledger.evidence.readme import embedded
-from mcpgw.ledger.evidence.sense import Facts, Problem, approvals, callers, changes, sessions
+from mcpgw.ledger.evidence.sense import Facts, Problem, approvals, callers, changes, erased, sessions
 from mcpgw.ledger.keys import parse_line, public_line
 from mcpgw.ledger.record import Members
 from mcpgw.ledger.tree import HASH_BYTES, check_consistency, leaf_hash
+from mcpgw.ledger.vault import SUFFIX
 
 _UNSEEN = re.compile(r"[^\n -~]")
 """What has no place in a file of keys, and could be read in two ways there."""
+_MOST_NAMED = 20
+"""Erased raw payloads that one sentence names; the rest it counts."""
 
 
 @dataclass(slots=True)
@@ -226,6 +230,7 @@ class _Examination:
     # (4)
 
     def _read_payloads(self) -> None:
+        sealed = {name for name in self._files if name.startswith(SEALED)}
         for line, _, told in objects(self._body(PAYLOADS)):
             if told is None or not _is_payload(told):
                 self._problem("payload", f"line {line}")
@@ -238,6 +243,9 @@ class _Examination:
                 self._problem("payload", f"record {where[0]} {where[1]}")
             else:
                 self._payloads[where] = body
+                sealed.discard(told.get("file", ""))
+        for name in sealed:
+            self._problem("payload", name)
         missing = {
             (seq, slot)
             for seq, members in self._records.items()
@@ -258,8 +266,10 @@ class _Examination:
             if name.endswith(f"/{seq}.json") and (seq, "standing") in self._payloads
         }
         anchors = sum(name.endswith(".checkpoint") for name in self._files)
-        found = (len(self._records), counted(self._records.values()), len(self._payloads), texts, anchors)
-        if found != (facts["records"], facts["kinds"], facts["payloads"], facts["texts"], facts["anchors"]):
+        raw = sum(slot.endswith(SUFFIX) for _, slot in self._payloads)
+        found = (len(self._records), counted(self._records.values()), len(self._payloads), raw, texts, anchors)
+        told = (facts["records"], facts["kinds"], facts["payloads"], facts.get("raw", 0), facts["texts"], facts["anchors"])
+        if found != told:
             self._problem("index", MANIFEST)
         parts = self._body(README).decode(errors="replace").split(FACTS_BEGIN)
         if len(parts) != 2 or parts[1].split(FACTS_END)[0] != embedded(facts):
@@ -371,11 +381,21 @@ def unestablished(
     closed = {one["session"]["id"] for one in records.values() if one["kind"] == "session.closed"}
     if still_open := len([one for one in facts["sessions"] if one not in closed]):
         yield f"that sessions are whole at their ends which nothing closed: {still_open}"
-    if facts["absent"]:
-        yield f"what payloads said that were erased, or withheld because they name others: {len(facts['absent'])}"
+    for seq, gone in erased(facts, records).items():
+        if gone:
+            who = f"that record {seq} says were erased" if seq >= 0 else "that were withheld, or are gone without a record here"
+            yield f"what payloads said {who}: {len(gone)}{_raw_named(facts, gone)}"
     if unknown := len(hashes_named(records.values()) - facts["texts"].keys()):
         yield f"what policies said that the package has the hashes of alone: {unknown}"
     yield "that the gateway wrote down what it did, and that its clocks were right"
+
+
+def _raw_named(facts: Facts, gone: Iterable[tuple[int, str]]) -> str:
+    """Name the raw payloads among those, where raw payloads were asked for."""
+    raw = sorted((seq, slot) for seq, slot in gone if slot.endswith(SUFFIX) and facts["query"].get("raw"))
+    names = [f"record {seq} {slot.removesuffix(SUFFIX)}" for seq, slot in raw[:_MOST_NAMED]]
+    more = [f"{len(raw) - _MOST_NAMED} more"] if len(raw) > _MOST_NAMED else []
+    return f"; raw: {', '.join(names + more)}" if raw else ""
 
 
 def _is_payload(told: Mapping[str, Any]) -> bool:

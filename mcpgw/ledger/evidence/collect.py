@@ -4,16 +4,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mcpgw.core.errors import LedgerUnavailable
+from mcpgw.ledger.erasure import Erasures
 from mcpgw.ledger.evidence import FOLDERS
 from mcpgw.ledger.record import Members, parse
+from mcpgw.ledger.search import stretches
 from mcpgw.ledger.spans import SPAN
 from mcpgw.ledger.store import Query, Reading, StoredCheckpoint, StoredPayload, StoredRecord
+from mcpgw.ledger.vault import SEALED_SLOTS
 
 _ALL = 2**62
 """More records than any log has."""
 _CHANGES = ("settings.changed", "policy.activated", "identity.changed", "catalog.changed", "catalog.accepted")
 _IN_NOBODYS_NAME = ("session.closed", "call.indeterminate")
 """Records of a session that the gateway writes by itself: a search for the caller does not find them."""
+_ENDS = {"call.outcome", "call.indeterminate"}
 _LOOK_BACK = 500
 """Changes of one kind that are looked at to find what was in force when the range began."""
 
@@ -31,6 +35,8 @@ class Asked:
     server: str = ""
     tool: str = ""
     """A glob over published names."""
+    raw: bool = False
+    """With the sealed raw payloads of what is found, which are age files."""
 
     @property
     def is_all(self) -> bool:
@@ -95,6 +101,7 @@ class _Collector:
         self._rest_of_calls()
         self._approvals()
         self._changes()
+        self._erased()
         found.records = dict(sorted(found.records.items()))
         found.payloads = [*self._payloads()]
         least = max([found.end, *(seq + 1 for seq in found.records)])
@@ -151,7 +158,7 @@ class _Collector:
             if "call" in members:
                 kinds.setdefault(members["call"], set()).add(members["kind"])
         for call, seen in kinds.items():
-            if "call.intent" in seen and len(seen) == 1:
+            if "call.intent" in seen and not seen & _ENDS:
                 self._take(self._search(Query(call_id=call)))
 
     def _approvals(self) -> None:
@@ -175,15 +182,28 @@ class _Collector:
                     newest[aspect] = record
             self._take(newest.values())
 
+    def _erased(self) -> None:
+        """Add the records that say what was erased of those that are shown."""
+        erasing = {record.seq: record for record in self._store.erasing() if record.seq < self._newest.size}
+        erasures = Erasures(erasing.values())
+        shown = [(seq, members.get("payloads", {})) for seq, (_, members) in self._found.records.items()]
+        named = {erasures.by(seq, slot) for seq, slots in shown for slot in slots} - {-1}
+        self._take(erasing[seq] for seq in sorted(named))
+
     def _payloads(self) -> Iterator[StoredPayload]:
         wanted = self._found.records
         seqs = list(wanted)
         for at in range(0, len(seqs), SPAN):
             part = seqs[at : at + SPAN]
-            for first, last in _stretches(part):
+            for first, last in stretches(part):
                 for payload in self._store.payloads(first, last + 1):
-                    if payload.seq in wanted and not self._is_of_others(payload):
+                    if payload.seq in wanted and not self._is_withheld(payload):
                         yield payload
+
+    def _is_withheld(self, payload: StoredPayload) -> bool:
+        if payload.slot in SEALED_SLOTS:
+            return not self._asked.raw
+        return self._is_of_others(payload)
 
     def _is_of_others(self, payload: StoredPayload) -> bool:
         """Tell whether it names all callers of a day. Where the record commits to its salt by itself, one caller can be counted
@@ -218,14 +238,3 @@ def _approvals_in(members: Members) -> Iterator[str]:
 
 def _is_of_caller(members: Members) -> bool:
     return "who" in members and members["kind"].startswith(("call.", "session."))
-
-
-def _stretches(seqs: Sequence[int], gap: int = 50) -> Iterator[tuple[int, int]]:
-    """Yield first and last of stretches with small gaps, which are read at once."""
-    first = last = seqs[0]
-    for seq in seqs[1:]:
-        if seq - last > gap:
-            yield first, last
-            first = seq
-        last = seq
-    yield first, last

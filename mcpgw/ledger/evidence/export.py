@@ -23,6 +23,7 @@ from mcpgw.ledger.evidence import (
     RECORDS,
     SIGNATURE,
     VERIFIERS,
+    sealed_name,
 )
 from mcpgw.ledger.evidence import mapping as controls
 from mcpgw.ledger.evidence.archive import pack
@@ -34,6 +35,7 @@ from mcpgw.ledger.record import Members, unpack
 from mcpgw.ledger.store import Reading, StoredPayload
 from mcpgw.ledger.stored_tree import subtrees_of
 from mcpgw.ledger.tree import Subtrees, consistency_proof, leaf_hash
+from mcpgw.ledger.vault import SUFFIX
 
 NOBODY_KEEPS = frozenset({"arguments.raw", "result.raw"})
 """Payloads that are committed to and stand in no store."""
@@ -146,6 +148,7 @@ def _facts(
         "records": len(members),
         "kinds": counted(members),
         "payloads": len(shown),
+        "raw": sum(slot.endswith(SUFFIX) for _, slot in shown),
         "absent": [[seq, slot] for seq, slot in absent(found.records, shown)],
         "texts": dict(sorted(texts.items())),
         "anchors": len(anchors),
@@ -168,10 +171,12 @@ def _payloads(found: Found, files: Files) -> tuple[dict[tuple[int, str], bytes],
     for payload in found.payloads:
         body = unpack(payload.packed)
         shown[payload.seq, payload.slot] = body
-        place = _text_of(payload, found.records[payload.seq][1])
+        text = _text_of(payload, found.records[payload.seq][1])
+        place = text or (sealed_name(payload.seq, payload.slot) if payload.slot.endswith(SUFFIX) else "")
         if place:
             files[place] = body
-            texts[found.records[payload.seq][1]["facts"]["after"]] = place
+        if text:
+            texts[found.records[payload.seq][1]["facts"]["after"]] = text
         told = {"file": place} if place else {"body": body.decode()}
         lines.append(canonical({"seq": payload.seq, "slot": payload.slot, "salt": payload.salt.hex(), **told}) + b"\n")
     files[PAYLOADS] = b"".join(lines)

@@ -8,9 +8,11 @@ from html import escape
 from typing import Any
 
 from mcpgw.core.visible import visible
-from mcpgw.ledger.evidence import FACTS_BEGIN, FACTS_END, FOLDERS
+from mcpgw.ledger.evidence import FACTS_BEGIN, FACTS_END, FOLDERS, SEALED, sealed_name
 from mcpgw.ledger.evidence.lines import canonical
+from mcpgw.ledger.evidence.sense import erased
 from mcpgw.ledger.record import Members
+from mcpgw.ledger.vault import SUFFIX
 
 _MOST_ROWS = 2_000
 """Calls that the page lists; a browser has to show it. All of them stand in `records.jsonl`."""
@@ -42,6 +44,7 @@ def page(facts: Facts, story: Story, mapping: Mapping[str, Any]) -> str:
         _section("Calls", _calls(facts, story)),
         _section("Approvals and votes", _approvals(story)),
         _section("What was masked", _masked(story)),
+        _section("Raw payloads", _raw(facts, story)) if facts["query"]["raw"] else "",
         _section("Sessions", _sessions(facts, story)),
         _section("What was in force", _in_force(facts, story)),
         _section("Which controls this is evidence for", _controls(mapping)),
@@ -66,6 +69,7 @@ def _overview(facts: Facts, story: Story) -> str:
         ("Time", f"{_bound(query['since_ns'], 'the beginning')} to {_bound(query['until_ns'], 'the newest record')}"),
         ("Narrowed to", ", ".join(asked) or "nothing: all records of that time"),
         ("Records shown", f"{facts['records']} of the log's first {facts['size']}"),
+        ("Raw payloads", f"asked for: {facts['raw']} sealed files are under {SEALED}" if query["raw"] else "not asked for"),
         ("Range", f"records {facts['start']} to {facts['end'] - 1}" if facts["start"] < facts["end"] else "no records"),
         ("Signed root", f"{facts['root']} over {facts['size']} records"),
         ("Callers", ", ".join(facts["identities"]) or "not narrowed to callers"),
@@ -144,6 +148,38 @@ def _counts(records: Iterable[Members]) -> Counter[tuple[str, str]]:
             for entity, _, detector, count in manifest["masked"]:
                 found[entity, detector] += count
     return found
+
+
+def _raw(facts: Facts, story: Story) -> str:
+    """Name each sealed payload that is there, and each that is not, with the record that erased it."""
+    by = {
+        place: f"erased, as record {seq} says"
+        for seq, gone in erased(facts, story.records).items()
+        if seq >= 0
+        for place in gone
+    }
+    rows = [
+        (
+            seq,
+            _time(one["time_ns"]),
+            one.get("target", {}).get("name", ""),
+            slot.removesuffix(SUFFIX),
+            _where(seq, slot, story, by),
+        )
+        for seq, one in story.records.items()
+        for slot in sorted(one.get("payloads", {}))
+        if slot.endswith(SUFFIX)
+    ]
+    if not rows:
+        return "<p>They were asked for. Of these calls the vault has none.</p>"
+    rest = f"<p>{len(rows) - _MOST_ROWS} more stand in payloads.jsonl.</p>" if len(rows) > _MOST_ROWS else ""
+    return _SEALED + _table(("record", "time (UTC)", "tool", "what", "file"), rows[:_MOST_ROWS]) + rest
+
+
+def _where(seq: int, slot: str, story: Story, erased_by: Mapping[tuple[int, str], str]) -> str:
+    if (seq, slot) in story.payloads:
+        return sealed_name(seq, slot)
+    return erased_by.get((seq, slot), "not there, and no record here says why")
 
 
 def _sessions(facts: Facts, story: Story) -> str:
@@ -238,10 +274,17 @@ programs in this package check them without network and without that software:</
 <code>python3 verify.py PACKAGE.zip --keys ledger.pub --against kept.checkpoint</code>.</p>
 <p>The verifier says what it found, which keys and checkpoints it believed, and what nobody can conclude from it.</p>
 """
+_SEALED = """
+<p>They were asked for, and are here as they are kept: age files (age-encryption.org), encrypted to those who were the vault's
+recipients then. Neither the gateway nor whoever wrote this package can open them. Each is what its record commits to, and the
+verifiers check that without opening it. Whoever has a private key reads one with <code>age --decrypt -i key.txt FILE</code>, or
+beside the clean view with <code>mcpgw replay SESSION --package PACKAGE.zip --raw --identity key.txt</code>.</p>
+"""
 _LIMITS = """
 <ul>
 <li>Whether the software wrote down what it did. The records show that nothing was changed since, not that it was true.</li>
-<li>What the raw values were that were masked. Records hold salted hashes of them alone.</li>
+<li>What the raw values were that were masked. Records hold salted hashes of them, and what is sealed opens for its
+recipients alone.</li>
 <li>Whether a control is met. That is for the institution and its examiners to say.</li>
 <li>What happened outside of the gateway.</li>
 </ul>

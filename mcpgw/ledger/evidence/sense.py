@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from mcpgw.ledger.completeness import COUNTS
+from mcpgw.ledger.erasure import ERASING
+from mcpgw.ledger.evidence.lines import whole_number
 from mcpgw.ledger.record import Members, counted_as
 
 Problem: TypeAlias = tuple[str, str]
@@ -148,6 +150,34 @@ def changes(facts: Facts, records: Mapping[int, Members]) -> Iterator[Problem]:
             if facts["start"] <= seq < facts["end"] and last.get(told["aspect"], told["before"]) != told["before"]:
                 yield "change", f"record {seq}"
             last[told["aspect"]] = told["after"]
+
+
+def erased(facts: Facts, records: Mapping[int, Members]) -> dict[int, set[tuple[int, str]]]:
+    """Return which of the payloads that are not here each record says that it erased; for -1, of which none says so."""
+    absent = {(seq, slot) for seq, slot in facts["absent"]}
+    found = {}
+    for seq, one in records.items():
+        if one["kind"] in ERASING:
+            gone = absent & _named(seq, one)
+            absent -= gone
+            found[seq] = gone
+    return {**found, -1: absent}
+
+
+def _named(seq: int, one: Members) -> set[tuple[int, str]]:
+    """Return what a record says that it erased, as far as that is numbers of records before it."""
+    named = set()
+    facts = one.get("facts")
+    told = facts.get("payloads") if isinstance(facts, dict) else None
+    for slot, distances in told.items() if isinstance(told, dict) else ():
+        at = 0
+        for distance in distances if isinstance(distances, list) else ():
+            step = whole_number(distance)
+            at += step
+            if step < 0 or at >= seq:
+                break
+            named.add((at, slot))
+    return named
 
 
 def principal(one: Members) -> str:

@@ -35,6 +35,8 @@ LIMIT = 2**63
 """More records than any log has."""
 NOBODY_KEEPS = {"arguments.raw", "result.raw"}
 """Payloads that records commit to and that stand nowhere."""
+SEALED, SUFFIX, MOST_NAMED = "payloads/", ".sealed", 20
+"""Where age files of raw payloads stand, how their slots end, and how many erased ones a sentence names."""
 COUNTS = ("records", "permitted", "held", "refused", "replayed")
 FACTS_BEGIN, FACTS_END = '<script type="application/json" id="facts">', "</script>"
 
@@ -515,6 +517,7 @@ class Examination:
             self._stop("root", "checkpoint")
 
     def _read_payloads(self) -> None:
+        strays = {name for name in self._files if name.startswith(SEALED)}
         for number, _, told in lines_of(self._body("payloads.jsonl")):
             if told is None or not is_payload(told):
                 self.problems.add(("payload", f"line {number}"))
@@ -527,6 +530,8 @@ class Examination:
                 self.problems.add(("payload", f"record {seq} {slot}"))
             else:
                 self._payloads[seq, slot] = body
+                strays.discard(told.get("file", ""))
+        self.problems.update(("payload", name) for name in strays)
         committed_to = {
             (seq, slot) for seq, one in self.records.items() for slot in set(one.get("payloads", {})) - NOBODY_KEEPS
         }
@@ -548,7 +553,8 @@ class Examination:
             "texts": texts,
             "anchors": sum(name.endswith(".checkpoint") for name in self._files),
         }
-        if any(facts[name] != value for name, value in counted.items()):
+        raw = sum(1 for _, slot in self._payloads if slot.endswith(SUFFIX))
+        if facts.get("raw", 0) != raw or any(facts[name] != value for name, value in counted.items()):
             self.problems.add(("index", "manifest.json"))
         parts = self._body("README.html").decode("utf-8", "replace").split(FACTS_BEGIN)
         if len(parts) != 2 or parts[1].split(FACTS_END)[0] != canonical(facts).replace("<", "\\u003c"):
@@ -725,13 +731,47 @@ class Examination:
         still_open = len(set(facts["sessions"]) - closed)
         if still_open:
             say(f"that sessions are whole at their ends which nothing closed: {still_open}")
-        if facts["absent"]:
-            say(f"what payloads said that were erased, or withheld because they name others: {len(facts['absent'])}")
+        absent = {(seq, slot) for seq, slot in facts["absent"]}
+        for seq, one in self.records.items():
+            gone = absent & erased_by(seq, one)
+            absent -= gone
+            if gone:
+                say(f"what payloads said that record {seq} says were erased: {len(gone)}{self._raw_among(gone)}")
+        if absent:
+            rest = f"{len(absent)}{self._raw_among(absent)}"
+            say(f"what payloads said that were withheld, or are gone without a record here: {rest}")
         named = {one.get("decision", {}).get("policy", "") for one in self.records.values()} - {""}
         unknown = len(named - set(facts["texts"]))
         if unknown:
             say(f"what policies said that the package has the hashes of alone: {unknown}")
         say("that the gateway wrote down what it did, and that its clocks were right")
+
+    def _raw_among(self, gone: set[tuple[int, str]]) -> str:
+        """Name the raw payloads among those, where raw payloads were asked for."""
+        if not self.facts["query"].get("raw"):
+            return ""
+        raw = [f"record {seq} {slot[: -len(SUFFIX)]}" for seq, slot in sorted(gone) if slot.endswith(SUFFIX)]
+        if len(raw) > MOST_NAMED:
+            raw[MOST_NAMED:] = [f"{len(raw) - MOST_NAMED} more"]
+        return f"; raw: {', '.join(raw)}" if raw else ""
+
+
+def erased_by(seq: int, one: dict[str, Any]) -> set[tuple[int, str]]:
+    """The payloads of earlier records that this one says were erased: by slot the first record, then distances."""
+    if one["kind"] not in ("payload.shredded", "retention.swept"):
+        return set()
+    found = set()
+    facts = one.get("facts")
+    told = facts.get("payloads") if isinstance(facts, dict) else None
+    for slot, distances in told.items() if isinstance(told, dict) else ():
+        place = 0
+        for distance in distances if isinstance(distances, list) else ():
+            step = whole_number(distance)
+            place += step
+            if step < 0 or place >= seq:
+                break
+            found.add((place, slot))
+    return found
 
 
 def is_payload(told: dict[str, Any]) -> bool:
