@@ -1,5 +1,6 @@
 """What an upstream says of one thing it offers: how it is named, and the hash that an acceptance binds to."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -57,14 +58,19 @@ class Offers:
         return [offered.name for offered in self.items if offered.kind is kind]
 
 
-def examine(definitions: Definitions) -> Offers:
-    """Name and hash everything that a server lists, in its order."""
+_NOTHING = Offers()
+
+
+def examine(definitions: Definitions, known: Offers = _NOTHING) -> Offers:
+    """Name and hash everything that a server lists, in its order. What is known to the letter is not hashed again."""
+    hashes = {(one.kind, one.name, _text(one.definition)): one.hash for one in known.items}
     items: dict[tuple[TargetKind, str], Offered] = {}
     faults: list[Fault] = []
     for kind in KINDS:
         for definition in definitions.get(kind, ()):
             try:
-                name, hash_ = upstream_name(kind, definition), definition_hash(definition)
+                name = upstream_name(kind, definition)
+                hash_ = hashes.get((kind, name, _text(definition))) or definition_hash(definition)
             except UnusableDefinition as error:
                 faults.append(Fault(_claimed_name(definition), f"this {kind.value} cannot be published: {error}."))
                 continue
@@ -73,6 +79,14 @@ def examine(definitions: Definitions) -> Offers:
             else:
                 items[kind, name] = Offered(kind=kind, name=name, definition=definition, hash=hash_)
     return Offers(items=tuple(items.values()), faults=tuple(faults))
+
+
+def _text(definition: JsonObject) -> str:
+    """Return a text that is equal only for what has equal hashes; empty, which no definition is, where it is too deep."""
+    try:
+        return json.dumps(definition)
+    except RecursionError:
+        return ""
 
 
 def upstream_name(kind: TargetKind, definition: Json) -> str:

@@ -5,18 +5,21 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from mcpgw.catalog.definition import KINDS, Fault, Offered, Offers, examine
 from mcpgw.catalog.entry import Entry
 from mcpgw.catalog.hidden import Hidden, hidden_in, visible
 from mcpgw.catalog.lock import Accepted, Lock, Pinned
+from mcpgw.catalog.poison import Suspicion, suspicions
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Json, JsonObject, TargetKind
+from mcpgw.core.naming import published_name
 from mcpgw.ports import Definitions
 
-_ALIKE = 0.8
-"""Share of words that a removed and an added definition have in common from which it is told as a probable rename."""
+_ALIKE = 0.6
+"""How alike a removed and an added definition are from which it is told as a probable rename: much, because what is told
+wrongly costs a look, and what is missed is a changed tool that passes for a new one."""
 _MAX_MATCHED_LINES = 5_000
 """Lines of one field above which both versions are shown whole: matching takes quadratic time, and hiding is no choice."""
 _WORD = re.compile(r"\w+")
@@ -35,16 +38,30 @@ class Difference:
     """None: it is offered no more."""
     renamed_from: str = ""
     """For something new: what it probably was called. Its `before` is that definition."""
+    loses_rules: bool = False
+    """It was renamed, and the catalog's rules for its old name do not apply to it."""
+    foreign: frozenset[str] = field(default=frozenset(), repr=False)
+    """What other servers offer, by name: a definition has no reason to mention it."""
 
     @property
     def lines(self) -> tuple[str, ...]:
         """A unified diff by field, hidden characters escaped, without terminal control."""
-        return tuple(_field_diff(self.before or {}, self.after or {}))
+        return tuple(field_diff(self.before or {}, self.after or {}))
 
     @property
     def hidden(self) -> tuple[Hidden, ...]:
         """What the offered definition hides from a reader's eye."""
         return tuple(hidden_in(self.after))
+
+    @property
+    def suspicions(self) -> tuple[Suspicion, ...]:
+        """What in the offered definition seems to be meant for a model and not for the admin."""
+        return tuple(suspicions(self.after, self.foreign)) if self.after is not None else ()
+
+    @property
+    def is_flagged(self) -> bool:
+        """Tell whether a person must say that they read it before it is accepted."""
+        return bool(self.hidden or self.loses_rules or self.suspicions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +99,33 @@ def diff(
     wanted = servers or sorted(
         {name for name, entry in entries.items() if entry.enabled} | (lock.servers.keys() - entries.keys())
     )
-    return tuple(_drift(name, entries, lock, offered.get(name, _unasked(entries, name))) for name in wanted)
+    known = {name: _names(name, lock, offered.get(name, "")) for name in entries.keys() | lock.servers.keys()}
+    return tuple(
+        _told(_drift(name, entries, lock, offered.get(name, _unasked(entries, name))), entries, known) for name in wanted
+    )
+
+
+def _names(server: str, lock: Lock, offered: Definitions | str) -> frozenset[str]:
+    """Return what a server offers and what was accepted of it, by name: its own words and the published ones."""
+    items = () if isinstance(offered, str) else examine(offered).items
+    pinned = lock.servers[server].accepted if server in lock.servers else {}
+    own = {(item.kind, item.name) for item in items} | {(kind, name) for kind, names in pinned.items() for name in names}
+    named = {name for kind, name in own if kind is not TargetKind.RESOURCE}
+    return frozenset(named | {published_name(server, name) for name in named})
+
+
+def _told(drift: Drift, entries: Mapping[str, Entry], known: Mapping[str, frozenset[str]]) -> Drift:
+    """Return the drift with what takes more than one server to know."""
+    others = frozenset().union(*(names for server, names in known.items() if server != drift.server))
+    foreign = others - known.get(drift.server, frozenset())
+    rules = entries[drift.server].single if drift.server in entries else {}
+
+    def tell(difference: Difference) -> Difference:
+        ruled = rules.get(difference.kind, {})
+        loses = difference.renamed_from in ruled and difference.name not in ruled
+        return replace(difference, foreign=foreign, loses_rules=loses)
+
+    return replace(drift, added=tuple(map(tell, drift.added)), changed=tuple(map(tell, drift.changed)))
 
 
 def _unasked(entries: Mapping[str, Entry], server: str) -> str:
@@ -113,7 +156,7 @@ def _drift(server: str, entries: Mapping[str, Entry], lock: Lock, offered: Defin
 def _reached_diff(pinned: Pinned | None, entry: Entry) -> tuple[str, ...]:
     if pinned is None or pinned.fingerprint == entry.fingerprint:
         return ()
-    return tuple(_field_diff(pinned.reached, entry.reached))
+    return tuple(field_diff(pinned.reached, entry.reached))
 
 
 def _compare(offers: Offers, pinned: Pinned) -> tuple[tuple[Difference, ...], tuple[Difference, ...], tuple[Difference, ...]]:
@@ -160,21 +203,64 @@ def _renames(added: Sequence[Difference], removed: Sequence[Difference]) -> Iter
             yield one
 
 
-def _alike(one: Counter[str], other: Counter[str]) -> float:
-    """Dice coefficient over the words of two definitions; linear time, since an upstream chooses their length."""
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What two definitions are compared by; apart, because a description is rewritten where the parameters stay."""
+
+    told: Counter[str]
+    """Words of descriptions, of parameters' too."""
+    shape: Counter[str]
+    """Names, types and values of parameters."""
+
+
+def _alike(one: _Words, other: _Words) -> float:
+    """Return 0 to 1. Linear time, since an upstream chooses the length."""
+    if not (one.shape and other.shape):
+        return _common(one.told, other.told)
+    return (_common(one.told, other.told) + _common(one.shape, other.shape)) / 2
+
+
+def _common(one: Counter[str], other: Counter[str]) -> float:
+    """Dice coefficient."""
     total = one.total() + other.total()
     return 2 * (one & other).total() / total if total else 0.0
 
 
-def _words(definition: JsonObject) -> Counter[str]:
-    rest = {key: value for key, value in definition.items() if key not in ("name", "title", "uri", "uriTemplate")}
-    return Counter(_WORD.findall(json.dumps(rest, sort_keys=True)))
+def _words(definition: JsonObject) -> _Words:
+    words = _Words(Counter(), Counter())
+    for key, value in definition.items():
+        if key == "description":
+            words.told.update(_WORD.findall(str(value).lower()))
+        elif key in ("inputSchema", "outputSchema", "arguments"):
+            _count(value, words)
+    if set(words.shape) <= _EVERY_SCHEMAS:
+        words.shape.clear()
+    return words
+
+
+_EVERY_SCHEMAS = frozenset({"type", "object", "properties", "required", "additionalProperties", "false", "true", "$schema"})
+"""What a schema without parameters consists of: having none in common is no likeness."""
+
+
+def _count(value: Json, words: _Words) -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key == "description" and isinstance(item, str):
+                words.told.update(_WORD.findall(item.lower()))
+            elif key != "$schema":
+                words.shape[key] += 1
+                _count(item, words)
+    elif isinstance(value, list):
+        for item in value:
+            _count(item, words)
+    else:
+        words.shape[str(value).lower()] += 1
 
 
 # --- the diff of one definition ------------------------------------------------------------------------------------------
 
 
-def _field_diff(before: JsonObject, after: JsonObject) -> Iterator[str]:
+def field_diff(before: JsonObject, after: JsonObject) -> Iterator[str]:
     """One block per field that differs: its name, then the lines that went and came."""
     for key in dict.fromkeys((*before, *after)):
         old = _lines(before[key]) if key in before else []

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from mcpgw.catalog.problems import CatalogError, Problem
 from mcpgw.catalog.references import ReferenceUnresolved, substitute
+from mcpgw.core.answers import Question
 from mcpgw.core.canonical import digest
 from mcpgw.core.model import JsonObject, Masking, Preview, Risk, TargetKind
 from mcpgw.core.toml import line_of
@@ -43,12 +44,26 @@ class Rules:
     risk: Risk = Risk.LOW
     masking: Masking = field(default_factory=Masking)
     restore_tokens: bool = False
+    vault: bool = False
+    vault_except: tuple[str, ...] = ()
     timeout_s: float = 60.0
     max_result_bytes: int = 100_000
     truncate: bool = False
+    questions: frozenset[Question] = frozenset()
     annotations: JsonObject = field(default_factory=dict)
     preview: tuple[Preview, ...] = ()
     """Its `tool` is the upstream's name of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildLimits:
+    """What a server that the gateway starts may take, each of its processes by itself; 0 for no limit."""
+
+    memory_mb: int = 4096
+    """Data that it can write to, in MiB. Enough for Node and for a language model of the small kind."""
+    open_files: int = 1024
+    cpu_s: int = 0
+    """Seconds of CPU in its whole life, which is the gateway's, so there is none unless it is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +106,9 @@ class Entry:
     cwd: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     inherit_env: tuple[str, ...] = ()
+    limits: ChildLimits = ChildLimits()
+    private: bool = False
+    """The name in `url` may resolve to an address in a private network."""
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     bearer: str = ""
@@ -99,6 +117,12 @@ class Entry:
     defaults: Rules = Rules()
     single: Mapping[TargetKind, Mapping[str, Rules]] = field(default_factory=dict)
     """Rules for single tools, prompts and resources, by the upstream's name, URI or URI template."""
+
+    @property
+    def questions(self) -> frozenset[Question]:
+        """What the server may ask the callers of some of what it offers."""
+        said = [self.defaults, *(rules for named in self.single.values() for rules in named.values())]
+        return frozenset[Question]().union(*(rules.questions for rules in said))
 
     def rules(self, kind: TargetKind, upstream_name: str) -> Rules:
         """Return the rules for one target: its own, or the server's defaults."""
@@ -127,6 +151,12 @@ class Entry:
     def fingerprint(self) -> str:
         """Hash of `reached`: changes when another server may answer to the name."""
         return digest(self.reached)
+
+    @property
+    def connection(self) -> str:
+        """Hash of all that a connection is made from: changes when it has to be made anew."""
+        limits = [self.limits.memory_mb, self.limits.open_files, self.limits.cpu_s]
+        return digest({**self.reached, "limits": limits, "private": self.private})
 
     def resolve(self, folder: Path, environ: Mapping[str, str]) -> Access:
         """Fill in the secrets. Paths are relative to `folder`, the one that holds the catalog.

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from mcpgw.core.answers import Question
 from mcpgw.core.canonical import canonical
 from mcpgw.core.model import Risk, TargetKind
 from mcpgw.core.toml import suggestion
@@ -44,6 +45,10 @@ def _are_members(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) and _MEMBER.fullmatch(item) for item in value)
 
 
+def _are_questions(value: object) -> bool:
+    return isinstance(value, list) and all(one in [*Question] for one in value)
+
+
 def _are_named_texts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
 
@@ -73,6 +78,7 @@ SECONDS = Kind("a number of seconds above 0", _is_seconds)
 COUNT = Kind("a whole number above 0", _is_count)
 TABLE = Kind("a table", lambda value: isinstance(value, dict))
 
+QUESTIONS = Kind("a list out of " + ", ".join(f'"{one.value}"' for one in Question), _are_questions)
 JSON_TABLE = Kind("a table of JSON values", _is_json_table)
 
 SERVER: Mapping[str, Kind] = {
@@ -93,13 +99,22 @@ STDIO: Mapping[str, Kind] = {
     "cwd": TEXT,
     "env": NAMED_TEXTS,
     "inherit_env": TEXTS,
+    "limits": TABLE,
 }
 """Keys of a server that the gateway starts."""
+
+LIMITS: Mapping[str, Kind] = {
+    "memory_mb": COUNT,
+    "open_files": COUNT,
+    "cpu_s": COUNT,
+}
+"""Keys of `limits`."""
 
 REMOTE: Mapping[str, Kind] = {
     "url": TEXT,
     "headers": NAMED_TEXTS,
     "bearer": TEXT,
+    "addresses": choice("public", "private"),
 }
 """Keys of a server that the gateway calls (`http`, `sse`)."""
 
@@ -110,9 +125,12 @@ DEFAULTS: Mapping[str, Kind] = {
     "risk": choice(*(risk.value for risk in Risk)),
     "redaction": TABLE,
     "restore_tokens": FLAG,
+    "vault": FLAG,
+    "vault_except": TEXTS,
     "timeout_s": SECONDS,
     "max_result_bytes": COUNT,
     "truncate": FLAG,
+    "questions": QUESTIONS,
 }
 """Keys of `[defaults]`."""
 

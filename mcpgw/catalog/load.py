@@ -8,11 +8,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mcpgw.catalog import keys
-from mcpgw.catalog.entry import Entry, KeyPath, Rules, Source, Transport, WhenDown
+from mcpgw.catalog.entry import ChildLimits, Entry, KeyPath, Rules, Source, Transport, WhenDown
 from mcpgw.catalog.keys import Kind, complaints
 from mcpgw.catalog.lock import LOCK_NAME, Lock, read_lock
 from mcpgw.catalog.problems import CatalogError, Problem
 from mcpgw.catalog.references import Written, flagged_secret, has_reference, literal_secret, malformed, secret_shape
+from mcpgw.core.answers import Question
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Masking, MaskingRule, Preview, Risk
 from mcpgw.core.naming import MAX_LENGTH, SEPARATOR, is_published_name, is_server_name, published_name
@@ -117,6 +118,7 @@ class _Reader:
             yield self._problem((), "`transport` is missing.", hint)
         yield from self._misplaced()
         yield from self._table((), {**keys.SERVER, **keys.STDIO, **keys.REMOTE})
+        yield from self._table(("limits",), keys.LIMITS)
         yield from self._rules(("defaults",), keys.DEFAULTS)
         for plural, known in keys.SINGLE.values():
             tables = self._data.get(plural)
@@ -265,6 +267,8 @@ class _Reader:
             cwd=data.get("cwd", ""),
             env=data.get("env", {}),
             inherit_env=tuple(data.get("inherit_env", ())),
+            limits=ChildLimits(**data.get("limits", {})),
+            private=data.get("addresses") == "private",
             url=data.get("url", ""),
             headers=data.get("headers", {}),
             bearer=data.get("bearer", ""),
@@ -295,9 +299,12 @@ def _rules(table: Mapping[str, Any], base: Rules) -> Rules:
         risk=Risk(table.get("risk", base.risk)),
         masking=masking,
         restore_tokens=table.get("restore_tokens", base.restore_tokens),
+        vault=table.get("vault", base.vault),
+        vault_except=_union(base.vault_except, table.get("vault_except", ())),
         timeout_s=float(table.get("timeout_s", base.timeout_s)),
         max_result_bytes=table.get("max_result_bytes", base.max_result_bytes),
         truncate=table.get("truncate", base.truncate),
+        questions=frozenset(map(Question, table["questions"])) if "questions" in table else base.questions,
         annotations=table.get("annotations", {}),
         preview=tuple(_preview(one) for one in [table.get("preview", {})] if one),
     )

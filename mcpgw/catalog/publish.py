@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -12,9 +12,11 @@ from mcpgw.catalog.entry import Entry, Rules, WhenDown
 from mcpgw.catalog.hidden import hidden_in, visible
 from mcpgw.catalog.keys import SINGLE
 from mcpgw.catalog.lock import Lock, Pinned
+from mcpgw.catalog.lookalikes import near_names
+from mcpgw.catalog.poison import suspicions
 from mcpgw.catalog.problems import Problem
 from mcpgw.core.canonical import digest
-from mcpgw.core.model import JsonObject, Target, TargetKind
+from mcpgw.core.model import JsonObject, Masking, MaskingRule, Risk, Target, TargetKind
 from mcpgw.core.naming import COMFORTABLE_LENGTH, MAX_LENGTH, is_published_name, published_name, skeleton
 from mcpgw.core.toml import suggestion
 from mcpgw.core.uris import MAX_URI, is_publishable, published_uri
@@ -62,19 +64,68 @@ class Snapshot:
     """The catalog's hash for the record: equal exactly when the same may be called under the same rules."""
 
 
-def publish(entries: Mapping[str, Entry], heard: Mapping[str, Heard], lock: Lock) -> Snapshot:
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A target that is published unless its name collides."""
+
+    target: Target
+    hash: str
+    """`hash_of` its facts."""
+    look: str
+    """Its name as a hurried reader sees it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What came of one server's definitions by itself."""
+
+    candidates: tuple[Candidate, ...]
+    problems: tuple[Problem, ...]
+    held_back: tuple[HeldBack, ...]
+
+
+class Judgements:
+    """The last judgement on each server, so that a change of one server costs what that server does.
+
+    The same entry, acceptance and offers are judged alike, so this changes no snapshot.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[tuple[Entry, Pinned, Offers], Judged]] = {}
+
+    def of(self, entry: Entry, pinned: Pinned, offers: Offers) -> Judged:
+        parts = (entry, pinned, offers)
+        known = self._known.get(entry.name)
+        if known is None or any(before is not now for before, now in zip(known[0], parts, strict=True)):
+            known = self._known[entry.name] = (parts, _judged(*parts))
+        return known[1]
+
+
+def _judged(entry: Entry, pinned: Pinned, offers: Offers) -> Judged:
+    problems: list[Problem] = []
+    held_back: list[HeldBack] = []
+    targets = list(_ServerDesk(entry, pinned, problems, held_back).judge(offers))
+    candidates = tuple(Candidate(target, hash_of([facts_of(target)]), skeleton(target.name)) for target in targets)
+    return Judged(candidates=candidates, problems=tuple(problems), held_back=tuple(held_back))
+
+
+def publish(
+    entries: Mapping[str, Entry], heard: Mapping[str, Heard], lock: Lock, judgements: Judgements | None = None
+) -> Snapshot:
     """Join everything into a snapshot. The order of its arguments' parts does not matter to the result.
 
     Where two names collide the later one, by server and upstream name, is not published.
     """
-    problems: list[Problem] = []
-    held_back: list[HeldBack] = []
-    candidates: list[Target] = []
-    for entry in sorted(entries.values(), key=lambda entry: entry.name):
-        if entry.enabled and entry.name in heard:
-            desk = _ServerDesk(entry, lock.servers.get(entry.name, _UNKNOWN), problems, held_back)
-            candidates += desk.judge(heard[entry.name].offers)
-    found = {kind: _without_collisions(kind, candidates, problems) for kind in KINDS}
+    known = judgements or Judgements()
+    judged = [
+        known.of(entry, lock.servers.get(entry.name, _UNKNOWN), heard[entry.name].offers)
+        for entry in sorted(entries.values(), key=lambda entry: entry.name)
+        if entry.enabled and entry.name in heard
+    ]
+    problems = [problem for one in judged for problem in one.problems]
+    candidates = [candidate for one in judged for candidate in one.candidates]
+    kept = {kind: _without_collisions(kind, candidates, problems) for kind in KINDS}
+    found = {kind: {name: candidate.target for name, candidate in kept[kind].items()} for kind in KINDS}
     shown = {
         name for name, entry in entries.items() if entry.unavailable is WhenDown.LIST or (name in heard and heard[name].up)
     }
@@ -84,7 +135,7 @@ def publish(entries: Mapping[str, Entry], heard: Mapping[str, Heard], lock: Lock
         listed=MappingProxyType(
             {kind: tuple(target for target in found[kind].values() if target.server in shown) for kind in KINDS}
         ),
-        held_back=tuple(held_back),
+        held_back=tuple(held for one in judged for held in one.held_back),
         withheld=MappingProxyType(
             {
                 name: tuple(uri for uri in one.offers.names(TargetKind.RESOURCE) if (name, uri) not in published)
@@ -92,16 +143,38 @@ def publish(entries: Mapping[str, Entry], heard: Mapping[str, Heard], lock: Lock
             }
         ),
         problems=tuple(problems),
-        hash=hash_of([facts_of(target) for kind in KINDS for target in found[kind].values()]),
+        hash=hash_of([candidate.hash for kind in KINDS for candidate in kept[kind].values()]),
     )
 
 
 def warnings(snapshot: Snapshot) -> tuple[Problem, ...]:
-    """Return what `mcpgw check` should say of published targets: uncomfortable names, hidden text in definitions."""
-    return tuple(warning for kind in KINDS for target in snapshot.found[kind].values() for warning in _warnings(target))
+    """Return what `mcpgw check` should say of published targets: uncomfortable and nearly equal names, hidden and suspicious
+    text in definitions."""
+    targets = [target for kind in KINDS for target in snapshot.found[kind].values()]
+    named: dict[str, set[str]] = {target.server: set() for target in targets}
+    for target in targets:
+        if target.kind is not TargetKind.RESOURCE:
+            named[target.server] |= {target.name, target.upstream_name}
+    foreign = {server: set().union(*named.values()) - named[server] for server in named}
+    return (*_near(targets), *(warning for target in targets for warning in _warnings(target, foreign[target.server])))
 
 
-def _warnings(target: Target) -> Iterator[Problem]:
+def _near(targets: Sequence[Target]) -> Iterator[Problem]:
+    hint = "Compare the two. If one was not meant, remove it; else give it another name in the catalog."
+    servers = {target.server for target in targets}
+    for (_, one), (_, other) in near_names({server: {server} for server in servers}):
+        yield Problem(where=other, message=f"this server's name is nearly that of {one}.", hint=hint)
+    for kind in (TargetKind.TOOL, TargetKind.PROMPT):
+        by_server: dict[str, set[str]] = {server: set() for server in servers}
+        for target in targets:
+            if target.kind is kind:
+                by_server[target.server].add(target.upstream_name)
+        for (one_server, one), (server, other) in near_names(by_server):
+            message = f"the name of this {kind.value} is nearly that of {one_server}/{visible(one)}."
+            yield Problem(where=f"{server}/{visible(other)}", message=message, hint=hint)
+
+
+def _warnings(target: Target, foreign: Collection[str]) -> Iterator[Problem]:
     where = f"{target.server}/{visible(target.upstream_name)}"
     if target.kind is TargetKind.TOOL and not target.preview and _has_dry_run(target):
         message = "it has a `dry_run` that is not used: where a call is held, approvers could see what it would do."
@@ -112,6 +185,8 @@ def _warnings(target: Target) -> Iterator[Problem]:
         yield Problem(where=where, message=message, hint="Give it a shorter name in the catalog.")
     for hidden in hidden_in(target.definition):
         yield Problem(where=where, message=f"its definition hides text: {hidden}.", hint="Ask the server's owner why.")
+    for suspicion in suspicions(target.definition, foreign):
+        yield Problem(where=where, message=f"its definition is suspicious: {suspicion}.", hint="Ask the server's owner why.")
 
 
 def _has_dry_run(target: Target) -> bool:
@@ -209,10 +284,13 @@ def _target(entry: Entry, fingerprint: str, rules: Rules, offered: Offered) -> T
         risk=rules.risk,
         masking=rules.masking,
         restore_tokens=rules.restore_tokens,
+        vault=rules.vault,
+        vault_except=rules.vault_except,
         preview=tuple(replace(one, tool=_published(entry, one.tool) if one.tool else "") for one in rules.preview),
         timeout_s=rules.timeout_s,
         max_result_bytes=rules.max_result_bytes,
         truncate=rules.truncate,
+        questions=rules.questions,
     )
 
 
@@ -228,20 +306,21 @@ def _annotations(offered: Offered, admins: JsonObject) -> JsonObject:
     return {**merged, "readOnlyHint": offered.kind is not TargetKind.TOOL or merged.get("readOnlyHint") is True}
 
 
-def _without_collisions(kind: TargetKind, candidates: Sequence[Target], problems: list[Problem]) -> dict[str, Target]:
-    ordered = sorted((c for c in candidates if c.kind is kind), key=lambda target: (target.server, target.upstream_name))
-    by_name: dict[str, Target] = {}
+def _without_collisions(kind: TargetKind, candidates: Sequence[Candidate], problems: list[Problem]) -> dict[str, Candidate]:
+    of_kind = [candidate for candidate in candidates if candidate.target.kind is kind]
+    ordered = sorted(of_kind, key=lambda candidate: (candidate.target.server, candidate.target.upstream_name))
+    by_name: dict[str, Candidate] = {}
     by_look: dict[str, Target] = {}
-    for target in ordered:
-        look = skeleton(target.name)
-        twin, double = by_name.get(target.name), by_look.get(look)
+    for candidate in ordered:
+        target = candidate.target
+        twin, double = by_name.get(target.name), by_look.get(candidate.look)
         if twin is not None:
-            problems.append(_collision(target, twin, "has the same published name as"))
+            problems.append(_collision(target, twin.target, "has the same published name as"))
         elif double is not None and double.server != target.server:
             problems.append(_collision(target, double, f"({target.name}) looks like {double.name} of"))
         else:
-            by_name[target.name] = target
-            by_look.setdefault(look, target)
+            by_name[target.name] = candidate
+            by_look.setdefault(candidate.look, target)
     return dict(sorted(by_name.items()))
 
 
@@ -253,7 +332,7 @@ def _collision(later: Target, earlier: Target, how: str) -> Problem:
     )
 
 
-def hash_of(facts: Sequence[JsonObject]) -> str:
+def hash_of(facts: Sequence[JsonObject | str]) -> str:
     """SHA-256 over sorted JSON. Not canonical JSON, whose pure Python takes 0.2 s for 1,000 tools on the event loop; nobody
     else has to compute it, and what upstreams wrote is in it by hashes that are canonical."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
@@ -280,6 +359,33 @@ def facts_of(target: Target) -> JsonObject:
     }
 
 
+def told_of(facts: JsonObject) -> Target:
+    """Return the target that `facts_of` told of, with its definition in full, as far as policy and masking look at it.
+
+    Raises:
+        (ValueError, KeyError, TypeError): these are no such facts.
+    """
+    profile, columns, paths = facts["masking"]
+    rules = [
+        MaskingRule(path=path, unmasked_for=tuple(readers), operator=operator)
+        for path, readers, operator in facts.get("masking_rules", ())
+    ]
+    return Target(
+        kind=TargetKind(facts["kind"]),
+        name=facts["name"],
+        server=facts["server"],
+        server_fingerprint=facts["server_fingerprint"],
+        upstream_name=facts["upstream_name"],
+        definition=facts["definition"],
+        definition_hash=facts["definition_hash"],
+        annotations=facts["annotations"],
+        scope=facts["scope"],
+        tags=frozenset(facts["tags"]),
+        risk=Risk(facts["risk"]),
+        masking=Masking(profile=profile, columns=tuple(columns), paths=tuple(paths), rules=tuple(rules)),
+    )
+
+
 def _additions(target: Target) -> JsonObject:
     """What few catalogs say: absent where it is not said, so that the hash of the others stays what it was."""
     rules = [[rule.path, list(rule.unmasked_for), rule.operator] for rule in target.masking.rules]
@@ -287,5 +393,7 @@ def _additions(target: Target) -> JsonObject:
     return {
         **({"masking_rules": rules} if rules else {}),
         **({"restore_tokens": True} if target.restore_tokens else {}),
+        **({"questions": sorted(target.questions)} if target.questions else {}),
+        **({"vault": list(target.vault_except)} if target.vault else {}),
         **({"preview": previews} if previews else {}),
     }

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from mcpgw.catalog.definition import KINDS, Offers, examine
+from mcpgw.catalog.definition import KINDS, Offered, Offers, examine
 from mcpgw.catalog.entry import Entry
 from mcpgw.catalog.load import Catalog, load_catalog
 from mcpgw.catalog.problems import CatalogError
-from mcpgw.catalog.publish import Heard, Snapshot, publish
+from mcpgw.catalog.publish import Heard, Judgements, Snapshot, publish
 from mcpgw.catalog.standing import accepted, drifted, of_catalog
 from mcpgw.core.model import Changed, JsonObject, Standing, Target, TargetKind, UnknownTarget
 from mcpgw.ports import Definitions
@@ -25,12 +25,12 @@ class Change:
     before: Snapshot
     after: Snapshot
     servers: frozenset[str]
-    """Servers that came, went, or are reached in another way: their connections must follow."""
+    """Servers that came, went, or are reached or limited in another way: their connections must follow."""
 
     @property
     def relisted(self) -> frozenset[TargetKind]:
         """Kinds whose lists differ: clients get `list_changed` for these."""
-        return frozenset(kind for kind in KINDS if _seen(self.before, kind) != _seen(self.after, kind))
+        return frozenset(kind for kind in KINDS if _look_different(self.before.listed[kind], self.after.listed[kind]))
 
     @property
     def is_material(self) -> bool:
@@ -55,6 +55,9 @@ class Registry:
     def __init__(self, catalog_dir: Path) -> None:
         self.catalog_dir = catalog_dir
         self._catalog = load_catalog(catalog_dir)
+        self._judgements = Judgements()
+        self._accepted: dict[str, Offers] = {}
+        """By server, what was accepted of it; made when it is asked for."""
         self._heard: dict[str, Offers] = {}
         self._drifts: dict[str, Changed] = {}
         self._down: set[str] = set()
@@ -129,15 +132,18 @@ class Registry:
 
     def update_definitions(self, server: str, definitions: Definitions) -> None:
         """Take what a server lists now, complete; it is up from here on. A server that is not in the catalog is ignored."""
-        if server in self.servers:
-            self._heard[server] = examine(definitions)
-            self._drifts[server] = drifted(server, self._heard[server], self._catalog.lock)
+        if server not in self.servers:
+            return
+        before = self._offers(server)
+        self._heard[server] = offers = self._understood(server, definitions)
+        self._drifts[server] = drifted(server, offers, self._catalog.lock)
+        if offers is not before or server in self._down:
             self._down.discard(server)
             self._swap(frozenset())
 
     def server_down(self, server: str) -> None:
         """Note that a server does not answer. What it last offered stays callable, so that a call says who is down."""
-        if server in self.servers:
+        if server in self.servers and server not in self._down:
             self._down.add(server)
             self._swap(frozenset())
 
@@ -145,9 +151,10 @@ class Registry:
         """Put freshly read files into force."""
         before = self.servers
         self._catalog = catalog
+        self._accepted.clear()
         self._standing = of_catalog(catalog)
         self._note("")
-        moved = {name for name in before.keys() | self.servers.keys() if _fingerprint(before, name) != self._now(name)}
+        moved = {name for name in before.keys() | self.servers.keys() if _connection(before, name) != self._now(name)}
         for name in moved:
             self._heard.pop(name, None)  # what the old server said is not the new one's word
             self._down.discard(name)
@@ -169,15 +176,27 @@ class Registry:
                 alarm(problem)
 
     def _now(self, name: str) -> str:
-        return _fingerprint(self.servers, name)
+        return _connection(self.servers, name)
 
     def _publish(self) -> Snapshot:
         heard = {name: Heard(offers=self._offers(name), up=name not in self._down) for name in self.servers}
-        return publish(self._catalog.entries, heard, self._catalog.lock)
+        return publish(self._catalog.entries, heard, self._catalog.lock, self._judgements)
 
     def _offers(self, server: str) -> Offers:
         """What the server said last; until it has spoken, what was accepted of it stands in, so that a first list is whole."""
-        return self._heard[server] if server in self._heard else accepted(self._catalog.lock, server)
+        return self._heard[server] if server in self._heard else self._accepted_of(server)
+
+    def _understood(self, server: str, definitions: Definitions) -> Offers:
+        """Return what the server offers; if that is what was accepted of it, then that itself, so that lists stay what they
+        were to the letter, whether it has spoken or not."""
+        known = self._accepted_of(server)
+        offers = examine(definitions, known)
+        return known if not offers.faults and set(map(_pin, offers.items)) == set(map(_pin, known.items)) else offers
+
+    def _accepted_of(self, server: str) -> Offers:
+        if server not in self._accepted:
+            self._accepted[server] = accepted(self._catalog.lock, server)
+        return self._accepted[server]
 
     def _swap(self, servers: frozenset[str]) -> None:
         before, self._snapshot = self._snapshot, self._publish()
@@ -193,10 +212,20 @@ class Registry:
 _NOTHING: Mapping[str, Target] = MappingProxyType({})
 
 
-def _fingerprint(servers: Mapping[str, Entry], name: str) -> str:
-    return servers[name].fingerprint if name in servers else ""
+def _connection(servers: Mapping[str, Entry], name: str) -> str:
+    return servers[name].connection if name in servers else ""
 
 
-def _seen(snapshot: Snapshot, kind: TargetKind) -> list[tuple[str, str, JsonObject]]:
-    """What a client sees of a list."""
-    return [(target.name, target.definition_hash, target.annotations) for target in snapshot.listed[kind]]
+def _pin(offered: Offered) -> tuple[TargetKind, str, str]:
+    return (offered.kind, offered.name, offered.hash)
+
+
+def _look_different(before: Sequence[Target], after: Sequence[Target]) -> bool:
+    """Tell whether a client sees two lists as different."""
+    return len(before) != len(after) or any(
+        one is not other and _seen(one) != _seen(other) for one, other in zip(before, after, strict=True)
+    )
+
+
+def _seen(target: Target) -> tuple[str, str, JsonObject]:
+    return (target.name, target.definition_hash, target.annotations)

@@ -11,6 +11,7 @@ from mcpgw.catalog.publish import Heard, facts_of, hash_of, publish
 from mcpgw.core.model import Changed, Standing
 
 CHANGED = "catalog.changed"
+ACCEPTED = "catalog.accepted"
 _GONE = "gone"
 
 

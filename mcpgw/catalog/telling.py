@@ -47,12 +47,22 @@ def tell(drift: Drift) -> Iterator[Line]:
 
 
 def _tell_one(title: str, difference: Difference) -> Iterator[Line]:
-    renamed = f", probably {visible(difference.renamed_from)} renamed" if difference.renamed_from else ""
+    was = visible(difference.renamed_from)
+    renamed = f", probably renamed{_and_changed(difference)} from {was}" if was else ""
     yield Line(f"  {title} {difference.kind.value} {visible(difference.name)}{renamed}", Tone.NOTE)
     for hidden in difference.hidden:
         yield Line(f"    ! hides text: {hidden}", Tone.ALARM)
+    for suspicion in difference.suspicions:
+        yield Line(f"    ! suspicious: {suspicion}", Tone.ALARM)
+    if difference.loses_rules:
+        yield Line(f"    ! the catalog's rules for {was} do not apply to it: write them under its new name", Tone.ALARM)
     if title != "removed":
         yield from map(_of_diff, difference.lines)
+
+
+def _and_changed(difference: Difference) -> str:
+    before, after = ({**(one or {}), "name": ""} for one in (difference.before, difference.after))
+    return "" if before == after else " and changed"
 
 
 def _of_diff(line: str) -> Line:

@@ -1,6 +1,7 @@
 """What is pasted into clients can be read back by our own importer, and where clients keep it is found."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,29 @@ def test_configurations_that_exist_are_found(tmp_path: Path, platform: str, desk
         ClientFile("Claude Code", home / ".claude.json"),
         ClientFile("VS Code, this folder", here / ".vscode" / "mcp.json"),
     ]
+
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/clients.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("block", re.findall(r"```(?:json|toml)\n(.*?)```", PAGE, re.DOTALL))
+def test_every_block_of_the_page_is_read_as_one_way_to_the_gateway(block: str) -> None:
+    if '"command"' in block:  # which our importer leaves out, because it is the gateway itself
+        stdio = {"command": "mcpgw", "args": ["stdio", "-C", "/srv/gateway"], "env": {"MCPGW_API_KEY": "mcpgw_…"}}
+        assert json.loads(block) == {"mcpServers": {"bank": stdio}}
+    else:
+        (found,) = read_client_config(block, Path("config.toml" if block.startswith("[") else "mcp.json"))
+        assert (found.name, found.url) == ("bank", "http://127.0.0.1:8080/mcp")
+        assert found.headers["Authorization"].startswith("Bearer ")
+
+
+def test_the_versions_of_the_page_are_those_that_are_locked() -> None:
+    locked: dict[str, str] = json.loads((ROOT / "tests/node/package.json").read_text())["dependencies"]
+    for name in ("dev", "upstreams", "clients", "langchain"):
+        pins = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / f"requirements/{name}.txt").read_text(), re.MULTILINE)
+        locked = {**dict(pins), **locked}
+    tables = PAGE.partition("## Clients that the tests run")[2]
+    rows = re.findall(r"^\| ([@a-z][\w@/-]*) \| ([\d.]+) \|", tables, re.MULTILINE)
+    assert len(rows) == 15
+    assert rows == [(name, locked[name]) for name, _ in rows]

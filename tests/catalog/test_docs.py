@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from mcpgw.app import convert
 from mcpgw.catalog import keys
 from mcpgw.catalog.keys import Kind
 from mcpgw.catalog.load import read_entry
 from mcpgw.core.model import TargetKind
+from mcpgw.settings import from_text
 
 PAGE = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text()
 RULES = "## Rules: `[defaults]`, `[tools.NAME]`, `[prompts.NAME]` and `[resources.URI]`"
@@ -42,8 +44,10 @@ def test_the_keys_that_defaults_lack_stand_in_a_table_of_their_own() -> None:
 
 
 def test_the_examples_load() -> None:
-    (example,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    example, profiles = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
+    policy = convert.policy(from_text(profiles, Path()))
+    assert [policy.searches(role) for role in ("analysts", "tellers")] == [True, False]
     entry = read_entry("catalog/bank.toml", "bank", example)
 
     assert entry.rules(TargetKind.TOOL, "transfer").masking.columns == ("ssn", "iban")

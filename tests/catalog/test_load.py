@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from mcpgw.app import network
 from mcpgw.catalog.entry import Rules, Transport, WhenDown
 from mcpgw.catalog.load import load_catalog, read_entry
 from mcpgw.catalog.problems import CatalogError
+from mcpgw.core.answers import Question
 from mcpgw.core.model import Masking, Risk, Target, TargetKind
+from mcpgw.upstream import HttpServer, StdioServer
 
 BANK = """\
 transport = "http"
@@ -30,6 +33,7 @@ name = "pay"
 tags = ["write"]
 max_result_bytes = 2000
 truncate = true
+questions = ["form", "url"]
 annotations = { readOnlyHint = false, title = "Pay" }
 
 [tools.lookup]
@@ -58,6 +62,7 @@ def test_a_file_becomes_an_entry_with_defaults_worked_in() -> None:
         masking=Masking(profile="strict", columns=("ssn",)),
         timeout_s=10,
         max_result_bytes=2000,
+        questions=frozenset({Question.FORM, Question.URL}),
         truncate=True,
         annotations={"readOnlyHint": False, "title": "Pay"},
     )
@@ -88,7 +93,7 @@ HTTP = 'transport = "http"\nurl = "https://bank.example/mcp"\n'
 WRONG: list[tuple[str, str]] = [
     # keys
     (STDIO + 'comand = "x"', "3: unknown key `comand`. Did you mean `command`?"),
-    (STDIO + 'xyzzy = "x"', "3: unknown key `xyzzy`. Known here: `args`, `bearer`"),
+    (STDIO + 'xyzzy = "x"', "3: unknown key `xyzzy`. Known here: `addresses`, `args`"),
     (STDIO + "[tool]\n", "3: unknown key `tool`. Did you mean `tools`?"),
     (STDIO + "[defaults]\nrisc = 'high'", "4: unknown key `risc`. Did you mean `risk`?"),
     (STDIO + "[defaults]\nname = 'x'", "4: unknown key `name`."),
@@ -131,6 +136,11 @@ WRONG: list[tuple[str, str]] = [
     (HTTP + "command = 'x'", '3: `command` means nothing to `transport = "http"`. Remove it.'),
     (STDIO + "url = 'https://x.example'", '3: `url` means nothing to `transport = "stdio"`.'),
     ('transport = "http"\nurl = "bank.example"', "2: `url` must be an address that begins with https:// or http://."),
+    (f"{STDIO}limits = {{ memory = 1 }}", "3: unknown key `memory`."),
+    (f"{STDIO}limits = {{ memory_mb = 0 }}", "3: `memory_mb` must be a whole number above 0, not"),
+    (f'{STDIO}addresses = "private"', '3: `addresses` means nothing to `transport = "stdio"`.'),
+    (f"{HTTP}limits = {{ cpu_s = 1 }}", '3: `limits` means nothing to `transport = "http"`.'),
+    (f'{HTTP}addresses = "any"', '3: `addresses` must be "public" or "private", not this'),
     ('transport = "http"\nurl = "http://[::1"', "2: `url` must be an address"),
     (HTTP + '[headers]\n"X Key" = "a"', "4: this is no name of a header. Use letters, digits and hyphens."),
     (
@@ -230,3 +240,16 @@ def test_one_wrong_file_refuses_the_folder_and_names_all_that_is_wrong(tmp_path:
 def test_a_missing_folder_is_an_error_and_not_an_empty_catalog(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"catalog/: there is no such folder\. Run mcpgw init\."):
         load_catalog(tmp_path / "catalog")
+
+
+def test_limits_and_reach_are_for_the_connection_and_not_for_who_is_connected_to() -> None:
+    plain, limited = read_entry("a.toml", "a", STDIO), read_entry("a.toml", "a", f"{STDIO}limits = {{ memory_mb = 512 }}")
+    assert (plain.limits.memory_mb, limited.limits.memory_mb, limited.limits.open_files) == (4096, 512, 1024)
+    public, private = read_entry("b.toml", "b", HTTP), read_entry("b.toml", "b", f'{HTTP}addresses = "private"')
+    assert (public.private, private.private) == (False, True)
+    for one, other in ((plain, limited), (public, private)):
+        assert one.fingerprint == other.fingerprint and one.connection != other.connection
+    config = network.server(private, Path(), {})
+    assert isinstance(config, HttpServer) and config.private
+    config = network.server(limited, Path(), {})
+    assert isinstance(config, StdioServer) and (config.memory_mb, config.open_files, config.cpu_s) == (512, 1024, 0)

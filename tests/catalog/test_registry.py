@@ -245,6 +245,7 @@ def test_what_is_accepted_while_a_server_is_down_counts_at_once(folder: Path, wr
 # --- names ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("list-names")
 def test_colliding_names_are_told_with_both_and_the_later_is_not_published(
     folder: Path, write: Write, accepting: Accept
 ) -> None:
@@ -279,6 +280,7 @@ def test_look_alikes_across_servers_are_told_with_both(folder: Path, write: Writ
     ]
 
 
+@pytest.mark.promise("list-names")
 def test_a_name_too_long_for_clients_is_not_published(folder: Path, write: Write, accepting: Accept) -> None:
     write("bank", STDIO)
     accepting({"bank": tools(tool("x" * 59))})
@@ -545,3 +547,39 @@ def test_what_a_server_offers_beside_what_was_accepted_is_its_drift(folder: Path
     registry.adopt(load_catalog(folder))
     assert not registry.drifts(), "what another server said is not the new one's word"
     assert registry.standing.parts.keys() == {"server bank", "accepted of bank"}
+
+
+def test_lists_are_the_same_whoever_speaks_first_and_one_that_is_silent_or_down_hides_nothing(
+    folder: Path, write: Write, accepting: Accept
+) -> None:
+    offers = {name: tools(tool("pay"), tool("ask")) for name in ("bank", "cards", "desk", "silent")}
+    for name in offers:
+        write(name, STDIO)
+    accepting(offers)
+    listed = []
+    for order in (["bank", "cards", "desk"], ["desk", "bank", "cards"], ["cards", "desk", "bank"]):
+        registry = Registry(folder)
+        assert names(registry) == [f"{server}__{name}" for server in offers for name in ("ask", "pay")], "before anyone spoke"
+        whole = registry.targets(TOOL)
+        for server in order:
+            # To the letter it is another text; what counts is that it says what was accepted.
+            registry.update_definitions(server, tools(*({**definition} for definition in reversed(offers[server][TOOL]))))
+            assert registry.targets(TOOL) is whole, "nothing changed, so nothing was made anew"
+        registry.server_down("silent")
+        listed.append(json.dumps([target.definition for target in registry.targets(TOOL)]))
+        assert [name for name in names(registry) if not name.startswith("silent")] == names(registry)
+        assert len(names(registry)) == 6
+    assert len(set(listed)) == 1
+
+
+def test_a_swap_makes_nothing_anew_that_did_not_change(folder: Path, write: Write, accepting: Accept) -> None:
+    offers = {name: tools(tool("pay"), tool("ask")) for name in ("bank", "cards")}
+    for name in offers:
+        write(name, STDIO)
+    accepting(offers)
+    registry = Registry(folder)
+    before = {target.name: target for target in registry.targets(TOOL)}
+    registry.update_definitions("bank", tools(tool("pay", "Another."), tool("ask")))
+    after = {target.name: target for target in registry.targets(TOOL)}
+    assert before.keys() - after.keys() == {"bank__pay"}
+    assert all(after[name] is before[name] for name in after if name.startswith("cards"))
