@@ -5,8 +5,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from mcpgw.core.addresses import Reach
 from mcpgw.core.strict_json import loads
 from mcpgw.identity.issuer import is_loopback
+from mcpgw.outgoing import sockets
 
 MAX_BYTES = 256 * 1024
 """Of one document. Key sets of the large providers are below 20 KB."""
@@ -26,7 +28,8 @@ class DocumentError(Exception):
 async def fetch(url: str) -> dict[str, Any]:
     """Return the JSON object at `url`. No redirects, no cookies, no credentials, no compression, at most `MAX_BYTES`.
 
-    A proxy from the environment is used, except for loopback.
+    A proxy from the environment is used, except for loopback. A link-local or metadata address is never connected to, whatever
+    an issuer's metadata says.
 
     Raises:
         DocumentError: unreachable, slow, not 200, too large, or no JSON object.
@@ -37,7 +40,12 @@ async def fetch(url: str) -> dict[str, Any]:
     try:
         async with (
             aiohttp.ClientSession(
-                timeout=timeout, headers=headers, trust_env=proxied, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+                timeout=timeout,
+                headers=headers,
+                trust_env=proxied,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                connector=aiohttp.TCPConnector(socket_factory=sockets(Reach.PRIVATE)),
             ) as session,
             session.get(url, allow_redirects=False) as response,
         ):

@@ -9,7 +9,7 @@ import anyio
 from mcpgw.core.errors import GatewayError, LedgerUnavailable, UpstreamError
 from mcpgw.core.model import Call, Permit, RawJson, RawReply, ReplyKind, Target, TargetKind, UnknownTarget
 from mcpgw.own.tool import Offer, OwnTool, text_of
-from mcpgw.ports import Catalog, OnNotice, Upstreams
+from mcpgw.ports import Catalog, Interview, OnNotice, Upstreams
 
 
 class CatalogWithOwn:
@@ -18,6 +18,8 @@ class CatalogWithOwn:
     def __init__(self, catalog: Catalog, offers: Sequence[Offer]) -> None:
         self._catalog = catalog
         self._own: Mapping[str, Target] = {offer.target.name: offer.target for offer in offers}
+        self._joined: tuple[Sequence[Target], tuple[Target, ...]] = ((), self._with_own(()))
+        """What the catalog listed last, and the same with the own tools among it."""
 
     def find(self, kind: TargetKind, name: str) -> Target | UnknownTarget:
         if kind is TargetKind.TOOL and name in self._own:
@@ -25,8 +27,16 @@ class CatalogWithOwn:
         return self._catalog.find(kind, name)
 
     def targets(self, kind: TargetKind) -> Sequence[Target]:
-        own = self._own.values() if kind is TargetKind.TOOL else ()
-        return sorted([*self._catalog.targets(kind), *own], key=lambda target: target.name)
+        """See `ports.Catalog.targets`. While the catalog's is the same, so is this."""
+        targets = self._catalog.targets(kind)
+        if kind is not TargetKind.TOOL:
+            return targets
+        if self._joined[0] is not targets:
+            self._joined = (targets, self._with_own(targets))
+        return self._joined[1]
+
+    def _with_own(self, targets: Sequence[Target]) -> tuple[Target, ...]:
+        return tuple(sorted([*targets, *self._own.values()], key=lambda target: target.name))
 
     def templates(self, server: str) -> Sequence[Target]:
         return self._catalog.templates(server)
@@ -42,11 +52,11 @@ class UpstreamsWithOwn:
         self._upstreams = upstreams
         self._own: Mapping[str, OwnTool] = {tool.offer.target.name: tool for tool in tools}
 
-    async def send(self, permit: Permit, on_notice: OnNotice) -> RawReply:
+    async def send(self, permit: Permit, on_notice: OnNotice, interview: Interview) -> RawReply:
         """See `ports.Upstreams.send`. What a tool refuses is a result that says so, as an upstream's would be."""
         call = permit.call
         if not isinstance(call.target, Target) or not call.target.is_own:
-            return await self._upstreams.send(permit, on_notice)
+            return await self._upstreams.send(permit, on_notice, interview)
         tool = self._own.get(call.target.name)
         if tool is None:
             raise UpstreamError(f"The gateway has no tool {call.target.name!r} of its own.", sent=False)

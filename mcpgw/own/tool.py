@@ -35,8 +35,8 @@ class Offer:
     properties: JsonObject
     """Of the arguments, by name; each a JSON Schema that `core.shape` understands. No others are taken."""
     required: tuple[str, ...] = ()
-    output: JsonObject
-    """JSON Schema of the answer."""
+    output: JsonObject = field(default_factory=dict)
+    """JSON Schema of the answer; empty where it may be anything."""
     is_read_only: bool
     audience: Audience = Audience.GRANTED
     timeout_s: float = 60.0
@@ -57,7 +57,7 @@ class Offer:
                 "required": list(self.required),
                 "additionalProperties": False,
             },
-            "outputSchema": self.output,
+            **({"outputSchema": self.output} if self.output else {}),
         }
 
     @cached_property

@@ -3,12 +3,15 @@
 Start at `policy.py`. `Policy.build(roles, scopes, rules, defaults)` makes the one object that other rooms need.
 """
 
-from mcpgw.policy.config import Defaults, Effect, Grants, Hours, Mode, Role, Rule, Scope, SqlCondition, Step
+from mcpgw.policy.cel import UNSUITABLE
+from mcpgw.policy.config import Defaults, Effect, Grants, Hours, Mode, Profile, Role, Rule, Scope, SqlCondition, Step
 from mcpgw.policy.grants import Grant
 from mcpgw.policy.policy import Access, Explanation, Policy
 from mcpgw.policy.rule import Finding, Outcome
+from mcpgw.policy.unseen import Unseen, Untold
 
 __all__ = [
+    "UNSUITABLE",
     "Access",
     "Defaults",
     "Effect",
@@ -20,9 +23,12 @@ __all__ = [
     "Mode",
     "Outcome",
     "Policy",
+    "Profile",
     "Role",
     "Rule",
     "Scope",
     "SqlCondition",
     "Step",
+    "Unseen",
+    "Untold",
 ]

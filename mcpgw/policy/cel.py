@@ -13,6 +13,7 @@ from typing import Any
 
 from cel_expr_python import cel
 
+from mcpgw.core.answers import answers_of, own_arguments
 from mcpgw.core.model import Call, Identity, Target
 from mcpgw.policy.plain import Unsuitable, plain
 
@@ -36,16 +37,19 @@ VARIABLES: Mapping[str, cel.Type] = {
     "tool.tags": _STRINGS,
     "tool.annotations": _OBJECT,
     "args": _OBJECT,
+    "answers": _OBJECT,
     "now": cel.Type.TIMESTAMP,
 }
 """Declared one by one, so that a misspelt `identity.groops` is found when the policy is built, not when a call comes."""
 
+UNSUITABLE = "cannot look at"
+"""In the reason of a denial where no rule could look at the data, however harmless the part of it that the rule reads."""
 MAX_SOURCE = 10_000
 """Characters in an expression."""
 
 _ENVIRONMENT = cel.NewEnv(variables=dict(VARIABLES))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_OF_THE_CALL = re.compile(r"\b(args|now)\b")
+_OF_THE_CALL = re.compile(r"\b(args|answers|now)\b")
 _MATCHES = re.compile(r"\bmatches\s*\(")
 _PATTERN = re.compile(r"""\bmatches\s*\(\s*(r?"(?:[^"\\\n]|\\.)*"|r?'(?:[^'\\\n]|\\.)*')\s*\)""")
 """A call of `matches` whose pattern is written out."""
@@ -67,14 +71,42 @@ class EvaluationError(Exception):
     """An expression that has no answer for this call. `str()` completes "it ..." and holds no payload."""
 
 
+class CallerFacts:
+    """What expressions see of a caller: made once for as many targets as are looked at for one caller."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._made: Mapping[str, Any] | None = None  # until something looks
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Raises: Unsuitable: the claims are nothing that can be looked at."""
+        if self._made is None:
+            identity = self._identity
+            self._made = _plain(
+                {
+                    "identity.subject": identity.subject,
+                    "identity.issuer": identity.issuer,
+                    "identity.kind": identity.kind.value,
+                    "identity.method": identity.method,
+                    "identity.client_id": identity.client_id,
+                    "identity.groups": sorted(identity.groups),
+                    "identity.actors": list(identity.actors),
+                    "identity.amr": list(identity.amr),
+                    "identity.claims": identity.claims,
+                }
+            )
+        return self._made
+
+
 class Facts:
     """What expressions see of one call: made once, shared by all rules, and only as far as some rule looks.
 
     Without a call only expressions that are not `about_call` may be asked.
     """
 
-    def __init__(self, identity: Identity, target: Target, call: Call | None) -> None:
-        self._identity = identity
+    def __init__(self, caller: CallerFacts, target: Target, call: Call | None) -> None:
+        self._caller = caller
         self._target = target
         self._call = call
         self._made: dict[bool, cel.Activation | Unsuitable] = {}
@@ -93,17 +125,8 @@ class Facts:
         return made
 
     def _values(self, about_call: bool) -> dict[str, Any]:
-        identity, target = self._identity, self._target
-        values: dict[str, Any] = {
-            "identity.subject": identity.subject,
-            "identity.issuer": identity.issuer,
-            "identity.kind": identity.kind.value,
-            "identity.method": identity.method,
-            "identity.client_id": identity.client_id,
-            "identity.groups": sorted(identity.groups),
-            "identity.actors": list(identity.actors),
-            "identity.amr": list(identity.amr),
-            "identity.claims": identity.claims,
+        target = self._target
+        of_target = {
             "tool.name": target.name,
             "tool.server": target.server,
             "tool.kind": target.kind.value,
@@ -111,11 +134,16 @@ class Facts:
             "tool.tags": sorted(target.tags),
             "tool.annotations": target.annotations,
         }
-        values = {name: plain(value) for name, value in values.items()}
+        values = {**self._caller.values, **_plain(of_target)}
         if about_call and self._call is not None:
-            values["args"] = plain(self._call.arguments)
+            values["args"] = plain(own_arguments(self._call.arguments))
+            values["answers"] = plain(answers_of(self._call.arguments).responses)
             values["now"] = _moment(self._call.received_ns)
         return values
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +152,7 @@ class Expression:
 
     source: str
     about_call: bool
-    """It mentions `args` or `now`; else it depends on caller and target alone, and the answer is known before any call."""
+    """It mentions `args`, `answers` or `now`; else it depends on caller and target alone, and is known before any call."""
     program: cel.Expression
 
     @classmethod
@@ -147,7 +175,7 @@ class Expression:
         try:
             value = self.program.eval(facts.activation(self.about_call))
         except Unsuitable as error:
-            raise EvaluationError(f"cannot look at {error}") from None
+            raise EvaluationError(f"{UNSUITABLE} {error}") from None
         except RuntimeError as error:
             raise EvaluationError(_problem(str(error), self.source)) from None
         if value.type() == cel.Type.ERROR:

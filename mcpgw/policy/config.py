@@ -51,6 +51,18 @@ class Scope:
     """The scope has no criteria: it selects what the catalog assigns to its name, and nothing else."""
 
 
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What of all that they may call some callers are listed. It grants nothing, and takes nothing away from a call."""
+
+    name: str
+    roles: tuple[str, ...]
+    """Role names or members."""
+    tools: tuple[str, ...] = ()
+    """Globs over published names: these are listed. With `search`: beside the tools that find and call all others."""
+    search: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqlCondition:
     """A look into an argument that holds SQL. The whole text is parsed: every statement, subquery and `WITH`.
@@ -165,6 +177,8 @@ class Rule:
     """Whether the defaults' break-glass may stand in."""
     run_unattended: bool = False
     """Whether the approved call may run while nobody waits for it."""
+    may_be_asked: bool = False
+    """Whether its server may ask the caller in the middle of the approved call, though nobody approves what is answered."""
     grants: Grants | None = None
     """None: every call is asked about by itself."""
     lifts_risk: bool = False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Identity, Target
 from mcpgw.policy.config import Role, Scope
-from mcpgw.policy.members import Member, parse_member
+from mcpgw.policy.members import Claim, Member, parse_member
 from mcpgw.policy.named import Named
 from mcpgw.policy.wording import Mistake, did_you_mean, known_names
 
@@ -87,6 +87,11 @@ class Grants:
             members[role.name] = _members(role)
             given[role.name] = _known_scopes(role, selectors)
         return cls(members, given, selectors)
+
+    @property
+    def look_at_claims(self) -> bool:
+        """Whether it may depend on a caller's claims which roles they have."""
+        return any(isinstance(member, Claim) for members in self.roles.values() for member in members)
 
     def roles_of(self, identity: Identity) -> tuple[str, ...]:
         return tuple(name for name, members in self.roles.items() if any(member.includes(identity) for member in members))

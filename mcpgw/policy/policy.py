@@ -24,9 +24,10 @@ from mcpgw.core.model import (
     UnknownTarget,
 )
 from mcpgw.core.terms import Terms
-from mcpgw.policy.cel import Facts
-from mcpgw.policy.config import Defaults, Effect, Role, Rule, Scope
+from mcpgw.policy.cel import CallerFacts, Facts
+from mcpgw.policy.config import Defaults, Effect, Profile, Role, Rule, Scope
 from mcpgw.policy.grants import Grant, Grants, withheld
+from mcpgw.policy.profiles import Profiles
 from mcpgw.policy.rule import (
     DENY_BY_DEFAULT,
     ERROR_RULE,
@@ -37,12 +38,15 @@ from mcpgw.policy.rule import (
     compile_rule,
     default_terms,
 )
+from mcpgw.policy.sight import Sight
+from mcpgw.policy.unseen import Unseen, Untold
 from mcpgw.policy.wording import Mistake
 
 logger = logging.getLogger(__name__)
 
 Observed = tuple[tuple[str, str], ...]
 """Ids of observed rules, each with what it would have done."""
+Judged = tuple[CompiledRule, Finding]
 
 _NOT_GRANTED = "Nothing that this caller may use has this name."
 _FAILED = "The policy could not be evaluated, so the call is denied."
@@ -87,22 +91,33 @@ class Policy:
     `sees(identity, target)` is False exactly if `decide` answers every call to the target with a hidden denial.
     """
 
-    def __init__(self, grants: Grants, rules: Sequence[CompiledRule], terms: Terms, policy_hash: str) -> None:
+    def __init__(
+        self, grants: Grants, rules: Sequence[CompiledRule], terms: Terms, policy_hash: str, profiles: Profiles
+    ) -> None:
         self._grants = grants
+        self._profiles = profiles
         self._rules = tuple(rules)
         self._early = tuple(rule for rule in rules if rule.known_before_the_call and not rule.is_observed)
         self._default_terms = terms
         self._deciders = _deciders(terms, rules)
+        self._sight = Sight()
+        self._lists = Sight()
         self.policy_hash = policy_hash
 
     @classmethod
     def build(
-        cls, roles: Iterable[Role], scopes: Iterable[Scope], rules: Iterable[Rule], defaults: Defaults | None = None
+        cls,
+        roles: Iterable[Role],
+        scopes: Iterable[Scope],
+        rules: Iterable[Rule],
+        defaults: Defaults | None = None,
+        profiles: Iterable[Profile] = (),
     ) -> "Policy":
         """Check everything that can be checked without a call.
 
         Raises:
-            ConfigError: `where` is `roles.<name>.<key>`, `scopes.<name>.<key>`, `rules.<id>.<key>` or `approval.<key>`.
+            ConfigError: `where` is `roles.<name>.<key>`, `scopes.<name>.<key>`, `rules.<id>.<key>`, `profiles.<name>.<key>` or
+                `approval.<key>`.
         """
         roles, scopes, rules, defaults = tuple(roles), tuple(scopes), tuple(rules), defaults or Defaults()
         try:
@@ -115,7 +130,8 @@ class Policy:
             if ids.count(rule_id) > 1:
                 raise ConfigError("is there twice", where=f"rules.{rule_id}", hint="Give each rule an id of its own.")
         compiled = [compile_rule(rule, grants.roles, defaults) for rule in rules]
-        return cls(grants, compiled, terms, _hash(roles, scopes, rules, defaults))
+        narrowing = Profiles.build(profiles, grants.roles)
+        return cls(grants, compiled, terms, _hash(roles, scopes, rules, defaults), narrowing)
 
     def decide(self, call: Call) -> Decision:
         """Decide on a call. Never raises; bounded in time by the limits of `cel`, `plain` and `sql_parser`."""
@@ -128,15 +144,47 @@ class Policy:
 
     def sees(self, identity: Identity, target: Target) -> bool:
         """Tell whether the identity may call the target with some arguments. Never raises."""
-        try:
-            return self._sees(identity, target)
-        except Exception as error:
-            # What cannot be judged is not shown, as it would be denied.
-            logger.error("target %s: hidden, because the policy failed with %s", target.name, type(error).__name__)
-            return False
+        return bool(self._seen(identity, (target,)))
+
+    def visible(self, identity: Identity, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        """Return those of the targets that the identity sees, in their order. Never raises.
+
+        For the same identity and the very same tuple it is the same tuple again, as long as that is remembered.
+        """
+        return self._sight.of(identity, targets, self._seen)
+
+    def listed(self, identity: Identity, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        """Return those of the targets that are listed to the identity: what it sees, narrowed by its profile. Never raises.
+
+        Remembered as `visible` is.
+        """
+        return self._lists.of(identity, self.visible(identity, targets), self._narrowed)
 
     def explain(self, call: Call) -> Explanation:
         """Decide, and say how. Raises only where `decide` would answer `policy.error`."""
+        return self._explained(call, self._rules)
+
+    def rejudge(self, call: Call, unseen: Unseen) -> Explanation | Untold:
+        """Decide on a call of the past, of which not everything is known any more. Raises as `explain`.
+
+        Whatever the rules that read what is unseen would have said, the decision has the same effect; otherwise it is untold.
+        """
+        if unseen.claims and (self._grants.look_at_claims or any(entry.startswith("claim:") for entry in self._deciders)):
+            return Untold(())
+        blind = {rule.rule.id: rule for rule in self._rules if rule.is_blind(unseen) and not rule.is_observed}
+        explanation = self._explained(call, tuple(rule for rule in self._rules if rule.rule.id not in blind))
+        denied = any(finding.denies and not finding.observed for finding in explanation.findings)
+        if denied or not explanation.grants or isinstance(call.target, UnknownTarget):
+            return explanation  # nothing takes a denial back
+        asked = [rule for rule in blind.values() if rule.could_be_about(call.identity, call.target)]
+        restricting = [rule.rule.id for rule in asked if rule.rule.effect is not Effect.ALLOW]
+        risky = RISK_RULE in explanation.decision.ruling.rule_ids
+        lifting = [rule.rule.id for rule in asked if rule.rule.lifts_risk and risky]
+        if restricting or lifting:
+            return Untold((*restricting, *lifting))
+        return explanation
+
+    def _explained(self, call: Call, rules: Sequence[CompiledRule]) -> Explanation:
         roles = self._grants.roles_of(call.identity)
         taken = withheld(call.identity, self._grants, roles)
         ways: tuple[Grant, ...] = ()
@@ -147,9 +195,9 @@ class Policy:
         elif not isinstance(call.target, UnknownTarget):
             ways = self._grants.ways_to(call.target, call.identity, roles)
             if ways:
-                facts = Facts(call.identity, call.target, call)
-                findings = tuple(rule.judge(call.identity, call.target, call.arguments, facts) for rule in self._rules)
-                decision = self._weigh(call, call.target, ways, findings)
+                facts = Facts(CallerFacts(call.identity), call.target, call)
+                findings = tuple(rule.judge(call.identity, call.target, call.arguments, facts) for rule in rules)
+                decision = self._weigh(call, call.target, ways, [*zip(rules, findings, strict=True)])
         return Explanation(decision=decision, roles=roles, grants=ways, withheld=taken, findings=findings)
 
     def grants(self, identity: Identity, targets: Iterable[Target]) -> tuple[Access, ...]:
@@ -165,9 +213,21 @@ class Policy:
             for target in targets
         )
 
+    def roles_of(self, identity: Identity) -> tuple[str, ...]:
+        """Return the roles that an identity has."""
+        return self._grants.roles_of(identity)
+
     def offered(self, role: str, targets: Iterable[Target]) -> tuple[Target, ...]:
         """Return the targets that a role's scopes select: the longest list that a member of it alone can see."""
         return tuple(target for target in targets if self._grants.selects(role, target))
+
+    def listed_to(self, role: str, targets: Iterable[Target]) -> tuple[Target, ...]:
+        """Return those of `offered` that its profile lists."""
+        return self._profiles.listed_to(role, self._grants.roles[role], self.offered(role, targets))
+
+    def searches(self, role: str) -> bool:
+        """Tell whether a member of the role alone finds tools by searching, by its profile."""
+        return self._profiles.searches(role, self._grants.roles[role])
 
     def observed_rules(self) -> tuple[str, ...]:
         """Return the ids of rules that are tried out, and decide nothing."""
@@ -196,18 +256,39 @@ class Policy:
             return True
         return identity.is_person and any(is_one_of(identity, entry) for entry in self._deciders)
 
-    def _sees(self, identity: Identity, target: Target) -> bool:
-        if not self._is_for(identity, target):
-            return False
-        if not self._grants.ways_to(target, identity, self._grants.roles_of(identity)):
-            return False
-        facts = Facts(identity, target, None)
-        return not any(rule.judge(identity, target, {}, facts).denies for rule in self._early)
+    def _narrowed(self, identity: Identity, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        try:
+            return self._profiles.listed(identity, targets)
+        except Exception as error:
+            # Who cannot be placed is listed nothing. Calls are judged as ever.
+            logger.error("a caller is listed nothing, because the policy failed with %s", type(error).__name__)
+            return ()
 
-    def _weigh(self, call: Call, target: Target, ways: tuple[Grant, ...], findings: tuple[Finding, ...]) -> Decision:
+    def _seen(self, identity: Identity, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        try:
+            roles = self._grants.roles_of(identity)
+        except Exception as error:
+            # Who cannot be judged sees nothing, as everything would be denied.
+            logger.error("a caller sees nothing, because the policy failed with %s", type(error).__name__)
+            return ()
+        caller = CallerFacts(identity)
+        return tuple(target for target in targets if self._is_seen(identity, target, roles, caller))
+
+    def _is_seen(self, identity: Identity, target: Target, roles: tuple[str, ...], caller: CallerFacts) -> bool:
+        try:
+            if not self._is_for(identity, target) or not self._grants.ways_to(target, identity, roles):
+                return False
+            facts = Facts(caller, target, None)
+            return not any(rule.judge(identity, target, {}, facts).denies for rule in self._early)
+        except Exception as error:
+            # What cannot be judged is not shown, as it would be denied.
+            logger.error("target %s: hidden, because the policy failed with %s", target.name, type(error).__name__)
+            return False
+
+    def _weigh(self, call: Call, target: Target, ways: tuple[Grant, ...], judged: Sequence[Judged]) -> Decision:
         """Deny, then hold, then allow; what is observed decides nothing, and stands in the ruling."""
-        pairs = [(rule, found) for rule, found in zip(self._rules, findings, strict=True) if not found.observed]
-        seen = tuple((found.rule_id, found.would_be.value) for found in findings if found.observed and found.would_be)
+        pairs = [(rule, found) for rule, found in judged if not found.observed]
+        seen = tuple((found.rule_id, found.would_be.value) for _, found in judged if found.observed and found.would_be)
         denying = [(rule, finding) for rule, finding in pairs if finding.denies]
         if denying:
             ids = tuple(finding.rule_id for _, finding in denying)

@@ -12,10 +12,11 @@ from mcpgw.core.terms import BreakGlass, Freshness, Level, Terms
 from mcpgw.policy.cel import VARIABLES, BadExpression, EvaluationError, Expression, Facts
 from mcpgw.policy.config import Defaults, Effect, Grants, Mode, Rule
 from mcpgw.policy.hours import OpeningHours
-from mcpgw.policy.members import Member, looks_like_member, parse_member
+from mcpgw.policy.members import Claim, Member, looks_like_member, parse_member
 from mcpgw.policy.named import Named
 from mcpgw.policy.quorum import check_entry, seats_of
 from mcpgw.policy.sql_condition import SqlCheck, SqlError
+from mcpgw.policy.unseen import Reads, Unseen, reads_of
 from mcpgw.policy.wording import Mistake, did_you_mean, known_names
 
 RISK_RULE = "risk.high"
@@ -117,6 +118,13 @@ class CompiledRule:
         except (EvaluationError, SqlError) as error:
             return self._finding(Outcome.ERROR, f"it {error}")
 
+    def is_blind(self, unseen: Unseen) -> bool:
+        """Tell whether it may have had another answer when what is unseen now was there."""
+        read = [reads_of(self.when.source)] if self.when else []
+        read += [Reads(arguments=frozenset({self.sql.argument}))] if self.sql else []
+        read += [Reads(claims=True)] if any(isinstance(member, Claim) for member in self.members) else []
+        return any(unseen.hides(one) for one in read)
+
     def fits(self, target: Target) -> bool:
         """Tell whether it names the target, or names nothing and so is about everything."""
         return bool(self.named.matching(target))
@@ -127,6 +135,11 @@ class CompiledRule:
 
     def is_about(self, identity: Identity, target: Target) -> bool:
         return not self._not_about(identity, target)
+
+    def could_be_about(self, identity: Identity, target: Target) -> bool:
+        """Tell the same of a caller whose claims may not be known."""
+        by_claim = any(isinstance(member, Claim) for member in self.members)
+        return self.fits(target) if by_claim else self.is_about(identity, target)
 
     def _not_about(self, identity: Identity, target: Target) -> str:
         if not self.fits(target):
@@ -166,7 +179,7 @@ def compile_rule(rule: Rule, roles: Mapping[str, tuple[Member, ...]], defaults: 
         return CompiledRule(
             rule=rule,
             named=_named(rule),
-            members=tuple(member for entry in rule.roles for member in _members_of(entry, roles)),
+            members=tuple(member for entry in rule.roles for member in members_of(entry, roles)),
             when=_when(rule),
             sql=SqlCheck.of(rule.sql, rule.effect) if rule.sql else None,
             terms=_terms(rule, defaults) if holds else NO_TERMS,
@@ -214,6 +227,7 @@ def _terms(rule: Rule, defaults: Defaults) -> Terms:
         break_glass=common.break_glass if rule.break_glass else BreakGlass(),
         admins=common.admins,
         unattended=rule.run_unattended,
+        may_be_asked=rule.may_be_asked,
         grants=_grants("grants", rule.grants),
     )
     if terms.lasts_ns > _ns(_LONGEST_WAIT_S):
@@ -311,6 +325,7 @@ def _check(rule: Rule) -> None:
         "hours": rule.hours is not None,
         "break_glass": not rule.break_glass,
         "run_unattended": rule.run_unattended,
+        "may_be_asked": rule.may_be_asked,
         "grants": rule.grants is not None,
     }
     for key, given in for_the_desk.items():
@@ -325,7 +340,7 @@ def _named(rule: Rule) -> Named:
     return named
 
 
-def _members_of(entry: str, roles: Mapping[str, tuple[Member, ...]]) -> tuple[Member, ...]:
+def members_of(entry: str, roles: Mapping[str, tuple[Member, ...]]) -> tuple[Member, ...]:
     if entry == "everyone":
         return (_Anybody(),)
     if entry in roles:

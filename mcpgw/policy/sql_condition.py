@@ -50,6 +50,11 @@ class SqlCheck:
             functions=tuple(_glob("sql.functions", name) for name in condition.functions),
         )
 
+    @property
+    def argument(self) -> str:
+        """The name of the argument that the SQL is in, be it deep in it."""
+        return self.condition.argument.partition(".")[0]
+
     def holds(self, arguments: JsonObject) -> tuple[bool, str]:
         """Return whether it matches, and why in words without payload.
 

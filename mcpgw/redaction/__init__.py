@@ -6,11 +6,12 @@
 from mcpgw.redaction.config import Audience, Blobs, Operator, Profile, RedactionConfig, TokenScope
 from mcpgw.redaction.definition import ShownDefinitions
 from mcpgw.redaction.recognizers import Recognizer
-from mcpgw.redaction.redactor import PresidioRedactor
+from mcpgw.redaction.redactor import Bare, PresidioRedactor
 from mcpgw.redaction.schema import relaxed_output_schema
 
 __all__ = [
     "Audience",
+    "Bare",
     "Blobs",
     "Operator",
     "PresidioRedactor",

@@ -96,6 +96,17 @@ class Profile:
         return frozenset({self.default, *self.operators.values(), *others})
 
 
+FOR_DEFINITIONS = "definitions"
+"""Name of the profile under which definitions are answers: `default` without its columns and paths. A setting of that name
+replaces it."""
+FOR_VAULT = "for the vault"
+"""Name of the profile under which nothing is masked but credentials. No setting can name it."""
+VAULT_PROFILE = Profile(default=Operator.KEEP, operators={"SECRET": Operator.MASK})
+_NEVER = ("cvv", "cvv2", "cvc", "cvc2", "cav2", "cid", "pin", "pinblock", "pin_block", "track1", "track2", "track_data", "otp")
+VAULT_NEVER = tuple(f"column:{name}" for name in _NEVER)
+"""What nobody may keep, be it encrypted: card verification values, PINs, track data (PCI DSS 4.0, 3.3.1), one-time codes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedactionConfig:
     """The redactor's settings. `profiles` always has `default`."""
@@ -175,6 +186,8 @@ class RedactionConfig:
         Raises:
             ConfigError: there is none.
         """
+        if name == FOR_DEFINITIONS and name not in self.profiles:
+            return replace(self.profiles["default"], columns=(), paths=())
         try:
             return self.profiles[name]
         except KeyError:

@@ -102,6 +102,16 @@ class Pool:
         """Process ids of the workers, as far as they are known."""
         return tuple(worker.pid for worker in self._workers if worker.pid)
 
+    @property
+    def idle(self) -> int:
+        """How many workers wait for a job."""
+        return self._idle.statistics().current_buffer_used
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs stand in the line for a worker."""
+        return self._idle.statistics().tasks_waiting_receive
+
     async def begin(self) -> None:
         """Start the workers, which load their model by themselves. What goes wrong is told by `start`."""
         try:

@@ -2,9 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mcpgw.core.answers import STATE, shown_reply, without_state
 from mcpgw.core.errors import ConfigError, RedactionError
 from mcpgw.core.model import (
     Call,
@@ -12,16 +13,18 @@ from mcpgw.core.model import (
     CleanNotice,
     CleanReply,
     Json,
+    JsonObject,
     Manifest,
     Masked,
     Masking,
+    MaskingRule,
     RawNotice,
     RawReply,
     ShownCall,
     Target,
 )
 from mcpgw.redaction import paths, seams, tokens, wire
-from mcpgw.redaction.config import RedactionConfig, TokenScope, profile_hash
+from mcpgw.redaction.config import FOR_VAULT, VAULT_NEVER, RedactionConfig, TokenScope, profile_hash
 from mcpgw.redaction.memory import remember
 from mcpgw.redaction.near import Near
 from mcpgw.redaction.payload import commit, payload_bytes
@@ -44,6 +47,15 @@ class NoTokens:
 
 
 NO_TOKENS = NoTokens()
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A raw payload without credentials."""
+
+    body: bytes = field(repr=False)
+    left_out: tuple[Masked, ...]
+    """What was removed; where it is nothing, the body is the raw payload to the byte."""
 
 
 class PresidioRedactor:
@@ -78,6 +90,16 @@ class PresidioRedactor:
         """Process ids of the workers, for those who watch the machine."""
         return self._pool.pids
 
+    @property
+    def idle(self) -> int:
+        """How many workers wait for something to redact."""
+        return self._pool.idle
+
+    @property
+    def waiting(self) -> int:
+        """How many redactions wait for a free worker."""
+        return self._pool.waiting
+
     async def begin(self) -> None:
         """Start the workers, which load their model while the caller does something else. `start` waits for them."""
         await self._pool.begin()
@@ -110,7 +132,7 @@ class PresidioRedactor:
         Tokens that the caller was given stand for their values in `call.arguments` if the target is entitled to them, and for
         themselves in the clean arguments. The commitment is to the arguments that will run.
         """
-        given = self._bytes(dict(call.arguments))
+        given = self._bytes(without_state(call.arguments))
         arguments, manifest, _ = await self._redact(
             given, _masking(call), self._reader(call), caller=call.identity.principal, envelope=False
         )
@@ -127,11 +149,20 @@ class PresidioRedactor:
         for stream in [stream for stream in self._streams if stream[0] == call.id]:
             del self._streams[stream]
         raw = self._bytes(reply.payload)
+        shown = shown_reply(reply.payload)
+        seen = raw if shown is reply.payload else self._bytes(shown)
         payload, manifest, issued = await self._redact(
-            raw, _masking(call), self._reader(call), caller=call.identity.principal, envelope=True
+            seen, _masking(call), self._reader(call), caller=call.identity.principal, envelope=True
         )
         await self._keep(call, issued)
-        return CleanReply(kind=reply.kind, payload=CleanJson(payload), raw=commit(raw), manifest=manifest)
+        state = reply.payload.get(STATE)
+        return CleanReply(
+            kind=reply.kind,
+            payload=CleanJson(payload),
+            raw=commit(raw),
+            manifest=manifest,
+            state=state if isinstance(state, str) else "",
+        )
 
     async def clean_notice(self, call: Call, notice: RawNotice) -> CleanNotice:
         """Return the notification as the caller may see it."""
@@ -143,6 +174,19 @@ class PresidioRedactor:
         remember(self._streams, stream, f"{reader.before}{seams.streamed(notice.params)}"[-seams.REACH :], _MAX_STREAMS)
         await self._keep(call, issued)
         return CleanNotice(method=notice.method, params=CleanJson(params))
+
+    async def bare(self, payload: JsonObject, without: Sequence[str], *, envelope: bool) -> Bare:
+        """Return a raw payload for the vault: as it came, but for credentials and what stands at the places `without`.
+
+        Raises:
+            RedactionError: it cannot be searched for them wholly and in time, or a place is none.
+        """
+        raw = self._bytes(dict(payload))
+        rules = tuple(MaskingRule(path=place, operator="mask") for place in (*VAULT_NEVER, *without))
+        clean, manifest, _ = await self._redact(raw, Masking(profile=FOR_VAULT, rules=rules), ANYONE, envelope=envelope)
+        body = payload_bytes(clean)
+        removed = tuple(line for line in manifest.masked if not line.detector.startswith("keep:"))
+        return Bare(body, removed or (() if body == raw else (Masked("MASKED", "", FOR_VAULT, 1),)))
 
     async def clean_text(self, text: str, masking: Masking) -> tuple[str, Manifest]:
         """Return one text as a client would receive it in a tool's result: what `mcpgw redact` measures."""

@@ -1,5 +1,5 @@
-"""A bank whose approvers may use the gateway's own tools, and decide by them. Its account numbers are not masked, or no
-transfer could be approved over MCP."""
+"""A bank whose approvers may use the gateway's own tools, and decide by them, and where Sam searches for tools. Its account
+numbers are not masked, or no transfer could be approved over MCP."""
 
 from collections.abc import Iterator
 
@@ -25,6 +25,24 @@ tools = ["mcpgw__approvals_*"]
 
 [scopes.waiting]
 tools = ["mcpgw__approval_status"]
+
+[roles.searchers]
+members = ["group:searchers"]
+scopes = ["bank:read", "bank:move-money", "searching"]
+
+[scopes.searching]
+tools = ["mcpgw__find_tools", "mcpgw__call_tool", "mcpgw__approval_status"]
+
+[profiles.search]
+roles = ["searchers"]
+search = true
+tools = ["bank__lookup_*"]
+
+[[rules]]
+id = "searchers-close-nothing"
+effect = "deny"
+tools = ["bank__close_account"]
+roles = ["searchers"]
 """
 
 
@@ -32,6 +50,7 @@ tools = ["mcpgw__approval_status"]
 def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
     config = CONFIG.replace('budget = "200ms"', 'budget = "200ms"\ndecide_over_mcp = true')
     with open_bank(tmp_path_factory.mktemp("own"), config + OWN) as bank:
+        bank.folder.key("sam", "searchers")
         yield bank
 
 

@@ -54,8 +54,12 @@ async def ignore(_: RawNotice) -> None:
     raise AssertionError("own tools send no notices")
 
 
+nobody: Any = None
+"""The caller, whom own tools ask nothing."""
+
+
 class Elsewhere:
-    async def send(self, permit: Permit, on_notice: Any) -> RawReply:
+    async def send(self, permit: Permit, on_notice: Any, interview: Any) -> RawReply:
         raise UpstreamError("asked elsewhere", sent=False)
 
 
@@ -71,7 +75,7 @@ def a_call(to: Target | UnknownTarget, arguments: Mapping[str, Any]) -> Call:
 
 async def send(answer: Any, arguments: Mapping[str, Any], to: Target | UnknownTarget = ECHO.target) -> dict[str, Any]:
     door = UpstreamsWithOwn(Elsewhere(), [OwnTool(offer=ECHO, answer=answer)])
-    return dict((await door.send(permit(to, arguments), ignore)).payload)
+    return dict((await door.send(permit(to, arguments), ignore, nobody)).payload)
 
 
 async def test_an_answer_is_data_and_the_same_as_text() -> None:
@@ -161,7 +165,7 @@ def test_each_offer_can_be_listed_and_carries_no_value_behind_a_token(offer: Off
     listed = ShownDefinitions(RedactionConfig(model="none")).shown(offer.target)
     assert (listed["description"], listed["inputSchema"]) == (offer.description, offer.definition["inputSchema"])
     assert listed["name"] == f"mcpgw__{offer.name}" and isinstance(listed["annotations"]["readOnlyHint"], bool)
-    for schema in (listed["inputSchema"], listed["outputSchema"]):
+    for schema in (listed["inputSchema"], listed.get("outputSchema", {})):
         jsonschema_rs.meta.validate(schema)
     assert offer.target.is_own and not offer.target.restore_tokens
     assert all(isinstance(one, dict) and ("description" in one) for one in offer.properties.values() if "enum" not in one)

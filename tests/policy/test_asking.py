@@ -81,6 +81,13 @@ def test_nothing_runs_unattended_unless_the_rule_says_so() -> None:
     assert policy(hold()).policy_hash != policy(hold(run_unattended=True)).policy_hash
 
 
+def test_nobodys_answers_go_unapproved_unless_the_rule_says_so() -> None:
+    assert [held(rule).terms.may_be_asked for rule in (hold(), hold(may_be_asked=True))] == [False, True]
+    risky = policy(defaults=LEADS).decide(call(to=RISKY))
+    assert isinstance(risky, Hold) and not risky.terms.may_be_asked
+    assert policy(hold()).policy_hash != policy(hold(may_be_asked=True)).policy_hash
+
+
 def test_break_glass_and_admins_are_for_every_rule_that_does_not_refuse_them() -> None:
     glass = BreakGlass(openers=("group:duty",), lasts_ns=60 * 10**9, reviewers=("group:audit",))
     assert (held(hold(), DUTY).terms.break_glass, held(hold(), DUTY).terms.admins) == (glass, ("user:root",))
@@ -205,7 +212,7 @@ def test_a_rule_under_which_nobody_could_agree_is_refused(keys: dict[str, Any], 
     "keys",
     [{"steps": (Step(approvers=("group:a",), deadline_s=5),)}, {"comment_required": True}, {"denial_settles": False},
      {"max_auth_age_s": 1.0}, {"acr": ("a",)}, {"amr": ("a",)}, {"hours": OFFICE}, {"break_glass": False},
-     {"run_unattended": True}],
+     {"run_unattended": True}, {"may_be_asked": True}],
 )  # fmt: skip
 def test_what_is_for_hold_rules_is_refused_elsewhere(keys: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="means something for hold rules only"):

@@ -112,6 +112,8 @@ max_auth_age = "15m"
 acr = ["phr", "phrh"]
 amr = ["pwd", "mfa"]
 on_denial = "wait"
+run_unattended = true
+may_be_asked = true
 
 [[rules.on_silence]]
 approvers = ["group:heads"]
@@ -138,7 +140,8 @@ def test_explain_tells_all_that_a_hold_rule_asks_of_people(folder: Path) -> None
     assert "then, if they are silent, 1 of group:heads, for 3600 s" in told
     assert (
         "asked for a comment with each vote; a sign-in of at most 15 min ago; acr phr or phrh; amr pwd and mfa; "
-        "a denial waits until it is withdrawn, or the deadline; or, in an emergency, two of group:duty"
+        "a denial waits until it is withdrawn, or the deadline; once approved, it may run while nobody waits for it; "
+        "once approved, its server may ask the caller, whose answers nobody approves; or, in an emergency, two of group:duty"
     ) in told
     assert "observed tried would deny, and decide nothing" in told
     assert "tried deny (observed) matched" in told

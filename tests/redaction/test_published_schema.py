@@ -214,7 +214,7 @@ def combined(draw: st.DrawFn, inner: st.SearchStrategy[Made], document: Callable
         case "no if":
             return {"allOf": [schema], "then": False, "else": False}, value
         case "not":
-            return {**schema, "not": {"enum": ["<PERSON>", "<MASKED>", "<US_SSN>", ""]}}, value
+            return {**schema, "not": {"enum": [one for one in ("<PERSON>", "<MASKED>", "<US_SSN>", "") if one != value]}}, value
         case "definition":
             name = f"d{len(document().definitions)}"
             document().definitions[name] = schema
