@@ -1,13 +1,14 @@
 """The HTTP client of one upstream, hardened: nothing is followed, remembered, unpacked or taken from the environment."""
 
 import errno
-from collections.abc import Mapping
 
 import aiohttp
 from yarl import URL
 
+from mcpgw.core.addresses import Reach, is_written_out
 from mcpgw.core.errors import UpstreamError
-from mcpgw.upstream.config import Limits
+from mcpgw.outgoing import AddressRefused, sockets
+from mcpgw.upstream.config import HttpServer, Limits, SseServer
 
 KEEPALIVE_S = 4.0
 """Shorter than the 5 s after which uvicorn and Node close an idle connection: a request must not race with that."""
@@ -15,17 +16,21 @@ CONNECTIONS = 100
 """Per upstream; further requests wait for a free one, within their own timeout."""
 
 
-def http_client(headers: Mapping[str, str], limits: Limits) -> aiohttp.ClientSession:
-    """Return a pooled client that sends these headers. Every request must say `allow_redirects=False`."""
+def http_client(url: URL, config: HttpServer | SseServer, limits: Limits) -> aiohttp.ClientSession:
+    """Return a pooled client for one URL that sends the configured headers and connects where that may lead.
+
+    Every request must say `allow_redirects=False`.
+    """
+    most = Reach.PRIVATE if config.private or is_written_out(url.raw_host or "") else Reach.PUBLIC
     return aiohttp.ClientSession(
         headers={
             "User-Agent": "mcpgw",
-            **headers,
+            **config.headers,
             "Content-Type": "application/json",
             "Accept": "application/json, text/event-stream",
             "Accept-Encoding": "identity",  # so that the size limit counts what really arrives
         },
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEPALIVE_S),
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEPALIVE_S, socket_factory=sockets(most)),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_s),  # each request has its own deadline
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
@@ -39,9 +44,14 @@ def http_url(name: str, text: str) -> URL:
         url = URL(text)
     except ValueError:
         url = URL()
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or _is_disguised(url.host):
         raise UpstreamError(f"The upstream server {name!r} has an address that is no http or https URL.", sent=False)
     return url
+
+
+def _is_disguised(host: str) -> bool:
+    """Tell whether it is an address of IPv4 in a form that only some programs take for one (`2130706433`, `127.1`)."""
+    return host.replace(".", "").isdigit() and not is_written_out(host)
 
 
 def unreachable(error: aiohttp.ClientError) -> str:
@@ -55,6 +65,10 @@ def unreachable(error: aiohttp.ClientError) -> str:
             return "has a host name that does not resolve"
         case aiohttp.ConnectionTimeoutError():
             return "did not accept a connection in time"
+        case aiohttp.ClientConnectorError(os_error=AddressRefused(reach=Reach.PRIVATE)):
+            return 'has a name that leads into a private network, which takes addresses = "private" in its catalog file'
+        case aiohttp.ClientConnectorError(os_error=AddressRefused()):
+            return "has a link-local, metadata or reserved address, to which the gateway never connects"
         case aiohttp.ClientConnectorError():
             return f"cannot be reached ({errno.errorcode.get(error.os_error.errno or 0, 'no connection')})"
         case _:

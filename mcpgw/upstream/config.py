@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from mcpgw.core.answers import Question
+
 _SHREDDING_CHARS = 6
 """Shorter values are not looked for in stderr: replacing them would shred ordinary words, and show what they are."""
 
@@ -24,6 +26,12 @@ class StdioServer:
     """Working directory; empty for the gateway's own."""
     inherit_env: tuple[str, ...] = ()
     """Names of further variables of the gateway's environment that the child may see."""
+    memory_mb: int = 0
+    """Limit of each process's writable data, in MiB; 0 for none, as with the two below."""
+    open_files: int = 0
+    cpu_s: int = 0
+    questions: frozenset[Question] = frozenset()
+    """What the server may ask the callers of some of its tools."""
     confidential: tuple[str, ...] = field(default=(), repr=False)
     """Parts of `args` that must not be shown; the values of `env` never are."""
 
@@ -35,6 +43,10 @@ class HttpServer:
     fingerprint: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    private: bool = False
+    """Its name may resolve to an address in a private network. Where the URL itself writes one out, that needs no leave."""
+    questions: frozenset[Question] = frozenset()
+    """As for `StdioServer`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +56,10 @@ class SseServer:
     fingerprint: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    private: bool = False
+    """As for `HttpServer`."""
+    questions: frozenset[Question] = frozenset()
+    """As for `StdioServer`."""
 
 
 ServerConfig: TypeAlias = StdioServer | HttpServer | SseServer
@@ -83,6 +99,12 @@ class Limits:
     """Patience at each step of ending a child: stdin closed, SIGTERM, SIGKILL."""
     drain_s: float = 5.0
     """How long calls under way may finish when their server is removed or replaced."""
+    personal_children: int = 16
+    """Sessions of a stdio server that are somebody's own: each is a child process beside the shared one."""
+    personal_sessions: int = 256
+    """The same of an HTTP or SSE server, where each is a session or a stream."""
+    personal_idle_s: float = 180.0
+    """How long such a session is kept for its identity's next call."""
     stream_idle_s: float = 300.0
     """Silence after which a stream that only carries notifications is opened anew."""
 

@@ -3,7 +3,9 @@
 import itertools
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final, get_args
 
 import anyio
 from mcp.shared.inbound import (
@@ -15,33 +17,62 @@ from mcp.shared.inbound import (
     mcp_param_headers,
     x_mcp_header_map,
 )
-from mcp_types.version import LATEST_MODERN_VERSION
+from mcp_types import LOG_LEVEL_META_KEY, LoggingLevel
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_MODERN_VERSION
 
+from mcpgw.core.answers import answers_of, own_arguments
 from mcpgw.core.errors import UpstreamError
 from mcpgw.core.model import Call, Json, JsonObject, RawReply, ReplyKind, Target, TargetKind
-from mcpgw.ports import OnNotice
+from mcpgw.ports import Interview, OnNotice
+from mcpgw.upstream.clock import Clock
 from mcpgw.upstream.config import Limits
 from mcpgw.upstream.negotiation import Negotiator, Peer, as_object, envelope
-from mcpgw.upstream.wire import Ask, OnListChanged, SessionExpired, Wire, WireLost
+from mcpgw.upstream.questions import Questions
+from mcpgw.upstream.rounds import Rounds
+from mcpgw.upstream.wire import Ask, SessionExpired, Wire, WireLost
 
 logger = logging.getLogger(__name__)
 
+ASKING: Final = frozenset({TargetKind.TOOL, TargetKind.PROMPT, TargetKind.RESOURCE})
+"""In calls of these a server may ask (2026-07-28; in earlier protocols it could in all)."""
+_LEVELS: Final = get_args(LoggingLevel)
+"""Of log messages, the lowest first."""
+_LOG_LEVEL_S: Final = 5.0
+"""To take a level: the call that wants it waits for no longer."""
 _EVERY_LIST = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
 """SubscriptionFilter of 2026-07-28."""
+
+OnRenewed = Callable[[], None]
+"""Called when the server began a new session, which may be that of another process, that may offer something else."""
 
 
 class Conversation:
     """Asks of one upstream on one wire. Made by `begin`."""
 
-    def __init__(self, name: str, wire: Wire, limits: Limits, client_info: JsonObject, on_list_changed: OnListChanged) -> None:
+    def __init__(
+        self,
+        name: str,
+        wire: Wire,
+        limits: Limits,
+        client_info: JsonObject,
+        on_renewed: OnRenewed,
+        *,
+        declares: JsonObject,
+        questions: Questions,
+    ) -> None:
+        """`declares`: what a legacy server is told that its client can do. If anything, one call is made at a time."""
         self._name = name
         self._wire = wire
         self._limits = limits
         self._client_info = client_info
-        self._on_list_changed = on_list_changed
+        self._on_renewed = on_renewed
+        self._declares = declares
+        self._questions = questions
         self._ids = itertools.count(1)
-        self._negotiator = Negotiator(name, wire, limits, client_info, self._ids)
+        self._negotiator = Negotiator(name, wire, limits, client_info, declares, self._ids)
         self._renewing = anyio.Lock()
+        self._log_level = len(_LEVELS)
+        """Index of the level that the session's server was told; beyond all of them while it was told none."""
         self.peer = Peer(version="", modern=False, capabilities={}, info={})
 
     async def begin(self, *, probe: bool) -> None:
@@ -67,31 +98,55 @@ class Conversation:
             UpstreamError: there is no reply.
             TimeoutError: none came in time.
         """
-        deadline = anyio.current_time() + timeout_s
-        try:
-            return await self._wire.request(self._asking(method, params, timeout_s, headers or {}, on_notice))
-        except SessionExpired as expired:
-            with anyio.move_on_at(deadline):
-                await self.renew(expired.session_id)
-            left_s = deadline - anyio.current_time()
-            if left_s <= 0:
-                raise UpstreamError(self._says("forgot the session and did not begin another in time"), sent=False) from None
-            return await self._wire.request(self._asking(method, params, left_s, headers or {}, on_notice))
+        return await self._ask(method, params, Clock(timeout_s), headers or {}, on_notice, {})
 
-    async def call(self, call: Call, target: Target, on_notice: OnNotice) -> RawReply:
+    async def call(self, call: Call, target: Target, on_notice: OnNotice, interview: Interview) -> RawReply:
         """Carry out one call of the corridor.
 
         Raises:
             UpstreamError: there is no reply.
             TimeoutError: none came within `target.timeout_s`.
         """
-        method, params = _request_of(call, target)
-        headers = self._param_headers(target, call.arguments) if target.kind is TargetKind.TOOL else {}
-        reply = await self.ask(method, params, timeout_s=target.timeout_s, headers=headers, on_notice=on_notice)
-        if reply.kind is ReplyKind.RESULT and reply.payload.get("resultType") == "input_required":
-            what = "asked for input from the client, which the gateway does not relay yet"
-            raise UpstreamError(f"The upstream server {self._name!r} {what}.", sent=True)
+        own, answers = own_arguments(call.arguments), answers_of(call.arguments)
+        method, params = _request_of(target, own)
+        headers = self._param_headers(target, own) if target.kind is TargetKind.TOOL else {}
+        params["_meta"] = await self._with_log_level(call)
+        clock = Clock(target.timeout_s)
+        in_rounds = self.peer.modern and target.kind in ASKING
+        declares = interview.declares if in_rounds else {}
+
+        async def send(more: JsonObject) -> RawReply:
+            return await self._ask(method, {**params, **more}, clock, headers, on_notice, declares)
+
+        if in_rounds:
+            return await Rounds(self._name, interview, clock).carry_out(send, answers)
+        if answers:
+            raise UpstreamError(self._says("speaks a protocol in which a call cannot bring answers along"), sent=False)
+        if self._declares:
+            reply = await self._questions.relay(interview, on_notice, clock, lambda: send({}))
+        else:
+            reply = await send({})
+        if reply.asks:
+            raise UpstreamError(self._says("asked for input where its protocol has no such answer"), sent=True)
         return reply
+
+    async def _with_log_level(self, call: Call) -> JsonObject:
+        """Return the call's metadata with the level of log messages that its client is to have, however this server is told.
+
+        A client of an earlier protocol gets all until it sets a level (2025-11-25 server/utilities/logging); a modern server
+        sends none that a request does not ask for. A legacy server has one level for all its callers: the lowest that any of
+        them set, and each is told only of what it asked for.
+        """
+        wanted = call.meta.get(LOG_LEVEL_META_KEY)
+        if self.peer.modern:
+            implied = wanted is None and call.origin.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
+            return {**call.meta, LOG_LEVEL_META_KEY: _LEVELS[0]} if implied else call.meta
+        meta = {key: value for key, value in call.meta.items() if key != LOG_LEVEL_META_KEY}
+        if wanted in _LEVELS and "logging" in self.peer.capabilities and _LEVELS.index(wanted) < self._log_level:
+            self._log_level = _LEVELS.index(wanted)
+            with suppress(UpstreamError, TimeoutError):  # it logs as it did, then: no reason to fail a call
+                await self.ask("logging/setLevel", {"level": wanted}, timeout_s=_LOG_LEVEL_S)
+        return meta
 
     async def listen(self) -> None:
         """Receive changes of lists as long as the server tells them; returns where it does not."""
@@ -128,12 +183,37 @@ class Conversation:
             if self._wire.session_id == expired_session:
                 logger.info("upstream %s: it forgot the session; beginning a new one", self._name)
                 self.peer = await self._negotiator.initialize()
-                self._on_list_changed()  # a new session may be another server process, which may offer something else
+                self._log_level = len(_LEVELS)
+                self._on_renewed()
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
+    async def _ask(
+        self,
+        method: str,
+        params: Mapping[str, Json],
+        clock: Clock,
+        headers: Mapping[str, str],
+        on_notice: OnNotice | None,
+        declares: JsonObject,
+    ) -> RawReply:
+        try:
+            return await self._wire.request(self._asking(method, params, clock, headers, on_notice, declares))
+        except SessionExpired as expired:
+            with clock.scope():
+                await self.renew(expired.session_id)
+            if clock.left_s <= 0:
+                raise UpstreamError(self._says("forgot the session and did not begin another in time"), sent=False) from None
+            return await self._wire.request(self._asking(method, params, clock, headers, on_notice, declares))
+
     def _asking(
-        self, method: str, params: Mapping[str, Json], timeout_s: float, headers: Mapping[str, str], on_notice: OnNotice | None
+        self,
+        method: str,
+        params: Mapping[str, Json],
+        clock: Clock,
+        headers: Mapping[str, str],
+        on_notice: OnNotice | None,
+        declares: JsonObject,
     ) -> Ask:
         ask_id = next(self._ids)
         meta = dict(as_object(params.get("_meta")))
@@ -141,13 +221,13 @@ class Conversation:
         if on_notice is not None:
             meta["progressToken"] = ask_id
         if self.peer.modern:
-            meta |= envelope(self.peer.version, self._client_info)
+            meta |= envelope(self.peer.version, self._client_info, declares)
             headers = {**self._routing(method, params), **headers}
         return Ask(
             id=ask_id,
             method=method,
             params={**params, "_meta": meta} if meta else params,
-            timeout_s=timeout_s,
+            clock=clock,
             headers=headers,
             on_notice=on_notice,
         )
@@ -172,20 +252,19 @@ class Conversation:
         return f"The upstream server {self._name!r} {what}."
 
 
-def _request_of(call: Call, target: Target) -> tuple[str, dict[str, Json]]:
+def _request_of(target: Target, arguments: JsonObject) -> tuple[str, dict[str, Json]]:
     """Translate a call into the upstream's method and parameters."""
-    meta = {"_meta": call.meta}
     match target.kind:
         case TargetKind.TOOL:
-            return "tools/call", {"name": target.upstream_name, "arguments": call.arguments, **meta}
+            return "tools/call", {"name": target.upstream_name, "arguments": arguments}
         case TargetKind.RESOURCE:
             # A template is read by the URI that inbound found it to cover.
-            uri = call.arguments["uri"] if target.is_template else target.upstream_name
-            return "resources/read", {"uri": uri, **meta}
+            uri = arguments["uri"] if target.is_template else target.upstream_name
+            return "resources/read", {"uri": uri}
         case TargetKind.PROMPT:
-            return "prompts/get", {"name": target.upstream_name, "arguments": call.arguments, **meta}
+            return "prompts/get", {"name": target.upstream_name, "arguments": arguments}
         case TargetKind.COMPLETION:
-            return "completion/complete", {**call.arguments, "ref": _reference(target), **meta}
+            return "completion/complete", {**arguments, "ref": _reference(target)}
 
 
 def _reference(target: Target) -> dict[str, Json]:

@@ -11,12 +11,17 @@ from mcpgw.core.errors import UpstreamError
 from mcpgw.core.model import Json, RawJson, RawNotice, RawReply
 from mcpgw.ports import OnNotice
 from mcpgw.upstream.jsonrpc import Malformed, Notification, Response, ServerRequest, Stray, decode, guess_id
-from mcpgw.upstream.wire import LIST_CHANGED, Ask, OnListChanged, WireLost, answer, progress
+from mcpgw.upstream.questions import CANCELLED, COMPLETE, Questions
+from mcpgw.upstream.wire import ANNOUNCEMENTS, Ask, OnAnnounced, WireLost, progress
 
 logger = logging.getLogger(__name__)
 
 _NOTICE_BACKLOG = 1_000
-"""Notices of one call that may wait for a slow client; later ones are dropped, because progress is not worth memory."""
+_NOTICE_BYTES = 1_000_000
+"""Notices of one call that may wait for a slow client; later ones are dropped, because progress is not worth memory. A
+longer one passes alone."""
+_COMPLAINTS = 100
+"""Lines in the log about what one connection sends: it must not fill the disk."""
 
 _ABANDONED = 1_000
 
@@ -28,7 +33,8 @@ class Exchange:
         self.ask = ask
         self.sent = False
         """False while it is certain that no byte of it left."""
-        self._notices: deque[RawNotice] = deque()
+        self._notices: deque[tuple[RawNotice, int]] = deque()
+        self._waiting_bytes = 0
         self._outcome: RawReply | UpstreamError | None = None  # None while there is none
         self._news = asyncio.Event()
 
@@ -36,9 +42,11 @@ class Exchange:
     def settled(self) -> bool:
         return self._outcome is not None
 
-    def notice(self, notice: RawNotice) -> None:
-        if len(self._notices) < _NOTICE_BACKLOG:
-            self._notices.append(notice)
+    def notice(self, notice: RawNotice, size: int) -> None:
+        """Keep it for the caller, if there is room. `size` is what it took on the wire, in bytes."""
+        if len(self._notices) < _NOTICE_BACKLOG and self._waiting_bytes < _NOTICE_BYTES:
+            self._notices.append((notice, size))
+            self._waiting_bytes += size
             self._news.set()
 
     def settle(self, outcome: RawReply | UpstreamError) -> None:
@@ -49,7 +57,8 @@ class Exchange:
     async def wait(self, on_notice: OnNotice | None) -> RawReply:
         while True:
             while self._notices:
-                notice = self._notices.popleft()
+                notice, size = self._notices.popleft()
+                self._waiting_bytes -= size
                 if on_notice is not None:
                     await on_notice(notice)
             if self._outcome is not None:
@@ -69,14 +78,18 @@ class Exchange:
 class Correlator:
     """Who asked what on one connection, and where each incoming message belongs."""
 
-    def __init__(self, name: str, *, post: Callable[[dict[str, Json]], None], on_list_changed: OnListChanged) -> None:
+    def __init__(
+        self, name: str, *, post: Callable[[dict[str, Json]], None], on_announced: OnAnnounced, questions: Questions
+    ) -> None:
         self._name = name
         self._post = post
         """Sends a message that nobody waits for; must not block."""
-        self._on_list_changed = on_list_changed
+        self._on_announced = on_announced
+        self._questions = questions
         self._open: dict[int, Exchange] = {}
         self._abandoned: deque[int] = deque(maxlen=_ABANDONED)
         """Ids that may still be answered, though nobody waits any more."""
+        self._complaints = 0
         self._lost_because = ""
         self._lost = anyio.Event()
 
@@ -108,11 +121,11 @@ class Correlator:
             case Response():
                 self._respond(message)
             case Notification():
-                self._notify(message)
+                self._notify(message, len(data))
             case ServerRequest():
-                self._post(answer(message))
+                self._questions.asked(message, self._answer)
             case Stray():
-                logger.warning("upstream %s: dropped a response to nothing that was asked", self._name)
+                self._complain("a response to nothing that was asked")
 
     def lose(self, because: str) -> None:
         """The connection has ended: every open exchange fails, and so will those to come."""
@@ -134,32 +147,45 @@ class Correlator:
         elif message.id in self._abandoned:
             self._abandoned.remove(message.id)
         else:
-            logger.warning("upstream %s: dropped a second or unasked response", self._name)
+            self._complain("a second or unasked response")
 
-    def _notify(self, message: Notification) -> None:
+    def _notify(self, message: Notification, size: int) -> None:
         if message.method == "notifications/progress":
             token = message.params.get("progressToken")
             exchange = self._open.get(token) if type(token) is int else None
             if exchange is not None:
-                exchange.notice(progress(message))
+                exchange.notice(progress(message), size)
         elif message.method == "notifications/message":
-            self._log_message(message)
-        elif message.method in LIST_CHANGED:
-            self._on_list_changed()
+            self._log_message(message, size)
+        elif message.method in ANNOUNCEMENTS:
+            self._on_announced(message)
+        elif message.method in (CANCELLED, COMPLETE):
+            self._questions.told(message)
 
-    def _log_message(self, message: Notification) -> None:
+    def _log_message(self, message: Notification, size: int) -> None:
         """A log message names no call, and may hold one caller's data: it is delivered only where it can have one owner."""
         owners = [exchange for exchange in self._open.values() if exchange.ask.on_notice is not None]
         if len(owners) == 1 and not self._abandoned:
-            owners[0].notice(RawNotice(method=message.method, params=RawJson(message.params)))
+            owners[0].notice(RawNotice(method=message.method, params=RawJson(message.params)), size)
+
+    def _answer(self, message: dict[str, Json]) -> None:
+        if not self._lost_because:
+            self._post(message)
 
     def _malformed(self, data: bytes, problem: Malformed) -> None:
         guessed = guess_id(data)
         exchange = self._open.pop(guessed, None) if guessed is not None else None
         if exchange is None:
-            logger.warning("upstream %s: dropped %d bytes: %s", self._name, len(data), problem)
+            self._complain(f"{len(data)} bytes: {problem}")
             return
         exchange.settle(UpstreamError(f"The upstream server {self._name!r} answered with something {_an(problem)}.", sent=True))
+
+    def _complain(self, dropped: str) -> None:
+        self._complaints += 1
+        if self._complaints <= _COMPLAINTS:
+            logger.warning("upstream %s: dropped %s", self._name, dropped)
+            if self._complaints == _COMPLAINTS:
+                logger.warning("upstream %s: what else it sends in vain is not told", self._name)
 
 
 def _an(problem: Malformed) -> str:

@@ -12,8 +12,7 @@ class LineBuffer:
 
     def __init__(self, cap: int) -> None:
         self._cap = cap
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._held = bytearray()  # not a list of chunks: an object for each byte of a line that drips would take fifty times it
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the lines that this chunk completes.
@@ -25,9 +24,8 @@ class LineBuffer:
         self._keep(head)
         if not newline:
             return []
-        lines = [b"".join(self._parts)]
-        self._parts.clear()
-        self._size = 0
+        lines = [bytes(self._held)]
+        self._held.clear()
         *whole, tail = rest.split(b"\n")
         if any(len(line) > self._cap for line in whole):
             raise Oversize
@@ -35,11 +33,9 @@ class LineBuffer:
         return lines + whole
 
     def _keep(self, part: bytes) -> None:
-        self._size += len(part)
-        if self._size > self._cap:
+        if len(self._held) + len(part) > self._cap:
             raise Oversize
-        if part:
-            self._parts.append(part)
+        self._held += part
 
 
 @dataclass(frozen=True, slots=True)

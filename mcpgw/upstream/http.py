@@ -15,7 +15,8 @@ from mcpgw.upstream.client import http_client, http_url, refusal, unreachable
 from mcpgw.upstream.config import HttpServer, Limits
 from mcpgw.upstream.framing import Oversize, SseParser
 from mcpgw.upstream.jsonrpc import Malformed, Message, Notification, Response, ServerRequest, Stray, decode, encode
-from mcpgw.upstream.wire import LIST_CHANGED, Ask, OnListChanged, SessionExpired, WireLost, answer, progress
+from mcpgw.upstream.questions import CANCELLED, COMPLETE, Questions
+from mcpgw.upstream.wire import ANNOUNCEMENTS, MOST_ASIDES, Ask, OnAnnounced, SessionExpired, WireLost, progress
 
 logger = logging.getLogger(__name__)
 
@@ -41,18 +42,22 @@ class HttpWire:
         limits: Limits,
         client: aiohttp.ClientSession,
         tasks: TaskGroup,
-        on_list_changed: OnListChanged,
+        on_announced: OnAnnounced,
+        questions: Questions,
     ) -> None:
         self._name = name
         self._url = url
         self._limits = limits
         self._client = client
         self._tasks = tasks
-        self._on_list_changed = on_list_changed
+        self._on_announced = on_announced
+        self._questions = questions
+        self._listening = anyio.Event()
         self._version = ""
         self._modern = False
         self._session_id = ""
         self._troubles = 0
+        self._asides = 0
         self._lost_because = ""
         self._lost = anyio.Event()
         self._under_way: set[anyio.CancelScope] = set()
@@ -62,7 +67,7 @@ class HttpWire:
             raise WireLost(self._says(self._lost_because), sent=False)
         body = self._encoded(ask.message)
         over = False
-        scope = anyio.CancelScope(deadline=anyio.current_time() + ask.timeout_s)
+        scope = ask.clock.scope()
         self._under_way.add(scope)
         try:
             with scope:
@@ -166,14 +171,12 @@ class HttpWire:
                 raise UpstreamError(self._says("answered something else than was asked"), sent=True)
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        parts: list[bytes] = []
-        size = 0
+        body = bytearray()
         async for chunk in response.content.iter_any():
-            parts.append(chunk)
-            size += len(chunk)
-            if size > self._limits.reply_bytes:
+            body += chunk
+            if len(body) > self._limits.reply_bytes:
                 raise UpstreamError(self._says("sent an answer beyond the size limit"), sent=True)
-        return b"".join(parts)
+        return bytes(body)
 
     async def _read_stream(self, ask: Ask, response: aiohttp.ClientResponse) -> RawReply:
         """Read the answer stream; take it up again where a legacy server let it go (2025-11-25, "Resumability")."""
@@ -223,14 +226,19 @@ class HttpWire:
 
     def _unrelated(self, message: Message) -> None:
         match message:
-            case Notification(method=method) if method in LIST_CHANGED:
-                self._on_list_changed()
+            case Notification(method=method) if method in ANNOUNCEMENTS:
+                self._on_announced(message)
             case ServerRequest() if not self._modern:
-                self._aside(answer(message))
+                self._questions.asked(message, self._aside)
+            case Notification(method=method) if method in (CANCELLED, COMPLETE):
+                self._questions.told(message)
             case _:
                 logger.debug("upstream %s: dropped a message that belongs to no call", self._name)
 
     # --- beside the exchanges ----------------------------------------------------------------------------------------
+
+    async def listening(self) -> None:
+        await self._listening.wait()
 
     async def listen(self) -> None:
         pause_s = 1.0
@@ -257,6 +265,7 @@ class HttpWire:
         headers = self._headers(session_id) | {"Accept": "text/event-stream"}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect_s, sock_read=self._limits.stream_idle_s)
         async with self._client.get(self._url, headers=headers, allow_redirects=False, timeout=timeout) as response:
+            self._listening.set()
             if response.status in (400, 404) and session_id and offered:
                 raise SessionExpired(self._says(FORGOT), session_id)
             if response.status != 200 or response.content_type != "text/event-stream":
@@ -276,8 +285,19 @@ class HttpWire:
                 pass
 
     def _aside(self, message: dict[str, Json]) -> None:
-        if not self._lost_because:  # else there is no task left to do it
-            self._tasks.start_soon(self._post_aside, message)
+        if self._lost_because:  # then there is no task left to do it
+            return
+        if self._asides >= MOST_ASIDES:
+            logger.info("upstream %s: %s was not sent: too many wait", self._name, message.get("method", "an answer"))
+            return
+        self._asides += 1
+        self._tasks.start_soon(self._post_counted, message)
+
+    async def _post_counted(self, message: Mapping[str, Json]) -> None:
+        try:
+            await self._post_aside(message)
+        finally:
+            self._asides -= 1
 
     async def _post_aside(self, message: Mapping[str, Json]) -> None:
         """Post a message that has no answer. That it got lost is for the log: nobody waits for it."""
@@ -345,7 +365,7 @@ async def _see_end(response: aiohttp.ClientResponse) -> None:
 
 @asynccontextmanager
 async def open_http(
-    name: str, config: HttpServer, limits: Limits, on_list_changed: OnListChanged, tasks: TaskGroup
+    name: str, config: HttpServer, limits: Limits, on_announced: OnAnnounced, questions: Questions, tasks: TaskGroup
 ) -> AsyncIterator[HttpWire]:
     """Make the client; nothing is sent yet. `tasks` must be cancelled after the wire is left.
 
@@ -353,8 +373,8 @@ async def open_http(
         UpstreamError: the URL cannot be one.
     """
     url = http_url(name, config.url)
-    async with http_client(config.headers, limits) as client:
-        wire = HttpWire(name, url, limits=limits, client=client, tasks=tasks, on_list_changed=on_list_changed)
+    async with http_client(url, config, limits) as client:
+        wire = HttpWire(name, url, limits=limits, client=client, tasks=tasks, on_announced=on_announced, questions=questions)
         try:
             yield wire
         finally:

@@ -15,7 +15,8 @@ import orjson
 from mcpgw.core.model import Json, RawJson, RawReply, ReplyKind
 
 METHOD_NOT_FOUND = -32601
-"""JSON-RPC 2.0 section 5.1."""
+"""JSON-RPC 2.0 section 5.1, as is the next."""
+INVALID_PARAMS = -32602
 
 _TO_ZERO = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
 _LONG_NUMBER = b"0" * 19
@@ -41,6 +42,7 @@ class ServerRequest:
 
     id: int | float | str
     method: str
+    params: dict[str, Json]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def _classify(message: Json) -> Message:
         case bool() | list() | dict():
             raise Malformed("an id that is neither a number nor a string")
         case request_id:
-            return ServerRequest(request_id, method)
+            return ServerRequest(request_id, method, params)
 
 
 def _response(message: dict[str, Json]) -> Response | Stray:

@@ -1,7 +1,7 @@
 """Agreeing on a protocol version with an upstream.
 
 As the specification of 2026-07-28 advises clients of both eras: ask `server/discover` first; whatever is no sign of a modern
-server means `initialize`. The gateway declares no client capability, because it relays none yet.
+server means `initialize`. That declares what the session's server may ask; a modern server is told with each request.
 """
 
 import logging
@@ -20,6 +20,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERS
 
 from mcpgw.core.errors import UpstreamError
 from mcpgw.core.model import Json, JsonObject, RawReply, ReplyKind
+from mcpgw.upstream.clock import Clock
 from mcpgw.upstream.config import Limits
 from mcpgw.upstream.wire import Ask, Wire, WireLost
 
@@ -39,11 +40,14 @@ class Peer:
 class Negotiator:
     """Both handshakes on one wire. Each leaves the wire speaking the version that it returns."""
 
-    def __init__(self, name: str, wire: Wire, limits: Limits, client_info: JsonObject, ids: Iterator[int]) -> None:
+    def __init__(
+        self, name: str, wire: Wire, limits: Limits, client_info: JsonObject, declares: JsonObject, ids: Iterator[int]
+    ) -> None:
         self._name = name
         self._wire = wire
         self._limits = limits
         self._client_info = client_info
+        self._declares = declares
         self._ids = ids
 
     async def probe(self, version: str, *, again: bool = False) -> Peer:
@@ -75,7 +79,7 @@ class Negotiator:
         Raises:
             UpstreamError: no common version, no answer, or one that breaks the protocol.
         """
-        params = {"protocolVersion": LATEST_HANDSHAKE_VERSION, "capabilities": {}, "clientInfo": self._client_info}
+        params = {"protocolVersion": LATEST_HANDSHAKE_VERSION, "capabilities": self._declares, "clientInfo": self._client_info}
         try:
             reply = await self._wire.request(self._ask("initialize", params, self._limits.handshake_s))
         except TimeoutError:
@@ -100,7 +104,7 @@ class Negotiator:
         return Peer(version=version, modern=True, capabilities=as_object(result.get("capabilities")), info=info)
 
     def _discovering(self, version: str) -> Ask:
-        params = {"_meta": envelope(version, self._client_info)}
+        params = {"_meta": envelope(version, self._client_info, {})}
         headers = {MCP_PROTOCOL_VERSION_HEADER: version, MCP_METHOD_HEADER: "server/discover"}
         return self._ask("server/discover", params, self._limits.probe_s, headers)
 
@@ -108,18 +112,18 @@ class Negotiator:
         """Make a request of the handshake, which must not be cancelled (both specifications)."""
         ask_id = next(self._ids)
         headers = headers or {}
-        return Ask(id=ask_id, method=method, params=params, timeout_s=timeout_s, headers=headers, cancellable=False)
+        return Ask(id=ask_id, method=method, params=params, clock=Clock(timeout_s), headers=headers, cancellable=False)
 
     def _says(self, what: str) -> str:
         return f"The upstream server {self._name!r} {what}."
 
 
-def envelope(version: str, client_info: JsonObject) -> dict[str, Json]:
+def envelope(version: str, client_info: JsonObject, declares: JsonObject) -> dict[str, Json]:
     """Return a request's own metadata of 2026-07-28, "Per-request protocol fields"."""
     return {
         PROTOCOL_VERSION_META_KEY: version,
         CLIENT_INFO_META_KEY: client_info,
-        CLIENT_CAPABILITIES_META_KEY: {},
+        CLIENT_CAPABILITIES_META_KEY: declares,
     }
 
 

@@ -10,9 +10,14 @@ from anyio.abc import TaskGroup
 
 from mcpgw.core.errors import UpstreamError
 from mcpgw.core.model import Permit, RawReply, UnknownTarget
-from mcpgw.ports import Definitions, OnNotice, ServerStatus
+from mcpgw.ports import Definitions, Interview, OnNotice, ServerStatus
 from mcpgw.upstream.config import Limits, ServerConfig
 from mcpgw.upstream.server import OnDefinitions, OnStatus, Upstream
+from mcpgw.upstream.subscriptions import OnUpdated, Subscriptions
+
+
+def _nobody(server: str, uri: str) -> None:
+    """Whoever only looks at servers subscribes to nothing."""
 
 
 class UpstreamPool:
@@ -27,10 +32,12 @@ class UpstreamPool:
         on_definitions: OnDefinitions,
         on_status: OnStatus,
         version: str,
+        on_updated: OnUpdated = _nobody,
         limits: Limits | None = None,
     ) -> None:
-        """`version` is the gateway's own, told to the servers. Both callbacks run in the server's task and should be short."""
+        """`version` is the gateway's own, told to the servers. The callbacks run in the server's task and should be short."""
         self._on_definitions = on_definitions
+        self._on_updated = on_updated
         self._on_status = on_status
         self._client_info = {"name": "mcpgw", "version": version}
         self._limits = limits or Limits()
@@ -64,7 +71,7 @@ class UpstreamPool:
             if running is None or running.config != config:
                 self._start(self._tasks, name, config, running)
 
-    async def send(self, permit: Permit, on_notice: OnNotice) -> RawReply:
+    async def send(self, permit: Permit, on_notice: OnNotice, interview: Interview) -> RawReply:
         """See `ports.Upstreams.send`."""
         call = permit.call
         if isinstance(call.target, UnknownTarget):
@@ -72,7 +79,12 @@ class UpstreamPool:
         server = self._servers.get(call.target.server)
         if server is None:
             raise UpstreamError(f"The upstream server {call.target.server!r} is not configured.", sent=False)
-        return await server.send(call, call.target, on_notice)
+        return await server.send(call, call.target, on_notice, interview)
+
+    def unsubscribe(self, server: str, uri: str) -> None:
+        """Hear no more of changes of a resource, for which there was a permit. Unknown ones, and servers, are ignored."""
+        if server in self._servers:
+            self._servers[server].subscriptions.remove(uri)
 
     def status(self) -> Sequence[ServerStatus]:
         """Return what is known of every configured server, ordered by name."""
@@ -84,6 +96,9 @@ class UpstreamPool:
         return server.definitions if server is not None else {}
 
     def _start(self, tasks: TaskGroup, name: str, config: ServerConfig, before: Upstream | None) -> None:
+        subscriptions = Subscriptions(name, self._on_updated)
+        if before is not None and before.config.fingerprint == config.fingerprint:
+            subscriptions = before.subscriptions
         server = Upstream(
             name,
             config,
@@ -91,6 +106,7 @@ class UpstreamPool:
             client_info=self._client_info,
             on_definitions=self._on_definitions,
             on_status=self._on_status,
+            subscriptions=subscriptions,
         )
         self._servers[name] = server
         if before is None:

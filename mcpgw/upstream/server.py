@@ -4,29 +4,30 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 
 import anyio
-from anyio.abc import TaskGroup
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
+from mcpgw.core.answers import capabilities
 from mcpgw.core.errors import GatewayError, UpstreamError
-from mcpgw.core.model import Call, JsonObject, RawReply, Target
-from mcpgw.ports import Definitions, OnNotice, ServerState, ServerStatus
-from mcpgw.upstream.config import HttpServer, Limits, ServerConfig, SseServer, StdioServer, confidential
-from mcpgw.upstream.conversation import Conversation
-from mcpgw.upstream.discovery import discover
-from mcpgw.upstream.http import open_http
-from mcpgw.upstream.jsonrpc import encode
-from mcpgw.upstream.sse import open_sse
-from mcpgw.upstream.stderr import Stderr
-from mcpgw.upstream.stdio import open_stdio
-from mcpgw.upstream.wire import Wire, WireLost
+from mcpgw.core.model import Call, Identity, IdentityKind, JsonObject, RawReply, Target
+from mcpgw.ports import Definitions, Interview, OnNotice, ServerState, ServerStatus
+from mcpgw.upstream.config import Limits, ServerConfig, SseServer
+from mcpgw.upstream.connection import Connection, Connector
+from mcpgw.upstream.conversation import ASKING, Conversation
+from mcpgw.upstream.discovery import Found, discover
+from mcpgw.upstream.jsonrpc import Notification, encode
+from mcpgw.upstream.personal import PersonalSessions
+from mcpgw.upstream.subscriptions import Subscriptions
+from mcpgw.upstream.wire import ACKNOWLEDGED, RESOURCE_UPDATED, Wire, WireLost
 
 logger = logging.getLogger(__name__)
 
 OnDefinitions = Callable[[str, Definitions], Awaitable[None]]
 OnStatus = Callable[[ServerStatus], Awaitable[None]]
 
+_NOBODY = Identity(subject="mcpgw", issuer="mcpgw", kind=IdentityKind.SERVICE, method="own")
+"""Who reads lists: nobody who could be asked anything."""
 _CALM_S = 0.5
 """Between two readings of the lists, however often the server says that they changed."""
 _UNREADABLE = 3
@@ -45,14 +46,24 @@ class Upstream:
         client_info: JsonObject,
         on_definitions: OnDefinitions,
         on_status: OnStatus,
+        subscriptions: Subscriptions,
     ) -> None:
         self.name = name
         self.config = config
+        self.subscriptions = subscriptions
         self.definitions: Definitions = {}
         self.status = ServerStatus(name=name, state=ServerState.STARTING)
         self.finished = anyio.Event()
         self._limits = limits
-        self._client_info = client_info
+        self._connector = Connector(
+            name=name,
+            config=config,
+            limits=limits,
+            client_info=client_info,
+            on_announced=self._announced,
+            on_renewed=self._renewed,
+        )
+        self._personal = PersonalSessions(self._connector)
         self._on_definitions = on_definitions
         self._on_status = on_status
         self._stopping = anyio.Event()
@@ -62,10 +73,12 @@ class Upstream:
         self._tried = anyio.Event()
         """The first attempt to connect has ended, well or badly."""
         self._probe = True
+        self._is_modern_alone = False
+        """A modern server had no session of an earlier revision, as far as is known since it was connected last."""
         self._calls = 0
         self._idle = anyio.Event()
 
-    async def send(self, call: Call, target: Target, on_notice: OnNotice) -> RawReply:
+    async def send(self, call: Call, target: Target, on_notice: OnNotice, interview: Interview) -> RawReply:
         """Ask once; a server that has just been started is waited for, for `Limits.starting_s`.
 
         Raises:
@@ -83,11 +96,36 @@ class Upstream:
             raise UpstreamError(message, sent=False, hint="Make the call again.")
         self._calls += 1
         try:
-            return await conversation.call(call, target, on_notice)
+            if call.subscribes:
+                return await self.subscriptions.add(call.arguments["uri"], conversation.peer, target.timeout_s)
+            if interview.declares and target.kind in ASKING and self._asks_in_a_session(conversation, call):
+                return await self._call_in_a_session(conversation, call, target, on_notice, interview)
+            return await conversation.call(call, target, on_notice, interview)
         finally:
             self._calls -= 1
             if not self._calls:
                 self._idle.set()
+
+    def _asks_in_a_session(self, conversation: Conversation, call: Call) -> bool:
+        """Whether a caller who can be asked gets a session: with a legacy server, and with one of both eras where the caller's
+        own client is a legacy one. Such a server may have tools that ask in the way of one era alone, and is met as it would
+        be without a gateway."""
+        if not conversation.peer.modern:
+            return True
+        return call.origin.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS and not self._is_modern_alone
+
+    async def _call_in_a_session(
+        self, conversation: Conversation, call: Call, target: Target, on_notice: OnNotice, interview: Interview
+    ) -> RawReply:
+        try:
+            async with self._personal.lent(call.identity, interview.declares, target.timeout_s) as personal:
+                return await personal.call(call, target, on_notice, interview)
+        except UpstreamError as error:
+            if error.sent or not conversation.peer.modern:
+                raise
+            logger.info("upstream %s: no session of an earlier revision, so it asks in rounds: %s", self.name, error)
+            self._is_modern_alone = True
+        return await conversation.call(call, target, on_notice, interview)
 
     def stop(self) -> None:
         """Take no more calls, let those under way finish for a while, then disconnect; `finished` is set at the end."""
@@ -108,6 +146,7 @@ class Upstream:
 
     async def _live(self) -> None:
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._personal.run)
             tasks.start_soon(self._keep_connected)
             await self._stopping.wait()
             self._refuse("was stopped")
@@ -142,45 +181,25 @@ class Upstream:
 
     async def _connect_once(self) -> str:
         """Connect and serve until the connection ends; return why it did, for the admin."""
-        stderr = Stderr(self.name, confidential(self.config))
+        ended = await self._connector.use(self._serve, {})
+        self._why_not = f"{ended.reason} It is down, and tried again from time to time."
+        return "\n".join(part for part in (ended.reason, ended.stderr) if part)
+
+    async def _serve(self, connection: Connection) -> str:
+        conversation, wire = connection.conversation, connection.wire
+        await self._begin(conversation)
+        connection.tasks.start_soon(conversation.listen)
+        connection.tasks.start_soon(self.subscriptions.keep, conversation)
+        ttl_s = await self._read_lists(conversation)
+        connection.stderr.ready()
+        self._conversation, self._is_modern_alone = conversation, False
+        self._tried.set()
+        await self._report(ServerState.READY, peer=conversation)
+        connection.tasks.start_soon(self._follow_lists, conversation, wire, ttl_s)
         try:
-            async with anyio.create_task_group() as tasks:
-                try:
-                    reason = await self._converse(tasks, stderr)
-                except GatewayError as error:
-                    reason = str(error)
-                tasks.cancel_scope.cancel()
-        except Exception as error:
-            # The one broad except of this room: a fault in one upstream's handling ends its connection, not the others'.
-            logger.exception("upstream %s: internal error", self.name)
-            reason = f"The gateway failed while handling the upstream server {self.name!r} ({_innermost(error)})."
-        self._why_not = f"{reason} It is down, and tried again from time to time."
-        return "\n".join(part for part in (reason, stderr.tail()) if part)
-
-    async def _converse(self, tasks: TaskGroup, stderr: Stderr) -> str:
-        async with self._open(tasks, stderr) as wire:
-            conversation = Conversation(self.name, wire, self._limits, self._client_info, self._changed)
-            await self._begin(conversation)
-            tasks.start_soon(conversation.listen)
-            ttl_s = await self._read_lists(conversation)
-            stderr.ready()
-            self._conversation = conversation
-            self._tried.set()
-            await self._report(ServerState.READY, peer=conversation)
-            tasks.start_soon(self._follow_lists, conversation, wire, ttl_s)
-            try:
-                return f"The upstream server {self.name!r} {await wire.lost()}."
-            finally:
-                self._refuse("was disconnected")
-
-    def _open(self, tasks: TaskGroup, stderr: Stderr) -> AbstractAsyncContextManager[Wire]:
-        match self.config:
-            case StdioServer():
-                return open_stdio(self.name, self.config, self._limits, self._changed, stderr)
-            case HttpServer():
-                return open_http(self.name, self.config, self._limits, self._changed, tasks)
-            case SseServer():
-                return open_sse(self.name, self.config, self._limits, self._changed, tasks)
+            return f"The upstream server {self.name!r} {await wire.lost()}."
+        finally:
+            self._refuse("was disconnected")
 
     async def _begin(self, conversation: Conversation) -> None:
         """Negotiate. A server that died of the modern question is asked the legacy way the next time, and so on in turn."""
@@ -194,11 +213,23 @@ class Upstream:
 
     async def _read_lists(self, conversation: Conversation) -> float:
         self._lists_changed = anyio.Event()
-        found = await discover(self.name, conversation, self._limits)
+        found = await self._found(conversation)
         if _differ(found.definitions, self.definitions):
             await self._on_definitions(self.name, found.definitions)
             self.definitions = found.definitions
         return found.ttl_s
+
+    async def _found(self, conversation: Conversation) -> Found:
+        """Read the lists. A legacy server that may ask callers shows them in a session that can be asked: some list what asks
+        there alone."""
+        if not conversation.peer.modern and self.config.questions:
+            declares = capabilities(self.config.questions)
+            try:
+                async with self._personal.lent(_NOBODY, declares, self._limits.handshake_s) as session:
+                    return await discover(self.name, session, self._limits)
+            except UpstreamError as error:
+                logger.info("upstream %s: what it lists for those who can be asked is not known: %s", self.name, error)
+        return await discover(self.name, conversation, self._limits)
 
     async def _follow_lists(self, conversation: Conversation, wire: Wire, ttl_s: float) -> None:
         """Read the lists again when they changed, and from time to time, which also finds out that a server is gone."""
@@ -217,8 +248,19 @@ class Upstream:
                 await anyio.sleep(self._backoff(failures))
         wire.lose("does not answer any more")
 
-    def _changed(self) -> None:
+    def _announced(self, notification: Notification) -> None:
+        """Take what the server tells of itself. A stream of changes begins with reading the lists: those before are lost."""
+        match notification.method:
+            case method if method == RESOURCE_UPDATED:
+                self.subscriptions.updated(notification.params)
+            case method if method == ACKNOWLEDGED and self.subscriptions.acknowledged(notification.params):
+                pass
+            case _:
+                self._lists_changed.set()
+
+    def _renewed(self) -> None:
         self._lists_changed.set()
+        self.subscriptions.again()
 
     async def _report(self, state: ServerState, problem: str = "", peer: Conversation | None = None) -> None:
         status = ServerStatus(
@@ -234,13 +276,6 @@ class Upstream:
         if problem:
             logger.warning("upstream %s is down: %s", self.name, problem)
         await self._on_status(status)
-
-
-def _innermost(error: BaseException) -> str:
-    """Return the type of the fault itself: a task group wraps it."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return type(error).__name__
 
 
 def _differ(one: Definitions, other: Definitions) -> bool:

@@ -16,7 +16,8 @@ from mcpgw.upstream.config import Limits, SseServer
 from mcpgw.upstream.exchange import Correlator, Exchange
 from mcpgw.upstream.framing import Oversize, SseParser
 from mcpgw.upstream.jsonrpc import Malformed, encode
-from mcpgw.upstream.wire import Ask, OnListChanged
+from mcpgw.upstream.questions import Questions
+from mcpgw.upstream.wire import MOST_ASIDES, Ask, OnAnnounced
 
 logger = logging.getLogger(__name__)
 
@@ -32,30 +33,31 @@ class SseWire:
         limits: Limits,
         client: aiohttp.ClientSession,
         tasks: TaskGroup,
-        on_list_changed: OnListChanged,
+        on_announced: OnAnnounced,
+        questions: Questions,
     ) -> None:
         self._name = name
         self._url = url
         self._limits = limits
         self._client = client
         self._tasks = tasks
-        self._correlator = Correlator(name, post=self._aside, on_list_changed=on_list_changed)
+        self._correlator = Correlator(name, post=self._aside, on_announced=on_announced, questions=questions)
         self._endpoint = URL()
         self._endpoint_known = anyio.Event()
         self._version = ""
+        self._asides = 0
 
     async def request(self, ask: Ask) -> RawReply:
         body = self._encoded(ask.message)
         exchange = self._correlator.open(ask)
         try:
-            with anyio.fail_after(ask.timeout_s):
+            with ask.clock.scope():
                 exchange.sent = True  # from here on only the POST knows better
                 self._tasks.start_soon(self._post, body, exchange)  # its answer may come before the POST's
                 return await exchange.wait(ask.on_notice)
-        except TimeoutError:
             if exchange.settled:  # only handing on its notices took too long
                 return exchange.result()
-            raise
+            raise TimeoutError
         finally:
             self._correlator.close(exchange)
 
@@ -67,6 +69,9 @@ class SseWire:
 
     async def listen(self) -> None:
         """Everything comes on the one stream."""
+
+    async def listening(self) -> None:
+        """From the beginning."""
 
     @property
     def session_id(self) -> str:
@@ -146,7 +151,17 @@ class SseWire:
 
     def _aside(self, message: dict[str, Json]) -> None:
         """Called by the correlator, which does not once the wire is lost."""
-        self._tasks.start_soon(self._post, self._encoded(message), None)
+        if self._asides >= MOST_ASIDES:
+            logger.info("upstream %s: %s was not sent: too many wait", self._name, message.get("method", "an answer"))
+            return
+        self._asides += 1
+        self._tasks.start_soon(self._post_counted, self._encoded(message))
+
+    async def _post_counted(self, body: bytes) -> None:
+        try:
+            await self._post(body, None)
+        finally:
+            self._asides -= 1
 
     def _encoded(self, message: Mapping[str, Json]) -> bytes:
         try:
@@ -157,7 +172,7 @@ class SseWire:
 
 @asynccontextmanager
 async def open_sse(
-    name: str, config: SseServer, limits: Limits, on_list_changed: OnListChanged, tasks: TaskGroup
+    name: str, config: SseServer, limits: Limits, on_announced: OnAnnounced, questions: Questions, tasks: TaskGroup
 ) -> AsyncIterator[SseWire]:
     """Open the stream and wait for its endpoint event. `tasks` must be cancelled after the wire is left.
 
@@ -165,8 +180,8 @@ async def open_sse(
         UpstreamError: it did not come, in time or at all.
     """
     url = http_url(name, config.url)
-    async with http_client(config.headers, limits) as client:
-        wire = SseWire(name, url, limits=limits, client=client, tasks=tasks, on_list_changed=on_list_changed)
+    async with http_client(url, config, limits) as client:
+        wire = SseWire(name, url, limits=limits, client=client, tasks=tasks, on_announced=on_announced, questions=questions)
         tasks.start_soon(wire.read)
         try:
             await _endpoint_or_end(name, wire, limits.connect_s)

@@ -20,14 +20,17 @@ from mcpgw.upstream.config import Limits, StdioServer
 from mcpgw.upstream.exchange import Correlator, Exchange
 from mcpgw.upstream.framing import LineBuffer, Oversize
 from mcpgw.upstream.jsonrpc import Malformed, encode
+from mcpgw.upstream.questions import Questions
 from mcpgw.upstream.stderr import Stderr
-from mcpgw.upstream.wire import Ask, OnListChanged, WireLost
+from mcpgw.upstream.wire import Ask, OnAnnounced, WireLost
 
 logger = logging.getLogger(__name__)
 
 INHERITED = ("PATH", "HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LOGNAME", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 """What a child may see of the gateway's environment: what programs need to run, nothing that could be a credential."""
 
+_MOST_UNREAD = 1_000_000
+"""Bytes. A child that asks and asks and does not read the answers is not answered further."""
 _LAST_WORDS_S = 0.3
 """A child that closed its output is usually about to exit, and one that exited may have output in the pipe: wait this long."""
 
@@ -35,10 +38,10 @@ _LAST_WORDS_S = 0.3
 class StdioWire:
     """The line protocol over one child's pipes."""
 
-    def __init__(self, name: str, limits: Limits, on_list_changed: OnListChanged, stderr: Stderr) -> None:
+    def __init__(self, name: str, limits: Limits, on_announced: OnAnnounced, questions: Questions, stderr: Stderr) -> None:
         self._name = name
         self._stderr = stderr
-        self._correlator = Correlator(name, post=self._post, on_list_changed=on_list_changed)
+        self._correlator = Correlator(name, post=self._post, on_announced=on_announced, questions=questions)
         self._lines = LineBuffer(limits.reply_bytes)
         self._child: _Child | None = None  # None until it is started
 
@@ -46,13 +49,12 @@ class StdioWire:
         line = _line(self._name, ask.message)
         exchange = self._correlator.open(ask)
         try:
-            with anyio.fail_after(ask.timeout_s):
+            with ask.clock.scope():
                 await self._write(line, exchange)
                 return await exchange.wait(ask.on_notice)
-        except TimeoutError:
             if exchange.settled:  # only handing on its notices took too long
                 return exchange.result()
-            raise
+            raise TimeoutError
         finally:
             self._correlator.close(exchange)
 
@@ -64,6 +66,9 @@ class StdioWire:
 
     async def listen(self) -> None:
         """Everything comes on stdout."""
+
+    async def listening(self) -> None:
+        """From the beginning."""
 
     @property
     def session_id(self) -> str:
@@ -99,7 +104,7 @@ class StdioWire:
         exchange.sent = True
 
     def _post(self, message: dict[str, Json]) -> None:
-        if self._child is not None:
+        if self._child is not None and not self._child.is_behind:
             self._child.write(_line(self._name, message))
 
 
@@ -125,6 +130,11 @@ class _Child(asyncio.SubprocessProtocol):
             return False
         self._stdin.write(line)
         return True
+
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether so much waits for the child to read it that nothing is added which nobody waits for."""
+        return self._stdin is not None and self._stdin.get_write_buffer_size() > _MOST_UNREAD
 
     def close_stdin(self) -> None:
         if self._stdin is not None:
@@ -167,22 +177,23 @@ class _Child(asyncio.SubprocessProtocol):
 
 @asynccontextmanager
 async def open_stdio(
-    name: str, config: StdioServer, limits: Limits, on_list_changed: OnListChanged, stderr: Stderr
+    name: str, config: StdioServer, limits: Limits, on_announced: OnAnnounced, questions: Questions, stderr: Stderr
 ) -> AsyncIterator[StdioWire]:
     """Start the child in its own session and process group, and end it, with its group, on the way out.
 
     Raises:
         UpstreamError: it cannot be started.
     """
-    wire = StdioWire(name, limits, on_list_changed, stderr)
+    wire = StdioWire(name, limits, on_announced, questions, stderr)
     env = environment(config)
     command = _command(name, config, env)
     child = _Child(wire)
     wire.attach(child)
     try:
-        transport, _ = await asyncio.get_running_loop().subprocess_exec(
-            lambda: child, *command, env=env, cwd=config.cwd or None, start_new_session=True
-        )
+        with anyio.CancelScope(shield=True):  # asyncio loses hold of a child whose start is cancelled halfway
+            transport, _ = await asyncio.get_running_loop().subprocess_exec(
+                lambda: child, *command, env=env, cwd=config.cwd or None, start_new_session=True
+            )
     except (OSError, ValueError) as error:
         stderr.explain(f"cannot start {config.command!r} in {config.cwd or 'the current folder'}: {type(error).__name__}")
         raise UpstreamError(f"The upstream server {name!r} cannot be started.", sent=False) from error
@@ -201,7 +212,7 @@ def environment(config: StdioServer) -> dict[str, str]:
 
 
 def _command(name: str, config: StdioServer, env: Mapping[str, str]) -> list[str]:
-    """Return the command line, wrapped on Linux so that the kernel ends the child with the gateway.
+    """Return the command line, wrapped on Linux so that the child is limited and ends with the gateway.
 
     A command with a slash is relative to `cwd`; one without is looked for on the child's PATH.
 
@@ -216,24 +227,41 @@ def _command(name: str, config: StdioServer, env: Mapping[str, str]) -> list[str
         message = f"The upstream server {name!r} cannot be started: its command is not installed or not on PATH."
         raise UpstreamError(message, sent=False, hint=f"Install {config.command!r}, or correct `command` in the catalog.")
     command = [program, *config.args]
-    if sys.platform != "linux" or not sys.executable:
+    if not _is_launched():
         return command
-    return [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *command]
+    limits = f"{config.memory_mb},{config.open_files},{config.cpu_s}"
+    return [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), limits, *command]
+
+
+def _is_launched() -> bool:
+    return sys.platform == "linux" and bool(sys.executable)
 
 
 async def _end(transport: asyncio.SubprocessTransport, child: _Child, step_s: float) -> None:
     """End the child as the stdio transport's specification says (close stdin, SIGTERM, SIGKILL), then what it left behind."""
     pid = transport.get_pid()
     child.close_stdin()
-    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+    with anyio.move_on_after(step_s):
+        await child.exited.wait()
+    if not child.exited.is_set():
+        _signal_group(pid, signal.SIGTERM)
         with anyio.move_on_after(step_s):
             await child.exited.wait()
-            break
-        _signal_group(pid, signal_number)
+    if not child.exited.is_set():
+        _end_with_descendants(pid)
     with anyio.move_on_after(step_s):
         await child.exited.wait()
     _signal_group(pid, signal.SIGKILL)
     transport.close()
+
+
+def _end_with_descendants(pid: int) -> None:
+    """Tell the launcher to end the child and all that came of it, in whatever group; where there is none, end the group."""
+    if not _is_launched():
+        _signal_group(pid, signal.SIGKILL)
+        return
+    with suppress(ProcessLookupError):
+        os.kill(pid, launch.END)
 
 
 def _signal_group(pid: int, signal_number: signal.Signals) -> None:

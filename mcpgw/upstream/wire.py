@@ -7,18 +7,25 @@ from typing import Protocol
 from mcpgw.core.errors import UpstreamError
 from mcpgw.core.model import Json, RawJson, RawNotice, RawReply
 from mcpgw.ports import OnNotice
-from mcpgw.upstream.jsonrpc import METHOD_NOT_FOUND, Notification, ServerRequest
+from mcpgw.upstream.clock import Clock
+from mcpgw.upstream.jsonrpc import Notification
 
+RESOURCE_UPDATED = "notifications/resources/updated"
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 LIST_CHANGED = frozenset(
     {
         "notifications/tools/list_changed",
         "notifications/prompts/list_changed",
         "notifications/resources/list_changed",
-        "notifications/subscriptions/acknowledged",
     }
 )
+"""What makes the gateway read the lists again."""
+ANNOUNCEMENTS = LIST_CHANGED | {ACKNOWLEDGED, RESOURCE_UPDATED}
+"""What a server tells that belongs to no call."""
 
-"""What makes the gateway read the lists again. A subscription begins with such a chance, because changes before it are lost."""
+MOST_ASIDES = 100
+"""Messages that nobody waits for (answers to questions, cancellations) which may be on their way to one server at once.
+One that asks faster than it reads is not answered further."""
 
 _PROGRESS = frozenset({"progress", "total", "message"})
 
@@ -42,7 +49,7 @@ class Ask:
     id: int
     method: str
     params: Mapping[str, Json]
-    timeout_s: float
+    clock: Clock
     headers: Mapping[str, str] = field(default_factory=dict)
     """Routing headers of protocol 2026-07-28; transports other than HTTP have no use for them."""
     on_notice: OnNotice | None = None
@@ -63,7 +70,7 @@ class Wire(Protocol):
 
         Raises:
             UpstreamError: there will be no reply.
-            TimeoutError: none came within `timeout_s`. Like a cancellation of the caller, it was told to the upstream.
+            TimeoutError: none came while the clock ran. Like a cancellation of the caller, it was told to the upstream.
         """
         ...
 
@@ -81,6 +88,10 @@ class Wire(Protocol):
         """
         ...
 
+    async def listening(self) -> None:
+        """Wait until what belongs to no request can arrive, or it is known that it cannot."""
+        ...
+
     @property
     def session_id(self) -> str: ...
 
@@ -93,15 +104,8 @@ class Wire(Protocol):
         ...
 
 
-OnListChanged = Callable[[], None]
-
-
-def answer(request: ServerRequest) -> dict[str, Json]:
-    """Answer a question of the server. The gateway declares no client capability, so all it can be asked is `ping`."""
-    if request.method == "ping":
-        return {"jsonrpc": "2.0", "id": request.id, "result": {}}
-    error = {"code": METHOD_NOT_FOUND, "message": "The gateway offers no such client feature."}
-    return {"jsonrpc": "2.0", "id": request.id, "error": error}
+OnAnnounced = Callable[[Notification], None]
+"""Called with each of `ANNOUNCEMENTS`; must not block."""
 
 
 def progress(notification: Notification) -> RawNotice:

@@ -6,15 +6,19 @@ the lists hold.
 """
 
 import argparse
+import itertools
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 TOOLS = (
     "echo", "params", "crash", "hang", "huge_line", "invalid_json", "invalid_utf8", "not_a_number", "lone_surrogate", "twice",
     "wrong_id", "log", "stderr_flood", "junk_first", "big_integer", "ask_client", "error", "null_result", "input_required",
+    "flood_progress", "flood_logs", "flood_pings", "flood_answers", "drip", "half",
+    "asks", "asks_late", "pid",
 )  # fmt: skip
 
 
@@ -171,6 +175,17 @@ class OddServer:
                 sys.stderr.write("y" * 3_000_000)
                 sys.stderr.flush()
                 result(request, text("flooded"))
+            case "flood_progress" | "flood_logs" | "flood_pings" | "flood_answers":
+                for message in flood(name, request["params"]["_meta"]["progressToken"]):
+                    send(message)
+                result(request, text("flooded"))
+            case "drip":
+                for byte in itertools.cycle(b"x"):
+                    write(bytes([byte]))
+                    time.sleep(0.05)
+            case "half":
+                write(b'{"jsonrpc":"2.0","id":%d,"resu' % request["id"])
+                os._exit(0)
             case "junk_first":
                 write(b"Listening on stdio...\n\n[1, 2]\n{}\n")
                 result(request, text("after junk"))
@@ -184,6 +199,21 @@ class OddServer:
                 while len(self.asked) < 2:
                     self.asked.append(json.loads(sys.stdin.buffer.readline()))
                 result(request, {"content": [], "structuredContent": {"answers": self.asked}})
+            case "asks":  # these requests of its own, and then as many answers as it is told to wait for
+                self.asked.clear()
+                for question in arguments["questions"]:
+                    send({"jsonrpc": "2.0", **question})
+                while len(self.asked) < arguments["answers"]:
+                    message = json.loads(sys.stdin.buffer.readline())
+                    if "method" not in message:
+                        self.asked.append(message)
+                result(request, {"content": [], "structuredContent": {"answers": self.asked}})
+            case "asks_late":
+                result(request, text("done"))
+                send({"jsonrpc": "2.0", **arguments["question"]})
+            case "pid":
+                time.sleep(arguments.get("seconds", 0))
+                result(request, {"content": [], "structuredContent": {"pid": os.getpid()}})
             case "error":
                 failure = {"code": -32050, "message": "no", "data": {"why": None, "deep": [1]}}
                 send({"jsonrpc": "2.0", "id": request["id"], "error": failure})
@@ -193,6 +223,21 @@ class OddServer:
                 result(request, {"resultType": "input_required", "requestState": "s"})
             case _:
                 result(request, text(name))
+
+
+def flood(kind: str, token: int) -> Iterator[dict]:
+    """Yield many messages that nobody asked for; `flood_logs` are 100 MB."""
+    for number in range(200 if kind == "flood_logs" else 5_000):
+        match kind:
+            case "flood_progress":
+                params = {"progressToken": token, "progress": number}
+                yield {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
+            case "flood_logs":
+                yield {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x" * 500_000}}
+            case "flood_pings":
+                yield {"jsonrpc": "2.0", "id": number, "method": "ping"}
+            case _:
+                yield {"jsonrpc": "2.0", "id": 10**9 + number, "result": {}}
 
 
 def main() -> None:

@@ -5,8 +5,10 @@ Tools that take a `marker` append lines to that file, so that a test sees what h
 """
 
 import argparse
+import json
 import os
 import socket
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -147,13 +149,16 @@ def serve(app: Any) -> None:
     uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
 
 
-def main() -> None:
+def run(server: MCPServer) -> None:
+    """Serve as the command line says."""
     parser = argparse.ArgumentParser()
     parser.add_argument("transport", choices=["stdio", "http", "sse"])
     parser.add_argument("--legacy-only", action="store_true")
     parser.add_argument("--json", action="store_true", help="answer with JSON instead of event streams")
     options = parser.parse_args()
     if options.transport == "stdio":
+        if options.legacy_only:
+            refuse_discovery()
         server.run("stdio")
     elif options.transport == "sse":
         serve(server.sse_app())
@@ -162,5 +167,24 @@ def main() -> None:
         serve(legacy_only(app) if options.legacy_only else app)
 
 
+def refuse_discovery() -> None:
+    """What `legacy_only` is to HTTP, on stdio: the SDK never hears the question by which it would become modern."""
+    source = os.fdopen(os.dup(0), "rb")
+    end, beginning = os.pipe()
+    os.dup2(end, 0)
+
+    def sift() -> None:
+        with os.fdopen(beginning, "wb", buffering=0) as sink:
+            for line in source:
+                message = json.loads(line)
+                if message.get("method") == "server/discover":
+                    error = {"code": -32601, "message": "Method not found"}
+                    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}), flush=True)
+                else:
+                    sink.write(line)
+
+    threading.Thread(target=sift, daemon=True).start()
+
+
 if __name__ == "__main__":
-    main()
+    run(server)

@@ -74,6 +74,7 @@ def test_an_event_of_many_small_lines_is_capped_as_a_whole() -> None:
         SseParser(cap=10).feed(b"data: 123456\ndata: 123456\n\n")
 
 
+@pytest.mark.promise("message-payload-whole")
 @given(JSON)
 def test_a_payload_comes_back_as_it_was_written(value: object) -> None:
     message = decode(encode({"jsonrpc": "2.0", "id": 1, "result": {"value": value}}))

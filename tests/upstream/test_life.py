@@ -1,8 +1,8 @@
 """A child's life: what it sees, how it ends, and that it never outlives the gateway."""
 
+import dataclasses
 import json
 import logging
-import os
 import signal
 import sys
 from contextlib import AsyncExitStack
@@ -18,7 +18,7 @@ from mcpgw.upstream import HttpServer, ServerConfig, SseServer, StdioServer, Ups
 from mcpgw.upstream.config import confidential
 from mcpgw.upstream.stdio import INHERITED
 from tests.real_servers import ROOT, odd_server, story_server, story_url
-from tests.upstream.world import FINGERPRINT, QUICK, http, line_in, pool_of, python, sse, stdio, texts
+from tests.upstream.world import FINGERPRINT, QUICK, gone, http, line_in, pool_of, python, sse, stdio, texts
 
 SECRET = "hunter2-correct-horse"
 
@@ -71,6 +71,7 @@ async def test_a_child_that_cannot_start_says_why_in_the_admins_status() -> None
     assert "DB_URL is  [31mnot  set" in problems["words"]
 
 
+@pytest.mark.promise("stdio-shutdown")
 async def test_a_child_ends_by_itself_when_its_input_closes(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     code = f"import sys; sys.stdin.read(); open({str(marker)!r}, 'w').write('ended by itself\\n')"
@@ -79,6 +80,7 @@ async def test_a_child_ends_by_itself_when_its_input_closes(tmp_path: Path) -> N
     await line_in(marker, "ended by itself")
 
 
+@pytest.mark.promise("stdio-shutdown")
 async def test_a_stubborn_child_and_its_children_are_killed(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     code = f"""
@@ -112,6 +114,96 @@ anyio.run(main)
         await line_in(marker, "ready")
         process.send_signal(signal.SIGKILL)
     await gone(int(marker.read_text().split()[0]))
+
+
+LEAVER = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        os.closerange(0, 3)
+        with open(sys.argv[1], "a") as file:
+            file.write(f"{os.getpid()}\\nready\\n")
+        time.sleep(60)
+    os._exit(0)
+os.wait()
+time.sleep(60 * (sys.argv[2] == "stays"))
+"""
+"""Leaves a grandchild in a session of its own, whose parent is gone; then stays itself, or goes."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process inherit orphans")
+@pytest.mark.parametrize("then", ["stays", "goes"])
+async def test_a_grandchild_in_a_session_of_its_own_ends_with_its_server(then: str, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    with anyio.fail_after(10):
+        async with pool_of(python(LEAVER, str(marker), then), ready=False):
+            await line_in(marker, "ready")
+        for pid in [int(line) for line in marker.read_text().split() if line != "ready"]:
+            await gone(pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a parent-death signal, and lets a process inherit orphans")
+async def test_a_grandchild_in_a_session_of_its_own_dies_with_a_gateway_that_was_killed(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    gateway = f"""
+import anyio, sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests.upstream.world import pool_of, python
+async def main():
+    async with pool_of(python({LEAVER!r}, {str(marker)!r}, "stays"), ready=False):
+        await anyio.sleep_forever()
+anyio.run(main)
+"""
+    async with await anyio.open_process([sys.executable, "-c", gateway], stdin=None, stdout=PIPE) as process:
+        await line_in(marker, "ready")
+        process.send_signal(signal.SIGKILL)
+    await gone(int(marker.read_text().split()[0]))
+
+
+LIMITED = """
+import json, resource, sys
+from pathlib import Path
+limits = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in ("CORE", "DATA", "NOFILE", "CPU")}
+Path(sys.argv[1]).write_text(json.dumps(limits) + "\\nready\\n")
+try:
+    bytearray(400 * 2**20)
+except MemoryError:
+    sys.exit(3)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the launcher that sets them is Linux's")
+async def test_a_child_has_the_limits_of_its_configuration_and_no_core_dumps(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    command = [sys.executable, "-c", LIMITED, str(marker)]
+    async with pool_of(stdio(command, memory_mb=200, open_files=64, cpu_s=30), ready=False) as world:
+        problem = (await world.until(ServerState.DOWN)).problem
+        limits = json.loads(marker.read_text().splitlines()[0])
+    assert limits == {"CORE": [0, 0], "DATA": [200 * 2**20] * 2, "NOFILE": [64, 64], "CPU": [30, 30]}
+    assert "exited with status 3" in problem  # what it asked for beyond them, it did not get
+
+
+async def test_a_child_that_burns_its_cpu_time_is_ended_and_said_to_be() -> None:
+    async with pool_of(stdio([sys.executable, "-c", "while True: pass"], cpu_s=1), ready=False) as world:
+        assert "was ended by SIG" in (await world.until(ServerState.DOWN)).problem
+
+
+async def test_a_child_that_closes_its_output_and_lives_on_is_down_and_ended(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    code = f"""
+import os, time
+open({str(marker)!r}, "w").write(f"{{os.getpid()}}\\nready\\n")
+os.close(1)
+time.sleep(60)
+"""
+    async with pool_of(
+        python(code), limits=dataclasses.replace(QUICK, backoff_first_s=30, backoff_ceiling_s=30), ready=False
+    ) as world:
+        assert "closed its output" in (await world.until(ServerState.DOWN)).problem
+        await gone(int(marker.read_text().split()[0]))
 
 
 async def test_only_what_changed_is_restarted(tmp_path: Path) -> None:
@@ -206,18 +298,3 @@ def test_values_that_may_be_secret_stand_in_no_repr_of_the_configuration() -> No
 @pytest.mark.parametrize("value", [f"--key={SECRET}", f"Bearer {SECRET}", f"postgres://user:{SECRET}@host:5432/db", SECRET])
 def test_the_secret_inside_a_value_is_confidential_by_itself(value: str) -> None:
     assert SECRET in confidential(StdioServer(fingerprint="f", command="c", confidential=(value,)))
-
-
-async def gone(pid: int) -> None:
-    """Wait until a process that is not our child has ended (a zombie that nobody reaps counts)."""
-    with anyio.fail_after(10):
-        while _lives(pid):  # noqa: ASYNC110  nothing tells when a foreign process ends
-            await anyio.sleep(0.02)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        return sys.platform != "linux" or Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (ProcessLookupError, FileNotFoundError):
-        return False

@@ -53,12 +53,14 @@ async def test_items_that_nobody_could_name_are_left_out(tmp_path: Path) -> None
         assert world.pool.definitions("s")[TargetKind.TOOL] == ({"name": "good"},)
 
 
+@pytest.mark.promise("list-every-page")
 async def test_a_hundred_pages_are_read_to_the_end(tmp_path: Path) -> None:
     tools = [{"name": f"t{number}"} for number in range(200)]
     async with pool_of(stdio(odd_server("--lists", offering(tmp_path, tools=tools), "--pages", "2"))) as world:
         assert list(world.pool.definitions("s")[TargetKind.TOOL]) == tools
 
 
+@pytest.mark.promise("list-endless")
 @pytest.mark.parametrize(
     ("pages", "limits", "problem"),
     [

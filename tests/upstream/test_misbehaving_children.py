@@ -38,25 +38,30 @@ async def test_an_answer_that_is_no_json_rpc_ends_its_own_call_at_once_and_no_ot
     assert texts(await world.call("echo", {"text": "on"})) == ["on"]
 
 
+@pytest.mark.promise("message-one-response")
 async def test_the_first_of_two_answers_counts(world: World) -> None:
     assert texts(await world.call("twice")) == ["first"]
     assert texts(await world.call("echo", {"text": "on"})) == ["on"]
 
 
+@pytest.mark.promise("message-one-response")
 async def test_only_an_answer_under_the_very_id_counts(world: World) -> None:
     assert texts(await world.call("wrong_id")) == ["right"]
 
 
+@pytest.mark.promise("stdio-stray-lines")
 async def test_lines_that_are_no_messages_are_passed_over(world: World) -> None:
     assert texts(await world.call("junk_first")) == ["after junk"]
 
 
+@pytest.mark.promise("message-error-code-kept")
 async def test_a_json_rpc_error_comes_back_whole(world: World) -> None:
     reply = await world.call("error")
     assert reply.kind is ReplyKind.ERROR
     assert reply.payload == {"code": -32050, "message": "no", "data": {"why": None, "deep": [1]}}
 
 
+@pytest.mark.promise("message-payload-whole")
 async def test_integers_of_any_size_and_nulls_survive_both_ways(world: World) -> None:
     reply = await world.call("big_integer", {"n": 3**60})
     assert reply.payload["structuredContent"] == {
@@ -94,7 +99,7 @@ async def test_a_server_that_asks_its_client_is_told_that_there_is_no_such_featu
     assert sampling["error"]["code"] == -32601
 
 
-async def test_input_required_is_an_error_for_now_and_says_that_the_server_was_reached(world: World) -> None:
+async def test_input_required_of_a_legacy_server_is_an_error_and_says_that_the_server_was_reached(world: World) -> None:
     with pytest.raises(UpstreamError, match="asked for input") as caught:
         await world.call("input_required")
     assert caught.value.sent is True
@@ -105,6 +110,7 @@ async def test_a_log_message_goes_to_the_one_call_that_is_under_way(world: World
     assert [(notice.method, notice.params["data"]) for notice in world.notices] == [("notifications/message", "a word")]
 
 
+@pytest.mark.promise("log-own")
 async def test_a_log_message_that_could_belong_to_two_callers_goes_to_nobody(world: World) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(world.call, "hang")

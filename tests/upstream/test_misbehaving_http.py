@@ -43,6 +43,10 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "a page": (lambda _, writer: write(writer, "200 OK", b"<html>", "text/html"), "neither JSON nor an event stream"),
     "nothing": (lambda _, writer: write(writer, "202 Accepted", b""), "HTTP 202"),
     "a redirect": (lambda _, writer: write(writer, "307 Gone", b"", "text/plain", "Location: http://127.0.0.1:1/"), "redirect"),
+    "a redirect to metadata": (
+        lambda _, writer: write(writer, "302 Found", b"", "text/plain", "Location: http://169.254.169.254/latest/meta-data/"),
+        "redirect",
+    ),
     "401": (lambda _, writer: write(writer, "401 Unauthorized", b"{}"), "refused the gateway's credential"),
     "502": (lambda _, writer: write(writer, "502 Bad Gateway", b"<html>", "text/html"), "HTTP 502"),
     "a bomb": (
@@ -130,6 +134,7 @@ async def test_a_server_that_hangs_or_drips_gets_no_more_than_the_calls_time(how
         assert cancelled == ([] if modern else [server.asked("tools/call")[0].body["id"]])
 
 
+@pytest.mark.promise("http-headers-sent")
 async def test_requests_carry_the_headers_of_their_era_and_the_configured_ones() -> None:
     async def handler(request: Request, writer: asyncio.StreamWriter) -> None:
         reply(request, writer, {"content": []})
@@ -153,6 +158,7 @@ async def test_requests_carry_the_headers_of_their_era_and_the_configured_ones()
                 assert server.requests[-1].method == "DELETE"
 
 
+@pytest.mark.promise("http-session-renewed")
 async def test_a_forgotten_session_is_begun_anew_once_and_what_was_not_processed_is_sent_again() -> None:
     live = "one"
 
@@ -194,6 +200,7 @@ async def test_a_server_that_answers_400_for_a_forgotten_session_is_understood_t
         assert len(server.asked("initialize")) == 2
 
 
+@pytest.mark.promise("http-json-or-stream")
 async def test_an_answer_on_an_event_stream_does_not_cost_its_connection() -> None:
     async def handler(request: Request, writer: asyncio.StreamWriter) -> None:
         ports.add(writer.get_extra_info("peername")[1])
@@ -240,6 +247,7 @@ async def test_a_session_that_cannot_be_begun_anew_in_the_calls_time_is_an_error
         assert len(server.asked("tools/call")) == 1
 
 
+@pytest.mark.promise("http-resumed")
 async def test_an_answer_stream_that_the_server_let_go_is_taken_up_where_it_stopped() -> None:
     asked: list[Request] = []
     last_ids: list[str] = []

@@ -58,6 +58,7 @@ async def test_answers_come_on_the_stream() -> None:
         assert raw.requests[1].path == "/messages?s=1"
 
 
+@pytest.mark.promise("sse-endpoint-origin")
 @pytest.mark.parametrize(
     "endpoint", ["http://127.0.0.1:1/steal", "https://127.0.0.1/", "//evil.example/x", "http://[", "file:///x"]
 )

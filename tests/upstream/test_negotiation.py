@@ -9,6 +9,7 @@ from tests.real_servers import odd_server
 from tests.upstream.world import QUICK, pool_of, stdio, texts
 
 
+@pytest.mark.promise("era-newest-common")
 @pytest.mark.parametrize(
     ("era", "version"),
     [
@@ -25,6 +26,7 @@ async def test_the_newest_common_version_is_spoken(era: str, version: str) -> No
         assert texts(await world.call("echo", {"text": "hello"})) == ["hello"]
 
 
+@pytest.mark.promise("era-fallback")
 async def test_a_server_that_ignores_the_modern_question_is_asked_the_legacy_way() -> None:
     limits = Limits(probe_s=0.3, backoff_first_s=0.05)
     async with pool_of(stdio(odd_server("--era", "silent")), limits=limits) as world:
@@ -38,6 +40,7 @@ async def test_a_modern_server_that_starts_too_slowly_for_the_question_is_still_
         assert len([status for status in world.told.statuses if status.state is ServerState.DOWN]) == 0
 
 
+@pytest.mark.promise("era-unknown-version")
 @pytest.mark.parametrize(
     ("era", "problem"),
     [
@@ -51,6 +54,7 @@ async def test_a_server_of_an_unknown_version_is_down_and_says_why(era: str, pro
         assert problem in status.problem
 
 
+@pytest.mark.promise("era-envelope")
 async def test_modern_requests_carry_the_envelope_and_legacy_ones_do_not() -> None:
     for era, enveloped in (("modern", True), ("legacy", False)):
         async with pool_of(stdio(odd_server("--era", era))) as world:

@@ -54,6 +54,7 @@ async def story(way: str) -> AsyncIterator[World]:
             yield world
 
 
+@pytest.mark.promise("era-newest-common")
 async def test_a_call_is_answered_verbatim_in_the_newest_era_that_both_speak(world: World) -> None:
     status = world.status()
     assert status.protocol_version == WAYS[world.way][2]
@@ -80,6 +81,7 @@ async def test_resources_prompts_and_completions_go_the_same_way(world: World) -
     assert completed.payload["completion"]["values"] == ["Scherab"]
 
 
+@pytest.mark.promise("progress-before-answer")
 async def test_progress_arrives_in_order_before_the_answer_and_without_the_upstreams_token(world: World) -> None:
     assert texts(await world.call("steps", {"count": 30})) == ["30 steps"]
     assert [notice.params for notice in world.notices] == [
@@ -97,6 +99,7 @@ async def test_the_server_learns_that_its_caller_has_gone(world: World, tmp_path
     assert texts(await world.call("echo", {"text": "still here"})) == ["still here"]
 
 
+@pytest.mark.promise("cancel-timeout")
 async def test_a_call_that_takes_too_long_times_out_and_is_cancelled(world: World, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     with pytest.raises(TimeoutError):
@@ -105,6 +108,7 @@ async def test_a_call_that_takes_too_long_times_out_and_is_cancelled(world: Worl
     assert texts(await world.call("echo", {"text": "still here"})) == ["still here"]
 
 
+@pytest.mark.promise("list-changed-heard")
 async def test_a_changed_list_is_read_again_as_soon_as_the_server_says_so(world: World) -> None:
     await anyio.sleep(0.2)  # the stream for notifications opens beside everything else, and tells nobody
     await world.call("grow", {"name": "late"})
@@ -112,6 +116,7 @@ async def test_a_changed_list_is_read_again_as_soon_as_the_server_says_so(world:
     assert texts(await world.call("late")) == ["here"]
 
 
+@pytest.mark.promise("http-parameter-headers-sent", "http-json-or-stream")
 async def test_json_answers_and_parameters_that_travel_in_a_header_too() -> None:
     async with story("HTTP, modern, JSON") as world:
         assert world.status().protocol_version == MODERN
@@ -119,6 +124,7 @@ async def test_json_answers_and_parameters_that_travel_in_a_header_too() -> None
         assert texts(await world.call("region", {"where": "Zürich "})) == ["Zürich "]  # the server compares both
 
 
+@pytest.mark.promise("message-own-answer")
 async def test_many_calls_at_once_get_each_their_own_answer(world: World) -> None:
     got: dict[int, list[str]] = {}
 
