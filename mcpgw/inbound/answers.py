@@ -102,6 +102,11 @@ def _result(answer: Answer, target: Target | UnknownTarget, public_url: str, att
             return _failed(answer, target.kind)
 
 
+def completed_meta(answer: Completed, *, receipts: bool) -> dict[str, Any]:
+    """Return what is told of a call beside the words of its server."""
+    return {CALL_META: _call(answer), **_given(answer, receipts)}
+
+
 def held_meta(answer: Answer, public_url: str, *, receipts: bool, attended: bool) -> dict[str, Any]:
     """Return what is told of a held call however it is told; of another answer, nothing."""
     return {**_held(answer, public_url, attended), **_given(answer, receipts)} if isinstance(answer, Held) else {}
@@ -125,7 +130,7 @@ def _given(answer: Answer, receipts: bool) -> dict[str, Any]:
 def misses_it_of_the_gateway(error: MCPError) -> MCPError:
     """Return what a server's `MissingRequiredClientCapability` means to a client that does declare what it names.
 
-    The gateway passes no questions and no tasks of a server on, so it declares no capability to servers.
+    The gateway passes no tasks of a server on, and questions only where the catalog and the call's approval let it ask.
     """
     data = error.error.data
     kept = {key: value for key, value in data.items() if key == RECEIPT_META} if isinstance(data, dict) else {}

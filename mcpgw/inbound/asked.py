@@ -7,7 +7,10 @@ from typing import Any, Final
 from mcp.shared.exceptions import MCPError
 from mcp_types.jsonrpc import INVALID_PARAMS
 
+from mcpgw.core.answers import RESERVED
 from mcpgw.core.model import Target, TargetKind, UnknownTarget
+from mcpgw.core.naming import CALL_TOOL
+from mcpgw.core.shape import misfits
 from mcpgw.core.uris import MAX_URI
 from mcpgw.inbound.covering import located
 from mcpgw.inbound.links import restored
@@ -34,6 +37,8 @@ class Asked:
     target: Target | UnknownTarget
     uri: str = ""
     """Of a resource to read: its URI as the client wrote it."""
+    via: str = ""
+    """The own tool that the client named, where this is what it was asked to call."""
 
     @property
     def sent(self) -> dict[str, Any]:
@@ -70,8 +75,27 @@ def asked_of(method: str, params: Mapping[str, Any], catalog: Catalog) -> Asked:
         case TargetKind.COMPLETION:
             name, arguments = _completed(params, catalog)
         case _:
-            name, arguments = _text(params.get("name"), f"A {kind.value}'s name"), _object(params, "arguments", kind)
+            name, arguments = _text(params.get("name"), f"A {kind.value}'s name"), _own(_object(params, "arguments", kind))
     return Asked(kind=kind, name=name, arguments=arguments, target=catalog.find(kind, name))
+
+
+def inner_of(asked: Asked, catalog: Catalog) -> Asked:
+    """Return what a call of `mcpgw__call_tool` asks for, if it is one that fits; else what was asked.
+
+    From here on it is a call of the inner tool, and of nothing else. Whether the caller has the outer one at all is to be
+    known before. What does not fit goes to the outer tool, which says so.
+
+    Raises:
+        MCPError: the inner arguments are nobody's to send.
+    """
+    if asked.kind is not TargetKind.TOOL or asked.name != CALL_TOOL or not isinstance(asked.target, Target):
+        return asked
+    schema = asked.target.definition["inputSchema"]
+    name, arguments = asked.arguments.get("name"), asked.arguments.get("arguments", {})
+    if misfits(asked.arguments, schema["properties"], tuple(schema["required"])) or name == CALL_TOOL:
+        return asked
+    inner = str(name)
+    return Asked(kind=asked.kind, name=inner, arguments=_own(arguments), target=catalog.find(asked.kind, inner), via=asked.name)
 
 
 def _read(params: Mapping[str, Any], catalog: Catalog) -> Asked:
@@ -99,6 +123,13 @@ def _text(value: object, what: str, longest: int = _MAX_NAME) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= longest:
         raise MCPError(INVALID_PARAMS, f"{what} must be a string of 1 to {longest} characters.")
     return value
+
+
+def _own(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return a caller's own arguments, none of which passes for what the gateway puts among them."""
+    if any(argument.startswith(RESERVED) for argument in arguments):
+        raise MCPError(INVALID_PARAMS, f"No argument's name may begin with {RESERVED}.")
+    return arguments
 
 
 def _object(params: Mapping[str, Any], key: str, kind: TargetKind) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from mcp.server.context import ServerRequestContext
 from starlette.requests import Request as HttpRequest
 
 from mcpgw.core.model import Identity
+from mcpgw.inbound.enclosed import Enclosed
 
 SCOPE_KEY: Final = "mcpgw.caller"
 """Where the gate leaves the `Caller` in an ASGI scope."""
@@ -37,6 +38,8 @@ class Caller:
     """Name of the session for the record, not its id: see `session_name`."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of Streamable HTTP, to compare `Mcp-Param-*` with the body; empty on transports that mirror nothing."""
+    enclosed: tuple[Enclosed, ...] = ()
+    """Where the transport has one: what is put into the answer on its way out."""
     trail: Trail = field(default_factory=Trail)
     gone: anyio.Event = field(default_factory=anyio.Event)
     """Set when the HTTP connection that waits for the answer breaks. Other transports cancel by themselves."""

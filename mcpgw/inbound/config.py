@@ -74,12 +74,18 @@ class InboundConfig:
     """From the end of the head to the end of the body."""
     call_timeout_s: float = 600.0
     """Of one call in all, waiting for people included. Each target's own limit is usually shorter."""
-    page_size: int = 200
-    """Entries of one page of a list; above the number of tools that any known host accepts in all."""
+    answer_timeout_s: float = 300.0
+    """How long a server's question waits for its caller."""
+    max_parked: int = 1_000
+    """Calls under way of clients that answer questions between requests (2026-07-28)."""
+    max_parked_per_identity: int = 50
+    """The same for one identity, whatever clients it comes with."""
+    page_size: int = 1_000
+    """Entries of one page of a list, about 0.8 MB of tools. Each page is a round trip, and some hosts read the first alone."""
     list_ttl_ms: int = 60_000
     """How long a 2026-07-28 client may keep a list without asking again; a change is announced at once."""
     max_sessions: int = 1_000
-    """Open sessions of Streamable HTTP, and as many again of HTTP+SSE and of `subscriptions/listen`."""
+    """Open sessions of Streamable HTTP; as many again of HTTP+SSE, `subscriptions/listen` and subscriptions to resources."""
     max_sessions_per_identity: int = 100
     """The same for one identity, whatever clients it comes with."""
     session_idle_s: float = 1_800.0

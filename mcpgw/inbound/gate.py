@@ -22,6 +22,7 @@ from mcpgw.core.errors import AuthenticationError
 from mcpgw.core.model import Identity, Origin, RefusalCode, Refused
 from mcpgw.inbound.caller import SCOPE_KEY, Caller, session_name, session_owner
 from mcpgw.inbound.config import InboundConfig, Nobody
+from mcpgw.inbound.enclosed import Enclosed
 from mcpgw.inbound.guard import MalformedMessage, check, too_large
 from mcpgw.inbound.head import Turned, bearer, check_host
 from mcpgw.inbound.streams import Watched, noticing, read_body, replayed, until
@@ -81,12 +82,15 @@ class Gate:
             if not caller.trail.recorded:
                 await self._record(scope, headers, RefusalCode.MALFORMED, reason, principal)
 
+        for enclosed in caller.enclosed:
+            send = enclosed.into(send)
         watched = Watched(send, note)
         try:
             if standing:
                 await self._standing(credential, scope, receive, watched)
             else:
                 await self._app(scope, noticing(receive, caller.gone), watched.send)
+            await watched.finish()
         except Turned as turned:  # behind the gate there is no room for one more session
             await self._turn_away(turned, scope, headers, principal, receive, send)
 
@@ -149,6 +153,7 @@ class Gate:
             address=client[0] if client else "",
             session=session_name(_session_id(scope, headers)),
             headers=headers if self._transport == "http" else {},
+            enclosed=(Enclosed(),) if self._transport == "http" and scope["method"] == "POST" else (),
         )
         # The SDK binds its sessions to this user and answers anybody else as if they did not exist. No secret goes in.
         owner = AccessToken(token="", client_id=identity.client_id, scopes=[], subject=session_owner(identity))
@@ -192,7 +197,6 @@ class Gate:
             self._rim.standing.discard(closing)
         if turned:
             raise turned[0]
-        await watched.finish()
 
     async def _record(self, scope: Scope, headers: Headers, code: RefusalCode, reason: str, principal: str) -> None:
         client = scope.get("client")

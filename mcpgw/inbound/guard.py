@@ -26,6 +26,8 @@ _PARAMS = frozenset(
         "inputResponses", "requestState", "task", "taskId",
     }
 )  # fmt: skip
+_NOTIFICATIONS = "notifications/"
+"""What the method of every notification of MCP begins with, in all versions."""
 _META_PREFIX = "io.modelcontextprotocol/"
 _META = frozenset(
     {
@@ -176,13 +178,14 @@ def _is_outcome(message: dict[str, Any]) -> bool:
 def _check_request(message: dict[str, Any], request_id: str | int | None) -> None:
     if not isinstance(message["method"], str):
         raise MalformedMessage(INVALID_REQUEST, "The method must be a string.", request_id)
+    if "id" not in message and not message["method"].startswith(_NOTIFICATIONS):
+        # It would be carried out, and nobody would hear of it: neither of its result nor of a refusal.
+        raise MalformedMessage(INVALID_REQUEST, "A request needs an id: only notifications have none.")
     if "result" in message or "error" in message:
         raise MalformedMessage(INVALID_REQUEST, "A request has neither result nor error.", request_id)
     params = message.get("params")
     if params is not None and not isinstance(params, dict):
         raise MalformedMessage(INVALID_REQUEST, "The params must be an object.", request_id)
-    if isinstance(params, dict) and not isinstance(params.get("_meta", {}), dict):
-        raise MalformedMessage(INVALID_REQUEST, "The params' _meta must be an object.", request_id)
 
 
 def _check_keys(message: dict[str, Any], request_id: str | int | None) -> None:
@@ -190,7 +193,10 @@ def _check_keys(message: dict[str, Any], request_id: str | int | None) -> None:
     params = message.get("params")
     if isinstance(params, dict):
         _refuse_variants(params, _PARAMS, "params", request_id)
-        _refuse_variants(params.get("_meta", {}), _META, "params._meta", request_id)
+        meta = params.get("_meta", {})
+        if not isinstance(meta, dict):  # of a response too, which has no params by right
+            raise MalformedMessage(INVALID_REQUEST, "The params' _meta must be an object.", request_id)
+        _refuse_variants(meta, _META, "params._meta", request_id)
 
 
 def _refuse_variants(value: dict[str, Any], known: frozenset[str], where: str, request_id: str | int | None) -> None:

@@ -64,7 +64,7 @@ _SECURITY_HEADERS: Final = {
 
 
 def make_app(server: GatewayServer, extra_routes: Sequence[BaseRoute] = ()) -> Starlette:
-    """Return the ASGI app: the doors of `ROUTES`, then those that `app.py` adds (the console's). It runs once."""
+    """Return the ASGI app: the doors of `ROUTES`, then those that `app.py` adds (the console's, the metrics'). It runs once."""
     manager = _Sessions(
         server.config,
         app=server.kernel,
@@ -90,7 +90,7 @@ def make_app(server: GatewayServer, extra_routes: Sequence[BaseRoute] = ()) -> S
             yield
 
     app = Starlette(
-        routes=[*(_route(door, behind[door.path]) for door in ROUTES), *extra_routes],
+        routes=[*(make_route(door, behind[door.path]) for door in ROUTES), *extra_routes],
         middleware=[Middleware(SecurityHeaders)],
         lifespan=lifespan,
     )
@@ -98,7 +98,8 @@ def make_app(server: GatewayServer, extra_routes: Sequence[BaseRoute] = ()) -> S
     return app
 
 
-def _route(door: Door, endpoint: ASGIApp) -> Route:
+def make_route(door: Door, endpoint: ASGIApp) -> Route:
+    """Return the route of a door, which answers to its own methods alone."""
     route = Route(door.path, endpoint=endpoint, methods=sorted(door.methods))
     route.methods = set(door.methods)  # Starlette would add HEAD, which no door answers
     return route

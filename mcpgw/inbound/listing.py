@@ -4,25 +4,28 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Final
 
+import anyio
+import anyio.lowlevel
 from mcp.shared.exceptions import MCPError
 from mcp_types.jsonrpc import INVALID_PARAMS
 
 from mcpgw.core.model import Identity, Target, TargetKind
 from mcpgw.inbound.caller import session_owner
 from mcpgw.inbound.config import InboundConfig
-from mcpgw.inbound.links import published_definition
-from mcpgw.inbound.shaping import shape_definition
-from mcpgw.ports import Catalog, Policy
-
-Publish = Callable[[Target], dict[str, Any]]
-"""The definition to list for a target: the upstream's, under the published name, with the admin's annotations."""
+from mcpgw.inbound.entries import Entries, Publish
+from mcpgw.ports import Catalog, ListingPolicy
 
 _MAC_BYTES: Final = 16
 """A truncated HMAC-SHA-256: 128 bits against forgery, and a cursor stays short."""
+_STEP: Final = 8
+"""Entries that are encoded at a time: a few milliseconds."""
 _MAX_CURSOR: Final = 16_384
 """Characters; ours are shorter, since published URIs are."""
 
@@ -55,22 +58,35 @@ LISTING_OF: Final[Mapping[str, Listing]] = {
 """The methods that list."""
 
 
-class Lists:
-    """What each identity sees. Policy is asked anew for every page: a list is never remembered for anybody."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    entries: tuple[bytes, ...]
+    """JSON texts, ASCII on one line each."""
+    about: dict[str, Any]
+    """Everything else that the result holds."""
 
-    def __init__(self, *, catalog: Catalog, policy: Policy, publish: Publish, config: InboundConfig) -> None:
+    def decoded(self) -> list[Any]:
+        return [json.loads(entry) for entry in self.entries]
+
+
+class Lists:
+    """What each identity sees. A list is remembered only for the policy, the identity and the catalog that it was made of."""
+
+    def __init__(self, *, catalog: Catalog, policy: ListingPolicy, publish: Publish, config: InboundConfig) -> None:
         self._catalog = catalog
         self._policy = policy
-        self._publish = publish
+        self._entries = Entries(publish)
         self._config = config
 
-    def visible(self, identity: Identity, listing: Listing) -> list[Target]:
-        """Return the targets that the identity may call with some arguments, ordered by name."""
-        targets = [target for target in self._catalog.targets(KIND_OF[listing]) if listing.holds(target)]
-        return sorted((t for t in targets if self._policy.sees(identity, t)), key=lambda target: target.name)
+    def listed(self, identity: Identity, listing: Listing) -> tuple[Target, ...]:
+        """Return what is listed to the identity, ordered by name: of the targets that it may call with some arguments."""
+        targets = self._policy.listed(identity, tuple(self._catalog.targets(KIND_OF[listing])))
+        if listing is Listing.TOOLS:
+            return targets
+        return tuple(target for target in targets if listing.holds(target))
 
-    def page(self, identity: Identity, listing: Listing, cursor: str | None, *, modern: bool) -> dict[str, Any]:
-        """Return one page as a result of the method that lists, before it is shaped for an era.
+    def page(self, identity: Identity, listing: Listing, cursor: str | None, *, modern: bool) -> Page:
+        """Return one page of what the method that lists answers, before it is shaped for an era.
 
         A cursor names the last entry that was listed, so a list that changes meanwhile loses and repeats nothing.
 
@@ -78,23 +94,26 @@ class Lists:
             MCPError: the cursor is not one that this identity was given for this list.
         """
         after = self._opened(identity, listing, cursor) if cursor is not None else ""
-        rest = [target for target in self.visible(identity, listing) if target.name > after]
-        page = rest[: self._config.page_size]
-        shown = [self._shown(target, modern=modern) for target in page]
-        result: dict[str, Any] = {listing.value: shown, "ttlMs": self._config.list_ttl_ms, "cacheScope": "private"}
-        if len(rest) > len(page):
-            result["nextCursor"] = self._sealed(identity, listing, page[-1].name)
-        return result
+        targets = self.listed(identity, listing)
+        begin = bisect_right(targets, after, key=attrgetter("name"))
+        page = targets[begin : begin + self._config.page_size]
+        about: dict[str, Any] = {"ttlMs": self._config.list_ttl_ms, "cacheScope": "private"}
+        if begin + len(page) < len(targets):
+            about["nextCursor"] = self._sealed(identity, listing, page[-1].name)
+        return Page(tuple(self._entries.text(target, modern=modern) for target in page), about)
+
+    async def prepare(self) -> None:
+        """Encode what lists hold, in small steps between other work, so that no client waits until it is done."""
+        for kind in dict.fromkeys(KIND_OF.values()):
+            for number, target in enumerate(self._catalog.targets(kind)):
+                self._entries.text(target, modern=True)
+                if number % _STEP == 0:
+                    await anyio.lowlevel.checkpoint()
 
     def fingerprint(self, identity: Identity, kind: TargetKind) -> str:
         """Return a hash that changes exactly when the identity's own lists of that kind do."""
-        targets = [target for listing in Listing if KIND_OF[listing] is kind for target in self.visible(identity, listing)]
-        seen = [[target.name, target.definition_hash, target.annotations] for target in targets]
-        return hashlib.sha256(json.dumps(seen, sort_keys=True, default=dict).encode()).hexdigest()
-
-    def _shown(self, target: Target, *, modern: bool) -> dict[str, Any]:
-        definition = published_definition(target, self._publish(target))
-        return shape_definition(definition, modern=modern) if target.kind is TargetKind.TOOL else definition
+        targets = self._policy.listed(identity, tuple(self._catalog.targets(kind)))
+        return hashlib.sha256(b"".join(self._entries.mark(target) for target in targets)).hexdigest()
 
     def _sealed(self, identity: Identity, listing: Listing, name: str) -> str:
         return base64.urlsafe_b64encode(self._mac(identity, listing, name) + name.encode()).rstrip(b"=").decode()

@@ -1,7 +1,7 @@
 """The caller while its request is open: progress and log notices travel back on the request's own stream."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard, cast
 
@@ -9,26 +9,40 @@ import anyio
 import mcp_types
 from mcp.server.connection import allowed_log_levels
 from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp.shared.message import ServerMessageMetadata
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mcpgw.core.model import CleanNotice, Identity, RawNotice, Waiting
+from mcpgw.core.errors import QuestionRefused
+from mcpgw.core.model import CleanNotice, Identity, JsonObject, RawNotice, Waiting
 from mcpgw.inbound.caller import caller_of
-from mcpgw.inbound.shaping import encoded_size
+from mcpgw.inbound.shaping import encoded_size, is_modern
 
 logger = logging.getLogger(__name__)
 
 PROGRESS: Final = "notifications/progress"
 LOG: Final = "notifications/message"
+SEVERITY: Final = {
+    level: rank for rank, level in enumerate(("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"))
+}
+"""What a log message can be (RFC 5424), with its rank, the lowest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notification as plain data, in the one respect in which the SDK looks at it: its models drop what they do not know."""
+    """A message as plain data, in the one respect in which the SDK looks at it: its models drop what they do not know."""
 
     method: str
     params: dict[str, Any]
 
     def model_dump(self, **_: object) -> dict[str, Any]:
         return {"method": self.method, "params": self.params}
+
+
+class _Anything(BaseModel):
+    """Any result, as the client wrote it: that it is one of the question's kind, the SDK has checked."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class RequestPeer:
@@ -38,11 +52,14 @@ class RequestPeer:
     seconds, so an upstream's own progress is counted on from there.
     """
 
-    def __init__(self, ctx: ServerRequestContext[Any, Any], *, token: str | int | None, log_floor: str) -> None:
+    def __init__(
+        self, ctx: ServerRequestContext[Any, Any], *, token: str | int | None, log_level: str, answer_timeout_s: float
+    ) -> None:
         self._ctx = ctx
         self._token = token
         self._levels = allowed_log_levels(ctx.protocol_version, ctx.meta)
-        self._log_floor = log_floor
+        self._log_level = log_level
+        self._answer_timeout_s = answer_timeout_s
         self._waited = 0.0
         self._once_held: Callable[[], object] = _ignore
         self.waits: tuple[Waiting, ...] = ()
@@ -84,6 +101,42 @@ class RequestPeer:
         if self._token is not None:
             await self._send(PROGRESS, {"progressToken": self._token, "progress": self._waited, "message": message})
 
+    @property
+    def in_rounds(self) -> bool:
+        return is_modern(self._ctx.protocol_version)
+
+    async def answers(self, questions: Mapping[str, CleanNotice]) -> Mapping[str, JsonObject]:
+        """Ask the client of a revision before 2026-07-28 by requests on its own request's stream."""
+        if self.in_rounds:
+            raise QuestionRefused("This client is asked between calls, and not in the middle of one.")
+        given: dict[str, JsonObject] = {}
+        refused: list[QuestionRefused] = []
+
+        async def put(key: str, question: CleanNotice) -> None:
+            try:
+                given[key] = await self._answer(question)
+            except QuestionRefused as error:
+                refused.append(error)
+                asking.cancel_scope.cancel()  # the others would be answered for nothing
+
+        async with anyio.create_task_group() as asking:
+            for key, question in questions.items():
+                asking.start_soon(put, key, question)
+        for error in refused:
+            raise error
+        return given
+
+    async def _answer(self, question: CleanNotice) -> JsonObject:
+        request = cast("mcp_types.ServerRequest", Notification(question.method, dict(question.params)))
+        on_its_stream = ServerMessageMetadata(related_request_id=self._ctx.request_id)
+        try:
+            answer = await self._ctx.session.send_request(request, _Anything, self._answer_timeout_s, on_its_stream)
+        except MCPError as error:
+            raise QuestionRefused(f"The client answered with JSON-RPC error {error.error.code}.") from error
+        except (ValidationError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise QuestionRefused("The client gave no valid answer.") from error
+        return answer.model_dump(mode="json")
+
     async def _progress(self, params: dict[str, Any]) -> None:
         progress = params.get("progress")
         if not _is_number(progress):
@@ -96,9 +149,7 @@ class RequestPeer:
 
     def _is_loud_enough(self, level: object) -> bool:
         """Whether this request's client asked for log messages of that level (RFC 5424 severities, lowest first)."""
-        return (
-            isinstance(level, str) and level in self._levels and _SEVERITY.get(level, -1) >= _SEVERITY.get(self._log_floor, 0)
-        )
+        return isinstance(level, str) and level in self._levels and SEVERITY.get(level, -1) >= SEVERITY.get(self._log_level, 0)
 
     async def _send(self, method: str, params: dict[str, Any]) -> None:
         notification = cast("mcp_types.ServerNotification", Notification(method, params))
@@ -119,8 +170,3 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 def _ignore() -> None:
     """What happens by itself when a call is held."""
-
-
-_SEVERITY: Final = {
-    level: rank for rank, level in enumerate(("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"))
-}

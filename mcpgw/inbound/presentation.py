@@ -39,21 +39,24 @@ def choose(ctx: ServerRequestContext[Any, Any], allowed: Collection[Presentation
 
 
 def declares_tasks(ctx: ServerRequestContext[Any, Any]) -> bool:
-    return isinstance(_object(_declared(ctx).get("extensions")).get(TASKS_EXTENSION), dict)
+    return isinstance(_object(declared_in(ctx).get("extensions")).get(TASKS_EXTENSION), dict)
 
 
 def declares_all(ctx: ServerRequestContext[Any, Any], required: object) -> bool:
     """Tell whether the request declares all of some `ClientCapabilities`, settings of a capability left aside."""
-    declared = _declared(ctx)
-    return all(_object(part).keys() <= _object(declared.get(name)).keys() for name, part in _object(required).items())
+    declared = declared_in(ctx)
+    return all(
+        isinstance(declared.get(name), dict) and _object(part).keys() <= declared[name].keys()
+        for name, part in _object(required).items()
+    )
 
 
 def _declares_url(ctx: ServerRequestContext[Any, Any]) -> bool:
-    return isinstance(_object(_declared(ctx).get("elicitation")).get("url"), dict)
+    return isinstance(_object(declared_in(ctx).get("elicitation")).get("url"), dict)
 
 
-def _declared(ctx: ServerRequestContext[Any, Any]) -> Mapping[str, Any]:
-    """The capabilities in the request itself: what was declared in another one does not count (2026-07-28 basic)."""
+def declared_in(ctx: ServerRequestContext[Any, Any]) -> Mapping[str, Any]:
+    """Return the capabilities in the request itself: what was declared in another one does not count (2026-07-28 basic)."""
     if not is_modern(ctx.protocol_version):
         return {}
     return _object(_object((ctx.params or {}).get("_meta")).get(CLIENT_CAPABILITIES_META_KEY))

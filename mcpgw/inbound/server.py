@@ -5,8 +5,9 @@ middleware with plain dicts, because results that pass through the SDK's models 
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -26,31 +27,36 @@ from mcpgw.inbound.asked import KINDS
 from mcpgw.inbound.caller import caller_of
 from mcpgw.inbound.calling import Calls
 from mcpgw.inbound.config import InboundConfig
+from mcpgw.inbound.entries import Publish
 from mcpgw.inbound.gate import Challenge, Rim
 from mcpgw.inbound.head import Turned
 from mcpgw.inbound.in_flight import InFlight
-from mcpgw.inbound.listing import LISTING_OF, Lists, Publish
+from mcpgw.inbound.listing import LISTING_OF, Lists
 from mcpgw.inbound.origin import origin_of
+from mcpgw.inbound.parking import Parking
 from mcpgw.inbound.presentation import TASKS_EXTENSION, Presentation
 from mcpgw.inbound.rounds import INVALID_STATE, StateSeal
 from mcpgw.inbound.shaping import is_modern, shape_result
 from mcpgw.inbound.shares import must_have_room
+from mcpgw.inbound.subscriptions import Subscriptions, Unsubscribe, telling_of_resources
 from mcpgw.inbound.task_stream import telling_of_tasks
 from mcpgw.inbound.task_view import TaskViewer
 from mcpgw.inbound.tasks import METHODS, Tasks
 from mcpgw.inbound.unattended import Unattended
 from mcpgw.inbound.watching import OwnListBus, Watchers
 from mcpgw.pipeline import Corridor
-from mcpgw.ports import Authenticator, Catalog, HeldCalls, Policy
+from mcpgw.ports import Authenticator, Catalog, HeldCalls, ListingPolicy
 
 logger = logging.getLogger(__name__)
 
 Context = ServerRequestContext[Any, Any]
 
-_LOG_FLOOR: Final = "mcpgw.log_floor"
+_LOG_LEVEL: Final = "mcpgw.log_level"
 """Key of a legacy connection's state: the level of its last `logging/setLevel`."""
 _WATCHED: Final = "mcpgw.watched"
 """Key of a legacy connection's state: it is told of changes already, however often it says that it is initialized."""
+_SUBSCRIBED: Final = "mcpgw.subscribed"
+"""Key of a legacy connection's state: its subscriptions to resources."""
 _CANCEL_GRACE_S: Final = 10.0
 """After a shutdown cancelled the calls: time for their outcomes to become durable."""
 _WRONG_STATE: Final = "A requestState was refused: it was not given to this caller for this call, or has expired."
@@ -67,19 +73,21 @@ class GatewayServer:
         config: InboundConfig,
         corridor: Corridor,
         catalog: Catalog,
-        policy: Policy,
+        policy: ListingPolicy,
         authenticator: Authenticator,
         publish: Publish,
         challenge: Challenge,
         resource_metadata: Callable[[], JsonObject],
         ready: Callable[[], Mapping[str, str]],
         held_calls: HeldCalls,
+        unsubscribe: Unsubscribe,
     ) -> None:
         """
         publish: the definition to list for a target, under its published name.
         challenge: the value of `WWW-Authenticate` for what was wrong with a credential (empty: there was none).
         resource_metadata: the RFC 9728 document, or an empty object where there is no authorization server.
         ready: problems by name; empty means ready.
+        unsubscribe: ends the subscription to a resource at its server, which nobody here has any more.
         """
         self.config = config
         self.corridor = corridor
@@ -101,6 +109,7 @@ class GatewayServer:
             ),
             in_flight=self._in_flight,
             call_timeout_s=config.call_timeout_s,
+            answer_timeout_s=config.answer_timeout_s,
         )
         self._calls = Calls(
             corridor=corridor,
@@ -116,9 +125,16 @@ class GatewayServer:
                 most_per_identity=config.max_unattended_per_identity,
                 is_draining=lambda: self._draining,
             ),
+            parking=Parking(
+                tasks=self._tasks,
+                most=config.max_parked,
+                most_per_identity=config.max_parked_per_identity,
+                answer_timeout_s=config.answer_timeout_s,
+            ),
         )
         self._state = StateSeal(config.state_key, audience=config.name, lifetime_s=config.state_lifetime_s)
         self._watchers = Watchers(self._lists)
+        self._subscriptions = Subscriptions(corridor=corridor, catalog=catalog, config=config, unsubscribe=unsubscribe)
         self._listening: dict[ListenHandler, str] = {}
         """Open streams of `subscriptions/listen`, and the principal of each."""
         self.rim = Rim(
@@ -134,14 +150,26 @@ class GatewayServer:
         stopping = {"shutdown": "The gateway is shutting down."} if self._draining else {}
         return {**stopping, **self._ready()}
 
-    def running(self) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
         """Hold this open while requests are served: in it, approved calls run for clients that ask for their tasks, and
-        unattended where their rule says so."""
-        return self._tasks.running()
+        unattended where their rule says so; and clients are told of resources that changed."""
+        async with self._tasks.running(), self._subscriptions.running():
+            yield
+
+    async def prepare_lists(self) -> None:
+        """Do ahead what the first client after a start, or after a change of the catalog, would wait for."""
+        await self._lists.prepare()
 
     async def notify_list_changed(self) -> None:
-        """Tell every open connection of which own list changed since it was last told, and nobody else."""
+        """Tell every open connection of which own list changed since it was last told, and nobody else. Whoever may hear of a
+        resource no more hears of it no more."""
+        await self._subscriptions.review()
         await self._watchers.announce()
+
+    def resource_updated(self, server: str, uri: str) -> None:
+        """Have those told who subscribed to a resource, by the URI that its server knows."""
+        self._subscriptions.updated(server, uri)
 
     async def drain(self, grace_s: float) -> None:
         """Take no more requests, let the calls under way finish, and end those that have not after `grace_s` seconds.
@@ -201,15 +229,17 @@ class GatewayServer:
         _validate(ctx)
         modern = is_modern(ctx.protocol_version)
         cursor = (ctx.params or {}).get("cursor")
-        page = self._lists.page(caller_of(ctx).identity, LISTING_OF[ctx.method], cursor, modern=modern)
-        return self._shaped(ctx, page)
+        caller, listing = caller_of(ctx), LISTING_OF[ctx.method]
+        page = self._lists.page(caller.identity, listing, cursor, modern=modern)
+        entries = [enclosed.stand_in(page.entries) for enclosed in caller.enclosed]
+        return self._shaped(ctx, {listing.value: entries[0] if entries else page.decoded(), **page.about})
 
     async def _call(self, ctx: Context) -> HandlerResult:
         _validate(ctx)
-        log_floor = _connection(ctx).state.get(_LOG_FLOOR, "debug")
+        log_level = _connection(ctx).state.get(_LOG_LEVEL, "")
 
         async def answer(opened: Context) -> HandlerResult:
-            return self._shaped(opened, await self._calls.call(opened, log_floor=log_floor))
+            return self._shaped(opened, await self._calls.call(opened, log_level=log_level))
 
         return await self._state.around(ctx, answer)
 
@@ -237,25 +267,51 @@ class GatewayServer:
     async def listen(
         self, ctx: Context, params: mcp_types.SubscriptionsListenRequestParams
     ) -> mcp_types.SubscriptionsListenResult:
-        """Serve one `subscriptions/listen` stream until its client leaves or the gateway drains.
+        """Serve one `subscriptions/listen` stream until its client leaves or the gateway drains."""
+        identity = caller_of(ctx).identity
+        bus = OwnListBus(self._watchers, identity)
+        listening = ListenHandler(bus)
+        async with self._turning_away(ctx):
+            must_have_room(identity.principal, self._listening.values(), self.config, "subscriptions")
+            self._listening[listening] = identity.principal
+            try:
+                async with (
+                    telling_of_resources(ctx, params, self._subscriptions, bus) as agreed,
+                    telling_of_tasks(ctx, self._tasks) as told,
+                ):
+                    return await listening(told, agreed)
+            finally:
+                del self._listening[listening]
 
-        Changes of single resources are not told, and not acknowledged.
+    async def subscribe(self, ctx: Context, params: mcp_types.SubscribeRequestParams) -> mcp_types.EmptyResult:
+        """Tell a session of before 2026-07-28 of changes of a resource, on its own stream and for as long as it lives."""
+        connection, uri = _connection(ctx), str(params.uri)
+        async with self._turning_away(ctx):
+            opened = await self._subscriptions.open(ctx, uri, partial(connection.send_resource_updated, uri))
+        _subscribed(connection).pop(uri, _nothing)()  # a second subscription takes the place of the first
+        _subscribed(connection)[uri] = opened
+        return mcp_types.EmptyResult()
+
+    async def unsubscribe(self, ctx: Context, params: mcp_types.UnsubscribeRequestParams) -> mcp_types.EmptyResult:
+        """End a session's subscription. One that it does not have is over already."""
+        _subscribed(_connection(ctx)).pop(str(params.uri), _nothing)()
+        return mcp_types.EmptyResult()
+
+    @asynccontextmanager
+    async def _turning_away(self, ctx: Context) -> AsyncIterator[None]:
+        """Record that there was no room, and say so.
+
+        Raises:
+            MCPError: in place of `Turned`.
         """
-        caller = caller_of(ctx)
-        principal = caller.identity.principal
         try:
-            must_have_room(principal, self._listening.values(), self.config, "subscriptions")
+            yield
         except Turned as turned:
+            caller = caller_of(ctx)
             caller.trail.recorded = True
-            await self.corridor.reject(origin_of(ctx), Refused(code=turned.code, reason=str(turned)), principal)
+            refused = Refused(code=turned.code, reason=str(turned))
+            await self.corridor.reject(origin_of(ctx), refused, caller.identity.principal)
             raise MCPError(INTERNAL_ERROR, str(turned)) from None
-        listening = ListenHandler(OwnListBus(self._watchers, caller.identity))
-        self._listening[listening] = principal
-        try:
-            async with telling_of_tasks(ctx, self._tasks) as told:
-                return await listening(told, _without_single_resources(params))
-        finally:
-            del self._listening[listening]
 
     async def _note(self, ctx: Context, code: int, reason: str) -> None:
         """Record a refusal that the corridor has not seen. Asking for an unknown method is how clients find their way."""
@@ -280,21 +336,6 @@ class _Kernel(Server[dict[str, Any]]):
         # Legacy handshakes: what extensions add, they add to 2026-07-28.
         return super().create_initialization_options(changing, experimental_capabilities, extensions or {})
 
-    def get_capabilities(
-        self,
-        notification_options: NotificationOptions | None = None,
-        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
-        extensions: dict[str, dict[str, Any]] | None = None,
-        *,
-        protocol_version: str | None = None,
-    ) -> mcp_types.ServerCapabilities:
-        """What the SDK finds, but for changes of single resources, which it promises wherever there is a stream."""
-        found = super().get_capabilities(
-            notification_options, experimental_capabilities, extensions, protocol_version=protocol_version
-        )
-        resources = mcp_types.ResourcesCapability(subscribe=False, list_changed=True)
-        return found.model_copy(update={"resources": resources})
-
 
 def _kernel(gateway: GatewayServer) -> _Kernel:
     async def by_middleware(_: Context, __: object) -> Any:
@@ -316,6 +357,8 @@ def _kernel(gateway: GatewayServer) -> _Kernel:
         on_read_resource=by_middleware,
         on_completion=by_middleware,
         on_subscriptions_listen=gateway.listen,
+        on_subscribe_resource=gateway.subscribe,
+        on_unsubscribe_resource=gateway.unsubscribe,
     )
     if Presentation.TASK in gateway.config.presentations:
         kernel.extensions[TASKS_EXTENSION] = {}
@@ -324,15 +367,8 @@ def _kernel(gateway: GatewayServer) -> _Kernel:
     return kernel
 
 
-def _without_single_resources(
-    params: mcp_types.SubscriptionsListenRequestParams,
-) -> mcp_types.SubscriptionsListenRequestParams:
-    wanted = params.notifications.model_copy(update={"resource_subscriptions": None})
-    return params.model_copy(update={"notifications": wanted})
-
-
 async def _set_level(ctx: Context, params: mcp_types.SetLevelRequestParams) -> mcp_types.EmptyResult:
-    _connection(ctx).state[_LOG_FLOOR] = params.level
+    _connection(ctx).state[_LOG_LEVEL] = params.level
     return mcp_types.EmptyResult()
 
 
@@ -345,6 +381,20 @@ def _validate(ctx: Context) -> None:
     mcp_types.methods.validate_client_request(ctx.method, ctx.protocol_version, ctx.params)
     if not _connection(ctx).initialize_accepted:
         raise MCPError(INVALID_PARAMS, "Invalid request parameters: initialize first")
+
+
+def _subscribed(connection: Connection) -> dict[str, Callable[[], None]]:
+    """What a session is subscribed to, by URI, and how to end that; all of it ends with the session."""
+    if _SUBSCRIBED not in connection.state:
+        subscribed: dict[str, Callable[[], None]] = {}
+        connection.state[_SUBSCRIBED] = subscribed
+        connection.exit_stack.callback(lambda: [end() for end in subscribed.values()])
+    found: dict[str, Callable[[], None]] = connection.state[_SUBSCRIBED]
+    return found
+
+
+def _nothing() -> None:
+    """How to end what there is not."""
 
 
 def _connection(ctx: Context) -> Connection:

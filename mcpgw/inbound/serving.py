@@ -153,6 +153,10 @@ class BoundedHttp(HttpToolsProtocol):
     head_timeout_s: ClassVar[float] = 20.0
     """From the connection, or the first byte, to the end of the head: who dribbles must not hold a connection."""
 
+    stall_timeout_s: ClassVar[float] = 60.0
+    """For a client to read on, once so much waits for it that no more is written: who does not read holds no connection."""
+
+    _stall_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _head_open = True
     _head_timer: asyncio.TimerHandle | None = None
@@ -163,7 +167,17 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_stall_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stop_stall_timer()
+        self._stall_timer = self.loop.call_later(self.stall_timeout_s, self._abort)
+
+    def resume_writing(self) -> None:
+        self._stop_stall_timer()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -208,6 +222,14 @@ class BoundedHttp(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _abort(self) -> None:
+        self.transport.abort()  # and not `close`, which would wait until the client has read what is left
 
     def _give_up(self) -> None:
         if not self.transport.is_closing():

@@ -74,6 +74,7 @@ class Watched:
         self._send = send
         self._note = note
         self._held: list[Message] = []
+        self._started = False
         self._open = False
 
     async def send(self, message: Message) -> None:
@@ -86,11 +87,18 @@ class Watched:
             if code != _METHOD_NOT_FOUND:  # probing for a method is how clients find out what a server can do
                 await self._note(f"Refused by the protocol layer: HTTP {start['status']}, JSON-RPC {code}.")
             await self._send(start)
+        self._started = True
         self._open = message["type"] == "http.response.start" or message.get("more_body", False)
         await self._send(message)
 
     async def finish(self) -> None:
-        """Complete an answer that was begun, where the kernel ended a stream without a last word."""
+        """Complete the answer of a request whose session ended under it: the kernel then leaves without a last word.
+
+        Raises:
+            Turned: it left without a first one.
+        """
+        if not self._started:
+            raise Turned(404, "The session ended before this was answered.", recorded=False)
         if self._open:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 

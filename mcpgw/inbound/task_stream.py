@@ -14,6 +14,7 @@ from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 from mcpgw.inbound.caller import caller_of
 from mcpgw.inbound.origin import origin_of
 from mcpgw.inbound.peer import Notification
+from mcpgw.inbound.questions import declares
 from mcpgw.inbound.tasks import Tasks, must_declare
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class _Acknowledging:
 async def _tell(ctx: Context, tasks: Tasks, session: _Acknowledging) -> None:
     await session.acknowledged.wait()
     try:
-        async for task in tasks.follow(session.task_ids, caller_of(ctx), origin_of(ctx)):
+        async for task in tasks.follow(session.task_ids, caller_of(ctx), origin_of(ctx), declares(ctx)):
             meta = {**task.get("_meta", {}), SUBSCRIPTION_ID_META_KEY: ctx.request_id}
             told = cast("mcp_types.ServerNotification", Notification("notifications/tasks", {**task, "_meta": meta}))
             await session.session.send_notification(told, ctx.request_id)

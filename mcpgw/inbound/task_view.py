@@ -12,7 +12,7 @@ from typing import Any, Final
 from mcp.shared.exceptions import MCPError
 from mcp_types.jsonrpc import MISSING_REQUIRED_CLIENT_CAPABILITY
 
-from mcpgw.core.model import AlreadyDone, Proposal, Target, UnknownTarget
+from mcpgw.core.model import AlreadyDone, JsonObject, Proposal, Target, UnknownTarget
 from mcpgw.inbound.answers import APPROVAL_META, denied_result, misses_it_of_the_gateway, reply_result
 from mcpgw.inbound.shaping import shape_result
 from mcpgw.ports import Approval, ApprovalState
@@ -22,6 +22,7 @@ WAITING: Final = frozenset({ApprovalState.PENDING, ApprovalState.APPROVED, Appro
 _POLL_MS: Final = 2_000
 """While people decide: often enough that nobody notices."""
 _RUNNING_POLL_MS: Final = 500
+_ASKED: Final = "Approved, and under way: its server asks for input."
 _NEVER_AGAIN: Final = "It is not sent again by itself."
 
 
@@ -71,6 +72,11 @@ class TaskViewer:
             found = error.error.model_dump(by_alias=True, mode="json", exclude_none=True)
             return {**task, "status": "failed", "statusMessage": error.error.message, "error": found}
         return {**task, "result": shape_result(result, modern=True, server_info=dict(self.server_info))}
+
+    def asking(self, approval: Approval, requests: Mapping[str, JsonObject]) -> dict[str, Any]:
+        """Return the `DetailedTask` of a call under way whose server waits for its client's answers."""
+        asked = {"status": "input_required", "statusMessage": _ASKED, "inputRequests": dict(requests)}
+        return {**self.task(approval), **asked, "_meta": {APPROVAL_META: self._approval(approval)}}
 
     def _result(
         self,

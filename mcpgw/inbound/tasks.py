@@ -24,6 +24,7 @@ from mcpgw.core.model import (
     CleanNotice,
     Held,
     Identity,
+    JsonObject,
     Origin,
     Patience,
     Proposal,
@@ -40,6 +41,7 @@ from mcpgw.inbound.caller import Caller, caller_of
 from mcpgw.inbound.in_flight import InFlight
 from mcpgw.inbound.origin import origin_of
 from mcpgw.inbound.presentation import TASKS_EXTENSION, declares_tasks
+from mcpgw.inbound.questions import Questions, declares
 from mcpgw.inbound.task_view import WAITING, TaskViewer
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import Approval, ApprovalState, Catalog, HeldCalls, Policy
@@ -67,6 +69,7 @@ class _TaskPeer:
     """`ports.Peer` of a call that runs while nobody's request is open: progress of a task is not in the extension."""
 
     caller: Caller
+    questions: Questions
 
     async def identity(self) -> Identity:
         return await self.caller.identify()
@@ -80,6 +83,14 @@ class _TaskPeer:
     async def waiting(self, waiting: Waiting, message: str, elapsed_s: float) -> None:
         """Its state says so."""
 
+    @property
+    def in_rounds(self) -> bool:
+        """A task is not made again: its answers come by `tasks/update`."""
+        return False
+
+    async def answers(self, questions: Mapping[str, CleanNotice]) -> Mapping[str, JsonObject]:
+        return await self.questions.answers(questions)
+
 
 @dataclass(slots=True, kw_only=True)
 class Tasks:
@@ -92,8 +103,10 @@ class Tasks:
     viewer: TaskViewer
     in_flight: InFlight
     call_timeout_s: float
-    _running: set[str] = field(default_factory=set)
-    """Approvals whose call this process runs, so that each poll does not start another walk to the same answer."""
+    answer_timeout_s: float
+    _running: dict[str, Questions] = field(default_factory=dict)
+    """Approvals whose call this process runs, so that each poll does not start another walk to the same answer; and what their
+    servers ask, which is answered in this process."""
     _group: list[TaskGroup] = field(default_factory=list)
 
     @asynccontextmanager
@@ -133,19 +146,29 @@ class Tasks:
         approval = await self._named(ctx, caller)
         match ctx.method:
             case "tasks/get":
-                return await self.look(approval, caller, origin_of(ctx))
+                return await self.look(approval, caller, origin_of(ctx), declares(ctx))
             case "tasks/cancel":
                 await self._cancel(approval, caller)
                 return {}
             case _:
-                if not isinstance((ctx.params or {}).get("inputResponses"), dict):
+                responses = (ctx.params or {}).get("inputResponses")
+                if not isinstance(responses, dict):
                     raise MCPError(INVALID_PARAMS, "inputResponses must be an object.")
-                return {}  # a held call asks its client for nothing, so whatever it answers is to no question
+                running = self._running.get(approval.id)
+                if running is not None and running.asked_of == caller.identity:  # else they answer nothing that is asked here
+                    running.give(responses)
+                return {}
 
-    async def look(self, approval: Approval, caller: Caller, origin: Origin) -> dict[str, Any]:
-        """Return the task as it stands, having set it going if it is approved: its requester is there."""
+    async def look(self, approval: Approval, caller: Caller, origin: Origin, can: JsonObject) -> dict[str, Any]:
+        """Return the task as it stands, having set it going if it is approved: its requester is there.
+
+        `can`: the capabilities by which its client can be asked.
+        """
         if approval.state is ApprovalState.APPROVED:
-            self._set_going(approval, caller, origin)
+            self._set_going(approval, caller, origin, can)
+        running = self._running.get(approval.id)
+        if approval.state in WAITING and running is not None and running.requests and running.asked_of == caller.identity:
+            return self.viewer.asking(approval, running.requests)
         if approval.state not in (ApprovalState.DONE, ApprovalState.DENIED):
             return self.viewer.detailed(approval, (), UnknownTarget(kind=TargetKind.TOOL, name=approval.target))
         target = self.catalog.find(TargetKind.TOOL, approval.target)
@@ -166,19 +189,21 @@ class Tasks:
         wanted = list(dict.fromkeys(task_id for task_id in task_ids if isinstance(task_id, str)))
         return [task_id for task_id in wanted if await self._its(task_id, requester)]
 
-    async def follow(self, task_ids: Collection[str], caller: Caller, origin: Origin) -> AsyncIterator[dict[str, Any]]:
+    async def follow(
+        self, task_ids: Collection[str], caller: Caller, origin: Origin, can: JsonObject
+    ) -> AsyncIterator[dict[str, Any]]:
         """Yield each task as it is, and again whenever that changed, until all have ended or the credential has."""
         left = set(task_ids)
         seen: dict[str, tuple[object, ...]] = {}
         while left:
             for task_id in sorted(left):
                 for approval in await self._its(task_id, caller.identity):
-                    now = (approval.state, approval.votes)
+                    now = (approval.state, approval.votes, self._asked(task_id))
                     if seen.get(task_id) != now:
                         if not await self._is_still(caller):
                             return
                         seen[task_id] = now
-                        yield await self.look(approval, caller, origin)
+                        yield await self.look(approval, caller, origin, can)
                     if approval.state not in WAITING:
                         left.discard(task_id)
             if left:
@@ -195,21 +220,28 @@ class Tasks:
         except LedgerUnavailable as error:
             raise MCPError(INTERNAL_ERROR, str(error)) from None
 
-    def _set_going(self, approval: Approval, caller: Caller, origin: Origin) -> None:
+    def _asked(self, approval_id: str) -> tuple[str, ...]:
+        """Return the keys of what its server asks and its client has not answered."""
+        return tuple(self._running[approval_id].requests) if approval_id in self._running else ()
+
+    def _set_going(self, approval: Approval, caller: Caller, origin: Origin, can: JsonObject) -> None:
         if approval.id in self._running or not self._group:
             return  # at the end of the process nothing is started
-        self._group[-1].start_soon(self.take_up, approval, caller, origin)
+        self._group[-1].start_soon(self.take_up, approval, caller, origin, can)
 
-    async def take_up(self, approval: Approval, caller: Caller, origin: Origin) -> None:
-        """Run an approved call for its requester, unless this process does so already. What came of it, the ledger says."""
+    async def take_up(self, approval: Approval, caller: Caller, origin: Origin, can: JsonObject) -> None:
+        """Run an approved call for its requester, unless this process does so already. What came of it, the ledger says.
+
+        `can`: the capabilities by which the requester's client can be asked; none where no client is there.
+        """
         if approval.id in self._running:
             return
-        self._running.add(approval.id)
+        self._running[approval.id] = Questions(timeout_s=self.answer_timeout_s, asked_of=caller.identity)
         try:
             with anyio.move_on_after(self.call_timeout_s) as scope:
                 self.in_flight.enter(scope)
                 try:
-                    await self._walk(approval, caller, origin)
+                    await self._walk(approval, caller, origin, can)
                 finally:
                     self.in_flight.leave(scope)
         except GatewayError as error:
@@ -218,9 +250,9 @@ class Tasks:
             # A failure of one task ends in the log: the ledger says how far the call came, and the others run on.
             logger.exception("%s: its call could not be taken up", approval.id)
         finally:
-            self._running.discard(approval.id)
+            del self._running[approval.id]
 
-    async def _walk(self, approval: Approval, caller: Caller, origin: Origin) -> None:
+    async def _walk(self, approval: Approval, caller: Caller, origin: Origin, can: JsonObject) -> None:
         """Make the identical call again, under this approval or not at all."""
         request = Request(
             identity=caller.identity,
@@ -229,9 +261,10 @@ class Tasks:
             arguments=await self.calls.recall(approval),
             origin=origin,
             patience=_AT_ONCE,
+            declares=can,
             resumes=approval.id,
         )
-        answer = await self.corridor.walk(request, _TaskPeer(caller))
+        answer = await self.corridor.walk(request, _TaskPeer(caller, self._running[approval.id]))
         if isinstance(answer, Refused) and answer.code in _FINAL and await self._is_still(caller):
             with suppress(ApprovalConflict):  # it had ended, which is why it was refused
                 await self.calls.withdraw(approval.id, caller.identity, f"Refused at its release: {answer.reason[:_MAX_WHY]}")

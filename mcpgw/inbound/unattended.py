@@ -8,7 +8,7 @@ nothing, and the approval stands for the identical call.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import anyio
@@ -30,7 +30,7 @@ _RETRY_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Client:
-    """Who asked last for one held call, and from where."""
+    """Who asked last for one held call, and from where; the call that is made in his place says that he does not make it."""
 
     caller: Caller
     origin: Origin
@@ -63,7 +63,7 @@ class Unattended:
                 return False
             if not self.tasks.in_background(self._wait, approval_id):
                 return False
-        self._clients[approval_id] = _Client(caller, origin)
+        self._clients[approval_id] = _Client(caller, replace(origin, attended=False))
         return True
 
     async def _wait(self, approval_id: str) -> None:
@@ -87,7 +87,7 @@ class Unattended:
             return True
         for approval in found:
             if approval.state is ApprovalState.APPROVED and not self.is_draining():
-                await self.tasks.take_up(approval, client.caller, client.origin)
+                await self.tasks.take_up(approval, client.caller, client.origin, {})
                 return False  # whatever came of it: refused at its release, it would be refused again
             return approval.state in WAITING
         return False

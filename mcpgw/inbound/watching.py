@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import anyio
-from mcp.server.subscriptions import PromptsListChanged, ResourcesListChanged, ServerEvent, ToolsListChanged
+from mcp.server.subscriptions import PromptsListChanged, ResourcesListChanged, ResourceUpdated, ServerEvent, ToolsListChanged
 
 from mcpgw.core.model import Identity, TargetKind
 from mcpgw.inbound.listing import Lists
@@ -63,11 +63,25 @@ class OwnListBus:
     def __init__(self, watchers: Watchers, identity: Identity) -> None:
         self._watchers = watchers
         self._identity = identity
+        self._listener: Callable[[ServerEvent], None] | None = None  # None until the stream listens
+        self._early: list[ServerEvent] = []
+        """What happened before that."""
+
+    async def resource_updated(self, uri: str) -> None:
+        """Tell the stream that a resource changed, by the URI that it asked for."""
+        if self._listener is None:
+            self._early.append(ResourceUpdated(uri=uri))
+        else:
+            self._listener(ResourceUpdated(uri=uri))
 
     async def publish(self, event: ServerEvent) -> None:
-        """Nothing publishes here: `Watchers.announce` is the one source."""
+        """Nothing publishes here: `Watchers.announce` and `Subscriptions` are the sources."""
 
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
+        self._listener = listener
+        for event in self._early:
+            listener(event)
+
         def watching(kind: TargetKind) -> Callable[[], None]:
             async def tell() -> None:
                 listener(EVENTS[kind])

@@ -3,16 +3,19 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
 
-from mcpgw.core.errors import ApprovalConflict, AuthenticationError, GatewayError, LedgerUnavailable
+from mcpgw.app.vaulting import NoVault
+from mcpgw.core.answers import answers_of
+from mcpgw.core.errors import ApprovalConflict, AuthenticationError, GatewayError, LedgerUnavailable, QuestionRefused
 from mcpgw.core.model import (
     Allow,
     AlreadyDone,
+    ApprovalRef,
     Call,
     CleanJson,
     CleanNotice,
@@ -24,6 +27,7 @@ from mcpgw.core.model import (
     Hold,
     Identity,
     IdentityKind,
+    JsonObject,
     Manifest,
     Outcome,
     Patience,
@@ -46,7 +50,7 @@ from mcpgw.core.terms import Terms
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.server import GatewayServer
 from mcpgw.pipeline import Corridor
-from mcpgw.ports import Approval, ApprovalState, EntryT, OnNotice, Peer
+from mcpgw.ports import Approval, ApprovalState, EntryT, Interview, OnNotice, Peer
 
 CALM = Ruling(rule_ids=("rule-1",), reason="Because rule-1 says so.", policy_hash="p")
 
@@ -111,6 +115,12 @@ class TagPolicy:
         owners = {tag.removeprefix("only:") for tag in target.tags if tag.startswith("only:")}
         return not owners or identity.subject in owners
 
+    def visible(self, identity: Identity, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        return tuple(target for target in targets if self.sees(identity, target))
+
+    def listed(self, identity: Identity, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        return self.visible(identity, targets)
+
 
 @dataclass
 class PlainRedactor:
@@ -123,7 +133,10 @@ class PlainRedactor:
 
     async def clean(self, call: Call, reply: RawReply) -> CleanReply:
         await anyio.lowlevel.checkpoint()
-        return CleanReply(kind=reply.kind, payload=CleanJson(dict(reply.payload)), raw=_commitment(), manifest=_manifest())
+        payload = CleanJson(dict(reply.payload))
+        return CleanReply(
+            kind=reply.kind, payload=payload, raw=_commitment(), manifest=_manifest(), state=payload.get("requestState", "")
+        )
 
     async def clean_notice(self, call: Call, notice: RawNotice) -> CleanNotice:
         self.notices.append(notice.method)
@@ -158,6 +171,8 @@ class MemoryDesk:
         self, shown: ShownCall, hold: Hold, patience: Patience, peer: Peer
     ) -> Allow | Deny | Waiting | AlreadyDone:
         self.patience.append(patience)
+        if self.approved.is_set() and not patience.budget_s:
+            return Allow(ruling=hold.ruling, approval=ApprovalRef(id="apr_1", digest="d", may_be_asked=True))
         waiting = Waiting(approval_id=next(self.ids), deadline_ns=1_800_000_000_000_000_000, unattended=hold.terms.unattended)
         await peer.waiting(waiting, "Waiting for ops.", 0.0)
         with anyio.move_on_after(min(patience.budget_s, self.limit_s)):
@@ -234,7 +249,11 @@ class MemoryJournal:
         return [entry for entry in self.entries if isinstance(entry, kind)]
 
 
-Behaviour = Callable[[Call, OnNotice], Awaitable[RawReply]]
+SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}}
+FORM: Mapping[str, JsonObject] = {
+    "who": {"method": "elicitation/create", "params": {"mode": "form", "message": "Who?", "requestedSchema": SCHEMA}}
+}
+"""A question, as `inputRequests` has it."""
 
 
 def result(payload: Mapping[str, Any]) -> RawReply:
@@ -256,11 +275,25 @@ class MemoryUpstreams:
     level: Any = "warning"
     """Of the message that `progress` logs."""
     calls: list[Call] = field(default_factory=list)
+    unsubscribed: list[tuple[str, str]] = field(default_factory=list)
     started: anyio.Event = field(default_factory=anyio.Event)
     cancelled: anyio.Event = field(default_factory=anyio.Event)
     release: anyio.Event = field(default_factory=anyio.Event)
 
-    async def send(self, permit: Permit, on_notice: OnNotice) -> RawReply:
+    declared: list[JsonObject] = field(default_factory=list)
+    """What it was told that callers can be asked."""
+    questions: Mapping[str, JsonObject] = field(default_factory=lambda: FORM)
+    """What `asks` asks."""
+
+    async def _ask(self, interview: Interview) -> RawReply:
+        put = {key: RawNotice(method=one["method"], params=RawJson(one["params"])) for key, one in self.questions.items()}
+        try:
+            given = await interview.ask(put)
+        except QuestionRefused as refused:
+            return result({"content": [{"type": "text", "text": f"refused: {refused}"}]})
+        return result({"content": [{"type": "text", "text": json.dumps(given)}]})
+
+    async def send(self, permit: Permit, on_notice: OnNotice, interview: Interview) -> RawReply:
         call = permit.call
         self.calls.append(call)
         await anyio.lowlevel.checkpoint()
@@ -277,6 +310,13 @@ class MemoryUpstreams:
                 except anyio.get_cancelled_exc_class():
                     self.cancelled.set()
                     raise
+            case "asks":
+                self.declared.append(interview.declares)
+                return await self._ask(interview)
+            case "rounds" if not answers_of(call.arguments):
+                self.declared.append(interview.declares)
+                assert interview.in_rounds
+                return result({"resultType": "input_required", "inputRequests": FORM, "requestState": "server's own"})
             case other if other in self.replies:
                 reply = self.replies[other]
                 return reply if isinstance(reply, RawReply) else result(reply)
@@ -338,8 +378,8 @@ class World:
     def server(self) -> GatewayServer:
         numbers = itertools.count(1)
         corridor = Corridor(
-            catalog=self.catalog, policy=self.policy, redactor=self.redactor, desk=self.desk, journal=self.journal,
-            upstreams=self.upstreams, new_id=lambda: f"call_{next(numbers)}",
+            catalog=self.catalog, policy=self.policy, redactor=self.redactor, vault=NoVault(), desk=self.desk,
+            journal=self.journal, upstreams=self.upstreams, new_id=lambda: f"call_{next(numbers)}",
         )  # fmt: skip
         return GatewayServer(
             config=self.config,
@@ -352,6 +392,7 @@ class World:
             resource_metadata=lambda: self.metadata,
             ready=lambda: self.problems,
             held_calls=self.desk,
+            unsubscribe=lambda server, uri: self.upstreams.unsubscribed.append((server, uri)),
         )
 
     def reset(self) -> None:

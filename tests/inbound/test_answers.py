@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 from mcp.shared.exceptions import MCPError
+from mcp_types import LOG_LEVEL_META_KEY
 
 from mcpgw.core.model import (
     Allow,
@@ -52,6 +53,7 @@ def answered(answer: Answer, of: Target | UnknownTarget = ECHO, url: str = "") -
     return to_result(answer, of, public_url=url, receipts=True)
 
 
+@pytest.mark.promise("tool-errors-readable")
 @pytest.mark.parametrize("code", [RefusalCode.DENIED, RefusalCode.NOT_APPROVED])
 def test_a_refusal_by_policy_or_people_is_a_result_that_the_model_can_read(code: RefusalCode) -> None:
     refused = Refused(code=code, reason="No transfers on Sundays.", rule_ids=("r1", "r2"), approval_id="apr_9")
@@ -159,6 +161,7 @@ def offer(world: World, reply: dict[str, Any] | RawReply, **more: Any) -> str:
     return "bank__it"
 
 
+@pytest.mark.promise("message-payload-whole")
 async def test_a_result_passes_whole_and_carries_the_gateways_stamp(world: World, http: aiohttp.ClientSession) -> None:
     upstream = {
         "content": [{"type": "text", "text": "ü", "annotations": None, "x": [None]}, {"type": "x-new", "y": 1}],
@@ -180,6 +183,7 @@ async def test_a_result_passes_whole_and_carries_the_gateways_stamp(world: World
     assert old["result"]["_meta"] == {"vendor/x": 1, "mcpgw/call": {"id": "call_2"}}
 
 
+@pytest.mark.promise("era-legacy-shape")
 @pytest.mark.parametrize("structured", [[1, 2], "text", 5, None])
 async def test_structured_content_that_is_no_object_is_wrapped_for_legacy_clients_alone(
     world: World, http: aiohttp.ClientSession, structured: Any
@@ -189,6 +193,7 @@ async def test_structured_content_that_is_no_object_is_wrapped_for_legacy_client
     assert old["result"]["structuredContent"] == {"result": structured}
 
 
+@pytest.mark.promise("message-error-code-kept")
 async def test_an_error_of_the_upstream_is_an_error_of_the_same_code(world: World, http: aiohttp.ClientSession) -> None:
     error = RawReply(kind=ReplyKind.ERROR, payload=RawJson({"code": -32042, "message": "Look here", "data": {"u": [None]}}))
     for answer in await both_eras(http, offer(world, error)):
@@ -245,6 +250,7 @@ async def test_a_cut_inside_a_character_leaves_no_broken_one(world: World, http:
         assert answer["result"]["content"][0]["text"] == "ü" * 500
 
 
+@pytest.mark.promise("tool-output-schema")
 async def test_a_result_with_an_output_schema_is_never_cut(world: World, http: aiohttp.ClientSession) -> None:
     definition = {"name": "bank__it", "inputSchema": {"type": "object"}, "outputSchema": {"type": "object"}}
     name = offer(world, BIG)
@@ -269,7 +275,8 @@ async def test_neither_is_an_error_or_a_notice_that_is_none(world: World, http: 
     assert answer["result"]["resultType"] == "complete"
 
 
-async def test_nothing_of_the_callers_meta_reaches_the_server_but_the_trace_context(
+@pytest.mark.promise("auth-no-passthrough", "trace-context")
+async def test_nothing_of_the_callers_meta_reaches_the_server_but_trace_context_and_log_level(
     world: World, http: aiohttp.ClientSession
 ) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -286,8 +293,12 @@ async def test_nothing_of_the_callers_meta_reaches_the_server_but_the_trace_cont
     assert received.meta == {"traceparent": trace, "tracestate": "a=1"}
     assert received.origin.traceparent == trace
     assert (received.origin.request_id, received.origin.client, received.origin.address) == ("1", "raw/0", "127.0.0.1")
+    body, routed = call("bank__echo", {"a": 1}, **{LOG_LEVEL_META_KEY: "notice"})
+    await post(http, body, routed)
+    assert world.upstreams.calls[-1].meta == {LOG_LEVEL_META_KEY: "notice"}
 
 
+@pytest.mark.promise("trace-context")
 @pytest.mark.parametrize("traceparent", ["nonsense", 7, "x" * 5000])
 async def test_a_traceparent_that_is_none_is_not_recorded(world: World, http: aiohttp.ClientSession, traceparent: Any) -> None:
     body, routed = call("bank__echo", traceparent=traceparent)

@@ -48,6 +48,7 @@ async def test_what_is_not_in_the_table_does_not_exist(http: aiohttp.ClientSessi
         assert response.status == 404
 
 
+@pytest.mark.promise("auth-challenge")
 async def test_without_a_credential_the_answer_is_a_challenge_and_a_record(world: World, http: aiohttp.ClientSession) -> None:
     body, headers = call("bank__echo")
     async with http.post("/mcp", json=body, headers={**ACCEPT, **headers}) as response:
@@ -88,6 +89,7 @@ async def test_two_credentials_are_refused(world: World, http: aiohttp.ClientSes
     assert world.upstreams.calls == []
 
 
+@pytest.mark.promise("auth-not-in-url")
 @pytest.mark.parametrize("query", ["access_token=alice-key", "ACCESS_TOKEN=x", "token=x", "api_key=x", "a=b&access_token="])
 async def test_a_credential_in_the_url_is_refused_even_beside_a_good_one(
     world: World, http: aiohttp.ClientSession, query: str
@@ -118,6 +120,7 @@ async def test_anonymous_callers_are_let_in_only_where_that_was_spelled_out() ->
     assert [call.identity.subject for call in world.upstreams.calls] == ["dev"]
 
 
+@pytest.mark.promise("http-origin")
 @pytest.mark.parametrize(
     ("host", "status"),
     [
@@ -131,6 +134,7 @@ async def test_only_our_own_host_names_are_answered(world: World, http: aiohttp.
     assert len(world.rejections()) == (status != 200)
 
 
+@pytest.mark.promise("http-origin")
 @pytest.mark.parametrize(
     ("origin", "status"),
     [
@@ -149,6 +153,7 @@ def test_only_pages_of_allowed_origins_may_call(origin: str, status: int) -> Non
     assert turned.value.status == status
 
 
+@pytest.mark.promise("http-origin")
 async def test_a_foreign_origin_is_refused_and_recorded(world: World, http: aiohttp.ClientSession) -> None:
     body, routed = call("bank__echo")
     assert (await post(http, body, {**routed, "Origin": "https://evil.example"}))[0] == 403
@@ -161,6 +166,7 @@ def test_a_request_has_exactly_one_host(hosts: list[str]) -> None:
         check_host(hosts, [], InboundConfig(version="1"))
 
 
+@pytest.mark.promise("message-one-meaning")
 @pytest.mark.parametrize("path", ["/mcp", "/sse/messages?session_id=00000000000000000000000000000000"])
 async def test_a_malformed_body_is_answered_and_recorded(world: World, http: aiohttp.ClientSession, path: str) -> None:
     status, answer, _ = await post(http, b'{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"Name":"x"}}', path=path)
@@ -232,6 +238,7 @@ async def _raw(live: Live, request: bytes) -> bytes:
         writer.transport.abort()
 
 
+@pytest.mark.promise("http-headers-match")
 async def test_routing_headers_that_contradict_the_body_are_refused(world: World, http: aiohttp.ClientSession) -> None:
     body, routed = call("bank__echo")
     for lie in ({"Mcp-Method": "tools/list"}, {"Mcp-Name": "bank__alice"}, {"MCP-Protocol-Version": "2026-01-01"}):
@@ -242,6 +249,7 @@ async def test_routing_headers_that_contradict_the_body_are_refused(world: World
     assert world.upstreams.calls == []
 
 
+@pytest.mark.promise("http-header-space")
 async def test_white_space_around_a_header_is_no_contradiction(world: World, live: Live) -> None:
     body, _ = call("bank__echo")
     data = json.dumps(body).encode()
@@ -253,6 +261,7 @@ async def test_white_space_around_a_header_is_no_contradiction(world: World, liv
     assert await _raw(live, head.encode() + data) == b"HTTP/1.1 200 OK\r\n"
 
 
+@pytest.mark.promise("http-parameter-headers-checked")
 async def test_parameter_headers_are_compared_with_the_body_unless_the_tool_is_hidden(
     world: World, http: aiohttp.ClientSession
 ) -> None:
@@ -292,6 +301,7 @@ async def test_an_argument_that_differs_from_the_tools_own_in_case_alone_is_refu
     assert [entry.refused.code for entry in world.rejections()] == [RefusalCode.MALFORMED] * 3
 
 
+@pytest.mark.promise("tool-unknown")
 async def test_a_hidden_tool_and_an_unknown_one_answer_byte_for_byte_alike(http: aiohttp.ClientSession) -> None:
     answers = []
     for name in ("bank__bob", "bank__bab"):
@@ -308,6 +318,7 @@ async def test_an_unknown_tool_is_recorded_once_by_the_corridor(world: World, ht
     assert [type(entry) for entry in world.journal.entries] == [Refusal]
 
 
+@pytest.mark.promise("message-bad-parameters")
 @pytest.mark.parametrize(
     "params", [{"name": ""}, {"name": "x" * 300}, {"name": 5}, {}, {"name": "bank__echo", "arguments": []}]
 )
@@ -321,6 +332,7 @@ async def test_bad_parameters_never_reach_the_corridor(
     assert len(world.rejections()) == len(world.journal.entries) == 1
 
 
+@pytest.mark.promise("message-unknown-method")
 async def test_probing_for_a_method_is_answered_and_not_recorded(world: World, http: aiohttp.ClientSession) -> None:
     status, answer, _ = await post(http, modern("no/such"), routing("no/such"))
     assert (status, answer["error"]["code"]) == (404, -32601)
@@ -346,6 +358,7 @@ async def test_readiness_names_the_problems(world: World, http: aiohttp.ClientSe
         assert response.status == 200
 
 
+@pytest.mark.promise("auth-metadata")
 async def test_protected_resource_metadata_is_public_where_there_is_an_authorization_server(
     world: World, http: aiohttp.ClientSession
 ) -> None:

@@ -62,7 +62,11 @@ REFUSED = [
     ('{"jsonrpc":"2.0","id":7,"method":5}', INVALID_REQUEST, 7, "method must be"),
     ('{"jsonrpc":"2.0","id":7,"method":"ping","params":[]}', INVALID_REQUEST, 7, "params must be"),
     ('{"jsonrpc":"2.0","id":7,"method":"ping","params":{"_meta":[]}}', INVALID_REQUEST, 7, "_meta must be"),
+    ('{"jsonrpc":"2.0","id":7,"result":{},"params":{"_meta":5}}', INVALID_REQUEST, 7, "_meta must be"),
     ('{"jsonrpc":"2.0","id":7,"method":"ping","result":{}}', INVALID_REQUEST, 7, "neither result nor error"),
+    ('{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a"}}', INVALID_REQUEST, None, "needs an id"),
+    ('{"jsonrpc":"2.0","method":"ping"}', INVALID_REQUEST, None, "needs an id"),
+    ('{"jsonrpc":"2.0","method":""}', INVALID_REQUEST, None, "needs an id"),
     ('{"jsonrpc":"2.0"}', INVALID_REQUEST, None, "neither a request"),
     ('{"jsonrpc":"2.0","id":7}', INVALID_REQUEST, 7, "neither a request"),
     ('{"jsonrpc":"2.0","result":{}}', INVALID_REQUEST, None, "neither a request"),
@@ -73,6 +77,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.promise("message-one-meaning")
 @pytest.mark.parametrize(("raw", "code", "request_id", "reason"), REFUSED)
 def test_a_message_that_could_be_read_in_two_ways_is_refused(
     raw: str | bytes, code: int, request_id: int | None, reason: str
@@ -123,6 +128,7 @@ def test_any_arguments_that_are_json_pass_whatever_they_hold(value: object) -> N
         assert check(raw, max_bytes=1_000_000, max_depth=64) == message
 
 
+@pytest.mark.promise("message-no-batch")
 @given(st.binary(max_size=200))
 def test_any_bytes_are_either_one_message_or_refused(raw: bytes) -> None:
     try:

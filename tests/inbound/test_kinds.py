@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import aiohttp
-import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +21,7 @@ from tests.inbound.doors import World
 from tests.inbound.raw import legacy, modern, post, routing
 from tests.inbound.test_sessions import open_session
 from tests.inbound.test_tasks import CALL
-from tests.inbound.wire import MODERN, Live, connected, listening
+from tests.inbound.wire import listening
 
 ERAS = ("modern", "legacy")
 
@@ -105,6 +104,7 @@ def ask(request: pytest.FixtureRequest, offered: World, http: aiohttp.ClientSess
 # --- lists ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("list-own")
 async def test_each_identity_is_listed_its_own_prompts_resources_and_templates(ask: Ask) -> None:
     bob = Ask(ask.http, ask.era, "bob-key")
     alices = await ask("prompts/list")
@@ -127,6 +127,7 @@ async def test_each_identity_is_listed_its_own_prompts_resources_and_templates(a
     assert ("ttlMs" in templates, templates.get("cacheScope")) == ((True, "private") if ask.era == "modern" else (False, None))
 
 
+@pytest.mark.promise("list-cursor-bound")
 async def test_pages_of_each_list_have_cursors_for_that_list_and_identity_alone() -> None:
     world = World(config=InboundConfig(version="1", page_size=2))
     world.catalog.others = [*OFFERED, resource("x:" + "é" * 1900), resource("x:" + "é" * 1901), resource("x:z")]
@@ -145,6 +146,7 @@ async def test_pages_of_each_list_have_cursors_for_that_list_and_identity_alone(
     assert len(seen) == 7 and seen == sorted(set(seen))
 
 
+@pytest.mark.promise("era-capabilities")
 async def test_capabilities_say_what_there_is(ask: Ask) -> None:
     if ask.era == "modern":
         capabilities = (await ask("server/discover"))["result"]["capabilities"]
@@ -157,13 +159,14 @@ async def test_capabilities_say_what_there_is(ask: Ask) -> None:
         )
         capabilities = answer["result"]["capabilities"]
     assert capabilities["prompts"] == {"listChanged": True}
-    assert capabilities["resources"] == {"subscribe": False, "listChanged": True}
+    assert capabilities["resources"] == {"subscribe": True, "listChanged": True}
     assert capabilities["completions"] == {}
 
 
 # --- get, read, complete -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("prompt-get")
 async def test_a_prompt_is_got_by_its_published_name(ask: Ask, offered: World) -> None:
     link = {"type": "resource_link", "uri": "file:///a", "name": "a"}
     embedded = {"type": "resource", "resource": {"uri": "file:///a", "text": "A"}}
@@ -181,6 +184,7 @@ async def test_a_prompt_is_got_by_its_published_name(ask: Ask, offered: World) -
     assert (sent.target.kind, dict(sent.arguments)) == (TargetKind.PROMPT, {"to": "file:///a"})
 
 
+@pytest.mark.promise("resource-read")
 @pytest.mark.parametrize(
     ("uri", "name", "arguments"),
     [
@@ -237,6 +241,7 @@ UNKNOWN = [
 ]
 
 
+@pytest.mark.promise("resource-unknown")
 @pytest.mark.parametrize("uri", UNKNOWN)
 async def test_what_is_unknown_and_what_is_hidden_answer_alike_and_reach_nobody(ask: Ask, offered: World, uri: str) -> None:
     answer = await ask("resources/read", {"uri": uri}) if uri.isascii() else await _without_name_header(ask, uri)
@@ -271,6 +276,7 @@ async def test_no_template_is_a_way_to_what_is_offered_and_not_published(ask: As
     assert "result" in await ask("resources/read", {"uri": "mcpgw+bank+file:///a"})
 
 
+@pytest.mark.promise("completion-complete")
 async def test_prompts_and_templates_are_completed_under_their_published_names(ask: Ask, offered: World) -> None:
     offered.upstreams.replies["letter"] = {"completion": {"values": ["Ann"], "total": 1, "hasMore": False}}
     argument = {"name": "to", "value": "A"}
@@ -293,6 +299,7 @@ async def test_prompts_and_templates_are_completed_under_their_published_names(a
     assert (second.target.name, dict(second.arguments)) == (uri, {"argument": argument, "context": context})
 
 
+@pytest.mark.promise("completion-hidden")
 @pytest.mark.parametrize(
     "ref",
     [
@@ -313,6 +320,7 @@ async def test_nobody_completes_what_is_hidden_or_unknown(ask: Ask, offered: Wor
 # --- links in results, and back ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("tool-links")
 async def test_links_that_a_tool_gives_out_can_be_read_and_given_back(ask: Ask, offered: World) -> None:
     content = [
         {"type": "resource_link", "uri": "file:///a", "name": "a"},
@@ -343,6 +351,7 @@ async def test_links_that_a_tool_gives_out_can_be_read_and_given_back(ask: Ask, 
     }
 
 
+@pytest.mark.promise("tool-apps")
 async def test_the_page_of_an_app_is_named_as_it_can_be_read(ask: Ask, offered: World) -> None:
     meta = {"ui": {"resourceUri": "ui://view", "visibility": ["app"]}, "ui/resourceUri": "ui://view", "x": 1}
     definition = {"name": "bank__app", "inputSchema": {"type": "object"}, "_meta": meta}
@@ -418,6 +427,7 @@ async def test_whatever_a_server_answers_a_client_can_read(ask: Ask, offered: Wo
         assert answer["error"]["code"] in (-32602, -32603)
 
 
+@pytest.mark.promise("message-bad-parameters")
 @pytest.mark.parametrize(
     ("method", "params"),
     [
@@ -464,14 +474,6 @@ async def test_an_approval_of_a_prompt_cannot_be_asked_for_as_a_task(world: Worl
         body = modern("tasks/get", {"taskId": "apr_1", "_meta": tasks})
         _, answer, _ = await post(http, body, routing("tasks/get", "apr_1"))
         assert answer.get("error", {}).get("code") == code
-
-
-async def test_changes_of_single_resources_are_not_promised(offered: World, live: Live) -> None:
-    async with connected(offered, "http", MODERN) as client:
-        with anyio.fail_after(10):
-            async with client.listen(resources_list_changed=True, resource_subscriptions=["ui://bank/view"]) as subscription:
-                assert subscription.honored.resources_list_changed is True
-                assert subscription.honored.resource_subscriptions is None
 
 
 # --- whatever is asked for -----------------------------------------------------------------------------------------------

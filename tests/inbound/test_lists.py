@@ -7,7 +7,8 @@ import aiohttp
 import pytest
 
 from mcpgw.inbound.config import InboundConfig
-from tests.inbound.doors import MemoryCatalog, World, target
+from mcpgw.inbound.listing import Listing, Lists
+from tests.inbound.doors import MemoryCatalog, World, identity, published, target
 from tests.inbound.raw import legacy, modern, post, routing
 from tests.inbound.test_sessions import open_session
 from tests.inbound.wire import listening
@@ -93,6 +94,7 @@ async def pages(http: aiohttp.ClientSession, *, session: dict[str, str] | None =
         cursor = {"cursor": answer["result"]["nextCursor"]}
 
 
+@pytest.mark.promise("list-verbatim")
 async def test_fifty_odd_definitions_are_listed_byte_for_byte_to_a_modern_client() -> None:
     assert len(ODD) == 50
     world = odd_world()
@@ -106,6 +108,7 @@ async def test_fifty_odd_definitions_are_listed_byte_for_byte_to_a_modern_client
         assert result["_meta"]["io.modelcontextprotocol/serverInfo"] == {"name": "mcpgw", "version": "1"}
 
 
+@pytest.mark.promise("era-legacy-shape")
 async def test_a_legacy_client_gets_the_same_without_what_it_cannot_read() -> None:
     world = odd_world()
     async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
@@ -120,6 +123,7 @@ async def test_a_legacy_client_gets_the_same_without_what_it_cannot_read() -> No
         assert result.keys() <= {"tools", "nextCursor"}
 
 
+@pytest.mark.promise("list-cursor-bound")
 async def test_a_cursor_is_good_for_the_identity_that_received_it_and_for_nobody_else() -> None:
     async with listening(odd_world()) as live, aiohttp.ClientSession(live.url) as http:
         _, answer, _ = await post(http, modern("tools/list"), routing("tools/list"))
@@ -136,6 +140,7 @@ async def test_a_cursor_is_good_for_the_identity_that_received_it_and_for_nobody
             assert answer.get("error", {}).get("code") == code, (key, value)
 
 
+@pytest.mark.promise("list-pages-whole")
 async def test_a_list_that_changes_between_pages_loses_and_repeats_nothing() -> None:
     world = odd_world()
     async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
@@ -146,6 +151,7 @@ async def test_a_list_that_changes_between_pages_loses_and_repeats_nothing() -> 
     assert second["result"]["tools"][0]["name"] == "odd__08"
 
 
+@pytest.mark.promise("era-earlier-revisions")
 @pytest.mark.parametrize("version", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
 async def test_every_earlier_revision_lists(http: aiohttp.ClientSession, version: str) -> None:
     hello = legacy("initialize", {"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "r", "version": "0"}})
@@ -156,3 +162,29 @@ async def test_every_earlier_revision_lists(http: aiohttp.ClientSession, version
     await post(http, legacy("notifications/initialized", request_id=None), session)
     _, answer, _ = await post(http, legacy("tools/list"), session)
     assert "bank__echo" in {tool["name"] for tool in answer["result"]["tools"]}
+
+
+async def test_a_list_that_grows_between_pages_loses_and_repeats_nothing_of_what_was_there() -> None:
+    world = odd_world()
+    before = [*world.catalog.tools]
+    async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
+        _, answer, _ = await post(http, modern("tools/list"), routing("tools/list"))
+        names = [tool["name"] for tool in answer["result"]["tools"]]
+        for more in ("odd__00b", "odd__08b", "zoo__ask"):  # before, within and behind what is still to come
+            world.catalog.tools[more] = target(more)
+        while cursor := answer["result"].get("nextCursor"):
+            _, answer, _ = await post(http, modern("tools/list", {"cursor": cursor}), routing("tools/list"))
+            names += [tool["name"] for tool in answer["result"]["tools"]]
+    assert names == sorted([*before, "odd__08b", "zoo__ask"])
+
+
+async def test_both_eras_list_the_same_whether_entries_are_put_in_or_stand_in_the_answer() -> None:
+    """Over HTTP they are put in on the way out; over a pipe they stand in the answer itself."""
+    world = odd_world()
+    async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
+        _, answer, headers = await post(http, modern("tools/list"), routing("tools/list"))
+    put_in = answer["result"]["tools"]
+    lists = Lists(catalog=world.catalog, policy=world.policy, publish=published, config=world.config)
+    page = lists.page(identity("alice"), Listing.TOOLS, None, modern=True)
+    assert json.dumps(put_in) == json.dumps(page.decoded())
+    assert int(headers["Content-Length"]) > sum(map(len, page.entries))

@@ -1,6 +1,7 @@
 """The end of a listener: calls finish, or are ended with a record; nothing new begins."""
 
 import asyncio
+import json
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -112,6 +113,7 @@ async def test_a_shutdown_closes_standing_streams() -> None:
         response.close()
 
 
+@pytest.mark.promise("listen-ends-in-order")
 async def test_a_subscription_ends_in_order_at_a_shutdown() -> None:
     world = World()
     with anyio.fail_after(10):
@@ -144,6 +146,30 @@ async def test_a_connection_that_never_sends_a_head_is_closed(monkeypatch: pytes
             with anyio.fail_after(5):
                 assert await reader.read() == b""
             writer.close()
+
+
+async def test_a_client_that_does_not_read_its_answers_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.upstreams.replies["echo"] = {"content": [{"type": "text", "text": "x" * 90_000}]}
+    monkeypatch.setattr(BoundedHttp, "stall_timeout_s", 0.2)  # a setting of the class, not the code under test
+    async with listening(world) as live:
+        reader, writer = await asyncio.open_connection("127.0.0.1", live.listener.port, limit=1_000)
+        body, routed = call("bank__echo")
+        data = json.dumps(body).encode()
+        headers = {**ACCEPT, **routed, **bearer("alice-key"), "Host": "127.0.0.1", "Content-Length": str(len(data))}
+        lines = ["POST /mcp HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        request = "\r\n".join(lines).encode() + data
+        with anyio.fail_after(30), pytest.raises(ConnectionError):
+            while True:
+                writer.write(request * 20)
+                await writer.drain()
+                await anyio.sleep(0.05)
+        writer.close()
+        with pytest.raises(OSError):
+            while await reader.read(1_000_000):
+                pass
+        async with aiohttp.ClientSession(live.url) as http:
+            assert (await post(http, body, routed))[0] == 200
 
 
 @pytest.mark.parametrize(

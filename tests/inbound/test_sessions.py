@@ -25,6 +25,7 @@ async def open_session(http: aiohttp.ClientSession, key: str = "alice-key") -> d
     return session
 
 
+@pytest.mark.promise("http-session-owner")
 async def test_another_identity_finds_no_such_session(world: World, http: aiohttp.ClientSession) -> None:
     session = await open_session(http)
     nobodys = {**session, "Mcp-Session-Id": "0" * 32}
@@ -41,6 +42,7 @@ async def test_another_identity_finds_no_such_session(world: World, http: aiohtt
     assert [call.identity.subject for call in world.upstreams.calls] == ["alice"]
 
 
+@pytest.mark.promise("http-session-owner")
 async def test_the_same_person_through_another_agent_is_another_owner(world: World, http: aiohttp.ClientSession) -> None:
     session = await open_session(http)
     world.keys.keys["agent-key"] = replace(identity("alice"), actors=("agent-7",))
@@ -69,6 +71,7 @@ async def test_saying_it_is_initialized_again_changes_nothing(live: Live, http: 
             await anyio.sleep(0.01)
 
 
+@pytest.mark.promise("era-initialize-first")
 async def test_before_the_handshake_nothing_is_answered(world: World, http: aiohttp.ClientSession) -> None:
     _, _, headers = await post(http, legacy("tools/list"))
     assert "Mcp-Session-Id" not in headers or world.upstreams.calls == []
@@ -116,6 +119,7 @@ async def test_one_identity_cannot_take_all_streams_of_sse() -> None:
     assert told == [("test#alice", RefusalCode.DENIED, "sse"), ("test#carol", RefusalCode.UNAVAILABLE, "sse")]
 
 
+@pytest.mark.promise("listen-bounded")
 async def test_subscriptions_are_bounded() -> None:
     world = World(config=InboundConfig(version="1", max_sessions=1))
     async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
@@ -158,6 +162,7 @@ async def event(stream: aiohttp.StreamReader) -> str:
             return line.removeprefix("data: ")
 
 
+@pytest.mark.promise("sse-owner")
 async def test_an_sse_session_belongs_to_whoever_opened_its_stream(world: World, http: aiohttp.ClientSession) -> None:
     with anyio.fail_after(10):
         async with sse(http, "alice-key") as (path, stream):
@@ -172,6 +177,7 @@ async def test_an_sse_session_belongs_to_whoever_opened_its_stream(world: World,
     assert [(call.identity.subject, call.origin.transport) for call in world.upstreams.calls] == [("alice", "sse")]
 
 
+@pytest.mark.promise("listen-revoked")
 @pytest.mark.parametrize("failure", [AuthenticationError("revoked"), OSError("no disk"), KeyError("a bug")])
 async def test_a_standing_stream_ends_when_its_credential_cannot_be_vouched_for(failure: Exception) -> None:
     world = World(config=InboundConfig(version="1", recheck_s=0.05))
@@ -183,3 +189,23 @@ async def test_a_standing_stream_ends_when_its_credential_cannot_be_vouched_for(
                     while await stream.readline():
                         pass
                     raise aiohttp.ClientPayloadError("ended in order")
+
+
+async def test_a_request_whose_session_ends_under_it_is_answered_to_its_end(world: World, http: aiohttp.ClientSession) -> None:
+    """The kernel leaves it without a last word, or without a first one: a broken answer, and an error in the log."""
+    for moment in range(24):
+        _, _, opened = await post(http, INITIALIZE)
+        session = {"Mcp-Session-Id": opened["Mcp-Session-Id"], "MCP-Protocol-Version": "2025-11-25"}
+        statuses: list[int] = []
+
+        async def ask(number: int, session: dict[str, str] = session, statuses: list[int] = statuses) -> None:
+            status, _, _ = await post(http, legacy("tools/list", request_id=number), session)
+            statuses.append(status)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(6):
+                tasks.start_soon(ask, number)
+            await anyio.sleep(moment % 8 / 1000)
+            async with http.delete("/mcp", headers={**ACCEPT, **bearer("alice-key"), **session}) as ended:
+                assert ended.status == 200
+        assert len(statuses) == 6 and set(statuses) <= {200, 404}

@@ -108,6 +108,7 @@ async def test_calls_under_way_are_answered_after_the_client_closed_its_end() ->
             assert await lines.readline() == b""
 
 
+@pytest.mark.promise("stdio-only-messages")
 @pytest.mark.parametrize("mode", [MODERN, "legacy"])
 async def test_a_real_process_speaks_both_eras_and_nothing_else_on_stdout(mode: str) -> None:
     program = StdioServerParameters(command=PROGRAM[0], args=PROGRAM[1:], cwd=Path.cwd())

@@ -35,6 +35,7 @@ async def test_a_client_lists_what_its_identity_sees_and_calls_it(connect: Conne
     assert call.origin.client.startswith("mcp/")
 
 
+@pytest.mark.promise("list-own")
 async def test_two_identities_see_two_lists(connect: Connect) -> None:
     seen = {}
     for who in ("alice", "bob"):
@@ -44,6 +45,7 @@ async def test_two_identities_see_two_lists(connect: Connect) -> None:
     assert seen["alice"] ^ seen["bob"] == {"bank__alice", "bank__bob"}
 
 
+@pytest.mark.promise("tool-unknown")
 async def test_a_hidden_tool_answers_like_one_that_does_not_exist(connect: Connect) -> None:
     world = connect.world
     errors = []
@@ -59,6 +61,7 @@ async def test_a_hidden_tool_answers_like_one_that_does_not_exist(connect: Conne
     assert [type(entry) for entry in world.journal.entries] == [Refusal, Refusal], "each is recorded, and once"
 
 
+@pytest.mark.promise("progress-token")
 async def test_progress_comes_back_under_the_clients_own_token(connect: Connect) -> None:
     steps: list[tuple[float, float | None, str | None]] = []
 
@@ -73,6 +76,7 @@ async def test_progress_comes_back_under_the_clients_own_token(connect: Connect)
     assert "progressToken" not in world.upstreams.calls[0].meta
 
 
+@pytest.mark.promise("log-levels")
 async def test_log_messages_reach_a_client_that_asked_for_them(connect: Connect) -> None:
     logged: list[Any] = []
 
@@ -90,6 +94,7 @@ async def test_log_messages_reach_a_client_that_asked_for_them(connect: Connect)
         assert logged == heard
 
 
+@pytest.mark.promise("progress-token")
 async def test_notices_that_no_client_asked_for_are_not_redacted(connect: Connect) -> None:
     world = connect.world
     with anyio.fail_after(20):
@@ -116,6 +121,7 @@ async def test_a_message_of_no_level_is_dropped(live: Live, level: Any) -> None:
     assert world.redactor.notices == []
 
 
+@pytest.mark.promise("cancel-passed-on")
 async def test_cancelling_a_call_cancels_it_upstream_and_records_that(connect: Connect) -> None:
     world = connect.world
     with anyio.fail_after(20):
@@ -215,6 +221,7 @@ async def test_a_held_call_that_is_approved_in_time_simply_answers(connect: Conn
     assert progress == sorted(set(progress)), "progress of one request increases"
 
 
+@pytest.mark.promise("progress-increases")
 async def test_progress_goes_on_increasing_after_a_hold(connect: Connect) -> None:
     world = connect.world
     world.catalog.tools["bank__progress"] = target("bank__progress", tags=frozenset({"hold"}))
@@ -252,6 +259,7 @@ async def test_a_ledger_that_cannot_write_answers_with_an_error_and_calls_nobody
     assert world.upstreams.calls == []
 
 
+@pytest.mark.promise("list-changed-told")
 async def test_a_list_that_changes_is_announced_to_those_who_see_the_change(connect: Connect) -> None:
     world = connect.world
     told = anyio.Event()
@@ -288,6 +296,7 @@ async def _change(world: World, name: str, server: Any) -> None:
     await server.notify_list_changed()
 
 
+@pytest.mark.promise("auth-every-message")
 async def test_a_revoked_key_stops_at_the_next_message(connect: Connect) -> None:
     world = connect.world
     with anyio.fail_after(20):

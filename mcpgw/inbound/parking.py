@@ -1,0 +1,167 @@
+"""Calls that go on while their client is away to answer a question of their server.
+
+A client of 2026-07-28 is asked by a result, and comes back with a new request. A server of an earlier revision asks in the
+middle of its answer, and waits. So the call between them is kept here, in the process that made it: a retry that reaches
+another one, or comes too late, is told so. What the client holds is an id, sealed to its identity, the name and the arguments.
+"""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import anyio
+from mcp.shared.exceptions import MCPError
+from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS
+
+from mcpgw.core.model import Answer, CleanNotice, Identity, JsonObject, RawNotice, Waiting
+from mcpgw.inbound.peer import RequestPeer
+from mcpgw.inbound.questions import Questions
+from mcpgw.inbound.tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+_GONE: Final = (
+    "The call that this answers does not wait here: it has ended, or another process of the gateway made it. "
+    "It may have had an effect; the record says how far it came. Make it again without answers."
+)
+_NOT_THEIRS: Final = (
+    "The call that this answers was made with another credential, or with other rights than this one has now. "
+    "Answer with the one that made it, or make it again without answers."
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class ParkedPeer:
+    """`ports.Peer` of a call whose client comes and goes: whoever asks for it now is told of it."""
+
+    now: RequestPeer
+    questions: Questions
+    in_rounds: bool = True
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.now.is_cancelled
+
+    @property
+    def waits(self) -> tuple[Waiting, ...]:
+        return self.now.waits
+
+    def once_held(self, act: Callable[[], object]) -> None:
+        """A client of 2026-07-28 that leaves has cancelled, held or not: `Parking.next` sees to it."""
+
+    async def identity(self) -> Identity:
+        return await self.now.identity()
+
+    async def answers(self, questions: Mapping[str, CleanNotice]) -> Mapping[str, JsonObject]:
+        return await self.questions.answers(questions)
+
+    def wants(self, notice: RawNotice) -> bool:
+        return self.now.wants(notice)
+
+    async def notify(self, notice: CleanNotice) -> None:
+        await self.now.notify(notice)
+
+    async def waiting(self, waiting: Waiting, message: str, elapsed_s: float) -> None:
+        await self.now.waiting(waiting, message, elapsed_s)
+
+
+@dataclass(slots=True, kw_only=True)
+class Parked:
+    """One such call."""
+
+    id: str
+    peer: ParkedPeer
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    outcome: list[Answer | MCPError] = field(default_factory=list)
+    is_waited_for: bool = True
+    """Whether a request of its client is open."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Parking:
+    """All of them in this process."""
+
+    tasks: Tasks
+    most: int
+    most_per_identity: int
+    answer_timeout_s: float
+    _parked: dict[str, Parked] = field(default_factory=dict)
+
+    def begin(self, peer: RequestPeer, identity: Identity, walk: Callable[[ParkedPeer], Awaitable[Answer]]) -> Parked:
+        """Start a call that can be asked.
+
+        Raises:
+            MCPError: too many are under way, or the gateway is ending.
+        """
+        his = sum(one.peer.questions.asked_of.principal == identity.principal for one in self._parked.values())
+        if len(self._parked) >= self.most or his >= self.most_per_identity:
+            raise MCPError(INTERNAL_ERROR, "Too many calls that may ask for input are under way. Try again later.")
+        questions = Questions(timeout_s=self.answer_timeout_s, asked_of=identity)
+        parked = Parked(id=secrets.token_urlsafe(16), peer=ParkedPeer(now=peer, questions=questions))
+        self._parked[parked.id] = parked
+
+        async def run(_: str) -> None:
+            with parked.scope:
+                try:
+                    parked.outcome.append(await walk(parked.peer))
+                except MCPError as error:
+                    parked.outcome.append(error)
+                except Exception:
+                    # Nobody waits for this task: what goes wrong in it is told to the client, in a fixed text, and logged.
+                    logger.exception("a call that can be asked failed")
+            if not parked.outcome:
+                parked.outcome.append(MCPError(INTERNAL_ERROR, "The call was given up. The record says how far it came."))
+            questions.tell()
+            if not parked.is_waited_for:
+                self._parked.pop(parked.id, None)
+
+        if not self.tasks.in_background(run, parked.id):
+            del self._parked[parked.id]
+            raise MCPError(INTERNAL_ERROR, "The gateway is shutting down.")
+        return parked
+
+    def resume(self, parked_id: str, peer: RequestPeer, identity: Identity, responses: Mapping[str, Any]) -> Parked:
+        """Return the call that these answer, which goes on with them.
+
+        Raises:
+            MCPError: it does not wait here, or not for this identity: another credential of the same principal may have
+                other scopes.
+        """
+        parked = self._parked.get(parked_id)
+        if parked is None or parked.is_waited_for:
+            raise MCPError(INTERNAL_ERROR, _GONE)
+        if parked.peer.questions.asked_of != identity:
+            raise MCPError(INVALID_PARAMS, _NOT_THEIRS)
+        parked.is_waited_for = True
+        peer.waits = parked.peer.waits
+        parked.peer.now = peer
+        parked.peer.questions.give(responses)
+        return parked
+
+    async def next(self, parked: Parked) -> Answer | Parked:
+        """Return what the call came to, or the call itself as soon as its client has something to answer.
+
+        Cancelled, because the client is gone: so is the call, which is recorded.
+
+        Raises:
+            MCPError: what it came to is a JSON-RPC error.
+        """
+        try:
+            while not parked.outcome and not parked.peer.questions.requests:
+                await parked.peer.questions.changed()
+        except anyio.get_cancelled_exc_class():
+            parked.is_waited_for = False
+            parked.scope.cancel()
+            if parked.outcome:  # it ended in the same moment, when it still was waited for
+                self._parked.pop(parked.id, None)
+            raise
+        parked.is_waited_for = False
+        if not parked.outcome:
+            return parked
+        self._parked.pop(parked.id, None)
+        (outcome,) = parked.outcome
+        if isinstance(outcome, MCPError):
+            raise outcome
+        return outcome
