@@ -21,7 +21,9 @@ def answer(standing: Standing, hold: Hold) -> tuple[Settlement, ...]:
         case ApprovalState.PENDING | ApprovalState.APPROVED if standing.is_over:
             return (deny(approval, hold, "Not approved, or not called again, by the deadline."),)
         case ApprovalState.APPROVED if standing.is_agreed and approval.terms.binding() == hold.terms.binding():
-            return (Allow(ruling=hold.ruling, approval=ApprovalRef(id=approval.id, digest=approval.digest)),)
+            may_be_asked = approval.terms.may_be_asked
+            spent = ApprovalRef(id=approval.id, digest=approval.digest, may_be_asked=may_be_asked)
+            return (Allow(ruling=hold.ruling, approval=spent),)
         case ApprovalState.APPROVED:
             return (deny(approval, hold, "The approval is void: its votes do not make the quorum."),)
         case ApprovalState.PENDING | ApprovalState.SPENT:

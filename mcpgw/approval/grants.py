@@ -31,7 +31,10 @@ def use_of(standing: Standing, bound: Mapping[str, Any], facts: Facts) -> tuple[
     amounts = amount_of(access, bound["arguments"], facts.arguments, facts.clean)
     if not all(allowance.has_room(len(approval.uses), total_of(approval.uses), amount) for amount in amounts):
         return ()
-    return tuple(ApprovalRef(id=approval.id, digest=approval.digest, amounts=(amount,)) for amount in amounts)
+    asked = approval.terms.may_be_asked
+    return tuple(
+        ApprovalRef(id=approval.id, digest=approval.digest, amounts=(amount,), may_be_asked=asked) for amount in amounts
+    )
 
 
 def granted(facts: Mapping[str, Any], *, exact: bool) -> tuple[str, ...]:

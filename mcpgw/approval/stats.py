@@ -1,4 +1,7 @@
-"""How the desk works: how long people take, who decides, what expires, and which rules hold what is always approved. Pure."""
+"""How the desk works: how long people take, who decides, what expires, and which rules hold what is always approved. Pure.
+
+Grants are counted apart: one stands for many calls, and says nothing of how often people let through what its rule holds.
+"""
 
 import math
 from collections import Counter, defaultdict
@@ -44,37 +47,64 @@ class VoterStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GrantStats:
+    """What became of the grants that people were asked for."""
+
+    states: dict[str, int]
+    uses: int
+    """Calls that ran, or may have run, by one of them."""
+    break_glass: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
+    """Of held calls, but for what is said to be of grants."""
+
     states: dict[str, int]
     waited_ns: dict[int, int]
     """By percentile: how long it took until people had decided, of what they decided; empty if that is nothing."""
     rules: tuple[RuleStats, ...]
     """Those that hold most first."""
     voters: tuple[VoterStats, ...]
-    """Those who vote most first."""
+    """Those who vote most first, whether on calls or on grants."""
     break_glass: int
+    grants: GrantStats
 
 
 def stats_of(approvals: Sequence[Approval]) -> Stats:
     """Count what these approvals tell."""
-    decided = [one for one in approvals if one.state in _SAID_YES or one.state is ApprovalState.DENIED]
+    calls = [one for one in approvals if not one.is_grant]
+    decided = [one for one in calls if one.state in _SAID_YES or one.state is ApprovalState.DENIED]
     waits = sorted(one.settled_ns - one.opened_ns for one in decided if one.settled_ns)
     by_rule: dict[str, list[Approval]] = defaultdict(list)
-    for one in approvals:
+    for one in calls:
         by_rule[one.rule_ids[0] if one.rule_ids else ""].append(one)
     rules = sorted((_rule(rule, held) for rule, held in by_rule.items()), key=lambda one: (-one.held, one.rule))
     return Stats(
-        states=dict(sorted(Counter(one.state.value for one in approvals).items())),
+        states=_states(calls),
         waited_ns={percent: percentile(waits, percent) for percent in PERCENTILES} if waits else {},
         rules=tuple(rules),
         voters=_voters(approvals),
-        break_glass=sum(one.break_glass for one in approvals),
+        break_glass=sum(one.break_glass for one in calls),
+        grants=_grants([one for one in approvals if one.is_grant]),
     )
 
 
 def percentile(ordered: Sequence[int], percent: int) -> int:
     """Return the nearest-rank percentile of an ordered sequence that is not empty."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def _states(approvals: Sequence[Approval]) -> dict[str, int]:
+    return dict(sorted(Counter(one.state.value for one in approvals).items()))
+
+
+def _grants(grants: Sequence[Approval]) -> GrantStats:
+    return GrantStats(
+        states=_states(grants),
+        uses=sum(len(one.uses) for one in grants),
+        break_glass=sum(one.break_glass for one in grants),
+    )
 
 
 def _rule(rule: str, held: Sequence[Approval]) -> RuleStats:

@@ -134,7 +134,7 @@ def turning_away() -> Iterator[None]:
         hint = "Open the approval again in a moment: it shows what counts."
         raise Turned(503, "It is not known whether your verdict was recorded.", hint=hint, recorded=False) from None
     except ValueError as error:
-        raise Turned(400, f"Nothing was recorded: {error}.", hint="Change it and try again.") from None
+        raise Turned(422, f"Nothing was recorded: {error}.", hint="Change it and try again.") from None
 
 
 def comment_of(visit: Visit) -> str:

@@ -1,11 +1,12 @@
 """What the console is given. `app/console.py` fills these in with the other rooms."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mcpgw.core.errors import GatewayError
 from mcpgw.core.model import Change, Identity, JsonObject, Verdict
+from mcpgw.core.question import Place
 from mcpgw.core.terms import Seats
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import Approval, ApprovalState, Authenticator, Deed, Journal, ServerState
@@ -215,6 +216,81 @@ class Records(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Records that match, the newest last."""
+
+    records: Sequence[Record]
+    rest: tuple[int, ...]
+    """Before which record to go on; nothing where all were looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proved:
+    """A record, its clean payloads as far as they are there, and the proof that it is in the log (C2SP tlog-proof)."""
+
+    record: Record
+    payloads: Mapping[str, str]
+    gone: tuple[str, ...]
+    """Slots of payloads that the record commits to and that are not there any more."""
+    proof: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a package is to hold; an empty field asks for all."""
+
+    since_ns: int
+    until_ns: int
+    """The first moment that is not asked for any more."""
+    who: str = ""
+    session: str = ""
+    server: str = ""
+    tool: str = ""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file as an answer."""
+
+    name: str
+    media: str
+    data: bytes = field(repr=False)
+
+
+class Evidence(Protocol):
+    """The log for auditors' programs. A few are served at once, beside the gateway's own reading; the others wait.
+
+    All raise `LedgerUnavailable` where the log cannot be read, or where too many wait.
+    """
+
+    @property
+    def log(self) -> str:
+        """The log's name."""
+        ...
+
+    async def find(self, place: Place, limit: int) -> Page:
+        """Look through a bounded number of records: a page may hold few, or none, and not be the last."""
+        ...
+
+    async def proved(self, seq: int) -> Sequence[Proved]:
+        """Return the record of that number, or nothing."""
+        ...
+
+    async def session(self, session: str, after: int, limit: int) -> Sequence[JsonObject]:
+        """Return the oldest `limit` steps of a session behind that record; nothing where there is none."""
+        ...
+
+    async def package(self, wanted: Wanted, requester: str) -> Download:
+        """Record the export, then return the package.
+
+        Raises:
+            NotForYou: so much is not packed in one answer.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerView:
     """One upstream server, in words safe to show."""
 
@@ -257,6 +333,7 @@ class Doors:
     journal: Journal
     desk: PeoplesDesk
     records: Records
+    evidence: Evidence
     catalog: Callable[[], Awaitable[CatalogView]]
     problems: Callable[[], Mapping[str, str]]
     """Why the gateway is not ready, by part; empty while it is."""

@@ -29,7 +29,7 @@ _FEW: Final = 3
 """Facts of an event in a list, and characters of each; its own page has them all."""
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"(\d{1,6})([smhdw])")
-_SEQ = re.compile(r"[0-9]{1,18}")
+_SEQ = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

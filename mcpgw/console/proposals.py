@@ -20,7 +20,7 @@ async def compare(room: Room, visit: Visit) -> Response:
         raise Turned(409, "What you edited is not what waits any more.", hint="Open the approval again.")
     changes = room.doors.desk.changes(shown, _arguments(visit))
     if not changes:
-        raise Turned(400, "These are the arguments that it has already.", hint="Go back and change them, or approve the call.")
+        raise Turned(422, "These are the arguments that it has already.", hint="Go back and change them, or approve the call.")
     return room.view.page(
         "proposal.html",
         visit=visit,

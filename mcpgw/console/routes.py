@@ -91,7 +91,7 @@ def make_routes(doors: Doors, config: ConsoleConfig) -> Routes:
         view=View(name=config.name, version=config.version),
     )
     pages = [_route(door, _entrance(room, door)) for door in ROUTES]
-    return [*pages, *make_api_routes(room)] if config.api else pages
+    return [*pages, *make_api_routes(room)]
 
 
 def _entrance(room: Room, door: Door) -> Entrance:

@@ -92,6 +92,33 @@ class SyslogSink(Feed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtlpSink(Feed):
+    url: str
+    """Of the collector's logs: `https://otel.bank.example:4318/v1/logs`."""
+    token: str = field(default="", repr=False)
+    """Sent as a bearer token, where the collector asks for one."""
+    host: str = "mcpgw"
+    tls: Tls = Tls()
+
+    def __post_init__(self) -> None:
+        _require_https(self.name, self.url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElasticSink(Feed):
+    url: str
+    """Of the cluster: `https://elastic.bank.example:9200`."""
+    index: str
+    """An index, an alias that writes to one, or a data stream."""
+    credential: str = field(repr=False)
+    """An encoded API key, or `user:password`."""
+    tls: Tls = Tls()
+
+    def __post_init__(self) -> None:
+        _require_https(self.name, self.url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoticeFeed(Feed):
     """What tells people that a held call needs them, or what became of it."""
 
@@ -118,7 +145,7 @@ class NoticeApprise(NoticeFeed):
 SYSLOG_TLS_PORT = 6514
 """RFC 5425 section 4.1."""
 
-SinkConfig: TypeAlias = FileSink | WebhookSink | SplunkSink | SyslogSink
+SinkConfig: TypeAlias = FileSink | WebhookSink | SplunkSink | SyslogSink | OtlpSink | ElasticSink
 NoticeConfig: TypeAlias = NoticeWebhook | NoticeApprise
 
 

@@ -1,4 +1,6 @@
-"""How far a sink has come: one small file for each, which one process at a time may move.
+"""How far a sink has come: one small text for each, which one process at a time may move.
+
+Of a log on one machine it is a file.
 
 `NAME.json` is written anew and renamed into place after every acknowledged batch; a reader sees the old or the new one, never
 half of one. `NAME.lock` is locked by the process that delivers, and never removed: the kernel drops the lock when that process
@@ -10,6 +12,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from mcpgw.core.errors import ConfigError
 from mcpgw.sinks.outbox import FIRST
@@ -33,8 +36,66 @@ class Cursor:
     problem_since_ns: int = 0
 
 
+class CursorKeep(Protocol):
+    """Where a sink's cursor is kept, and which process may move it. All methods block.
+
+    They raise `OSError` or `LedgerUnavailable` where it cannot be reached.
+    """
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this object may move it."""
+        ...
+
+    @property
+    def exists(self) -> bool:
+        """Whether it had a beginning, as it was when it was read last."""
+        ...
+
+    def read(self) -> Cursor:
+        """Return it; one before the first record where there is none. Raises `ConfigError`: it is damaged."""
+        ...
+
+    def write(self, cursor: Cursor) -> None:
+        """Replace it, durably."""
+        ...
+
+    def take(self) -> bool:
+        """Try to become the one process that delivers; return whether it is this one now."""
+        ...
+
+    def release(self) -> None:
+        """Let another process deliver."""
+        ...
+
+    def is_taken(self) -> bool:
+        """Tell whether some process delivers."""
+        ...
+
+
+def text_of(cursor: Cursor) -> str:
+    """Return the cursor as it is kept."""
+    return json.dumps({"v": _VERSION, **asdict(cursor)}, indent=1)
+
+
+def cursor_of(text: str | bytes, where: str) -> Cursor:
+    """Return the cursor that was kept.
+
+    Raises:
+        ConfigError: it is damaged. It is not replaced by a fresh one: that would send the whole log again.
+    """
+    try:
+        values = json.loads(text)
+        if values.pop("v") != _VERSION:
+            raise ValueError("made by another version")
+        return Cursor(**values)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        hint = "Restore it, or remove it: then the sink gets everything again, from the first record."
+        raise ConfigError("the cursor cannot be understood", where=where, hint=hint) from error
+
+
 class CursorFile:
-    """The cursor of one sink, in `folder`."""
+    """`CursorKeep` in `folder`, for processes of one machine."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / f"{name}.json"
@@ -57,15 +118,9 @@ class CursorFile:
             ConfigError: the file is damaged. It is not replaced by a fresh one: that would send the whole log again.
         """
         try:
-            values = json.loads(self._path.read_bytes())
-            if values.pop("v") != _VERSION:
-                raise ValueError("made by another version")
-            return Cursor(**values)
+            return cursor_of(self._path.read_bytes(), str(self._path))
         except FileNotFoundError:
             return Cursor()
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            hint = "Restore it, or remove it: then the sink gets everything again, from the first record."
-            raise ConfigError("the cursor cannot be understood", where=str(self._path), hint=hint) from error
 
     def write(self, cursor: Cursor) -> None:
         """Replace the cursor; it survives a power cut once this returns.
@@ -77,7 +132,7 @@ class CursorFile:
         fresh = self._path.with_suffix(".new")
         file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.write(file, json.dumps({"v": _VERSION, **asdict(cursor)}, indent=1).encode())
+            os.write(file, text_of(cursor).encode())
             os.fsync(file)
         finally:
             os.close(file)

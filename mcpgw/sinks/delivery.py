@@ -16,7 +16,7 @@ from anyio import to_thread
 from mcpgw.core.errors import GatewayError
 from mcpgw.core.model import Event, Sealed
 from mcpgw.sinks.config import Feed
-from mcpgw.sinks.cursor import Cursor, CursorFile
+from mcpgw.sinks.cursor import Cursor, CursorKeep
 from mcpgw.sinks.outbox import DamagedRecord, Outbox, OutboxRecord, OutgoingEvent, event_of
 from mcpgw.sinks.pace import Pace
 from mcpgw.sinks.receiver import Receiver
@@ -84,7 +84,7 @@ class Delivery:
         *,
         outbox: Outbox,
         journal: EventLog,
-        cursor: CursorFile,
+        cursor: CursorKeep,
         pace: Pace,
         compose: Compose = everything,
     ) -> None:
@@ -208,8 +208,8 @@ class Delivery:
             return  # the cursor is not ours, or cannot be understood: leave it as it is
         try:
             await to_thread.run_sync(self._file.write, self._cursor)
-        except OSError as error:
-            logger.error("sink %s: the cursor cannot be written: %s", self._feed.name, error.strerror)
+        except _EXPECTED as error:
+            logger.error("sink %s: the cursor cannot be written: %s", self._feed.name, _worded(error))
 
 
 _EXPECTED = (GatewayError, OSError)

@@ -1,14 +1,13 @@
 """All sinks and notifiers of one gateway process."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Protocol
 
 import anyio
 
 from mcpgw.sinks.config import NoticeConfig, NoticeFeed, SinkConfig
-from mcpgw.sinks.cursor import CursorFile
+from mcpgw.sinks.cursor import CursorKeep
 from mcpgw.sinks.delivery import Compose, Delivery, EventLog, everything
 from mcpgw.sinks.notice import Approvals, Notices
 from mcpgw.sinks.open import open_receiver
@@ -32,13 +31,13 @@ class Exporter:
         receivers: Sequence[tuple[SinkConfig | NoticeConfig, Receiver]],
         *,
         log: Log,
-        folder: Path,
+        cursors: Callable[[str], CursorKeep],
         pace: Pace,
     ) -> None:
         """Use `open_exporter`."""
         self._receivers = receivers
         self._log = log
-        self._folder = folder
+        self._cursors = cursors
         self._pace = pace
 
     async def run(self) -> None:
@@ -50,7 +49,7 @@ class Exporter:
                     receiver,
                     outbox=self._log,
                     journal=self._log,
-                    cursor=CursorFile(self._folder, sink.name),
+                    cursor=self._cursors(sink.name),
                     pace=self._pace,
                     compose=_composer(sink, self._log),
                 )
@@ -62,21 +61,21 @@ class Exporter:
         Raises:
             LedgerUnavailable: the log cannot be read.
         """
-        return [await sink_status(sink, self._folder, self._log) for sink, _ in self._receivers]
+        return [await sink_status(sink, self._cursors(sink.name), self._log) for sink, _ in self._receivers]
 
 
 @asynccontextmanager
 async def open_exporter(
-    sinks: Sequence[SinkConfig | NoticeConfig], *, log: Log, folder: Path, pace: Pace = _PACE
+    sinks: Sequence[SinkConfig | NoticeConfig], *, log: Log, cursors: Callable[[str], CursorKeep], pace: Pace = _PACE
 ) -> AsyncIterator[Exporter]:
-    """Yield the exporter; `run` delivers. `folder` holds the cursors: processes that share it share the work.
+    """Yield the exporter; `run` delivers. `cursors` says by name where each is kept: processes that share them share the work.
 
     Raises:
         ConfigError: a key or a TLS file of a sink cannot be used. Nothing was sent.
     """
     async with AsyncExitStack() as stack:
         receivers = [(sink, await stack.enter_async_context(open_receiver(sink))) for sink in sinks]
-        yield Exporter(receivers, log=log, folder=folder, pace=pace)
+        yield Exporter(receivers, log=log, cursors=cursors, pace=pace)
 
 
 def _composer(sink: SinkConfig | NoticeConfig, approvals: Approvals) -> Compose:

@@ -7,6 +7,8 @@ from http import HTTPStatus
 
 import aiohttp
 
+from mcpgw.core.addresses import Reach
+from mcpgw.outgoing import sockets
 from mcpgw.sinks.config import Tls
 from mcpgw.sinks.receiver import SinkRefused, SinkUnavailable
 from mcpgw.sinks.tls import client_context
@@ -40,7 +42,9 @@ async def open_client(name: str, tls: Tls) -> AsyncIterator[aiohttp.ClientSessio
     Raises:
         ConfigError: the TLS files cannot be used.
     """
-    connector = aiohttp.TCPConnector(ssl=client_context(name, tls), limit=1, keepalive_timeout=_KEEPALIVE_S)
+    connector = aiohttp.TCPConnector(
+        ssl=client_context(name, tls), limit=1, keepalive_timeout=_KEEPALIVE_S, socket_factory=sockets(Reach.PRIVATE)
+    )
     async with aiohttp.ClientSession(
         headers={"User-Agent": "mcpgw", "Accept-Encoding": "identity"},
         connector=connector,
@@ -52,15 +56,22 @@ async def open_client(name: str, tls: Tls) -> AsyncIterator[aiohttp.ClientSessio
         yield client
 
 
-async def post(client: aiohttp.ClientSession, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+async def post(
+    client: aiohttp.ClientSession,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    max_answer_bytes: int = _MAX_ANSWER_BYTES,
+) -> Answer:
     """Post once and return the answer, whatever its status.
 
     Raises:
-        SinkUnavailable: no answer, or one that never ends. The body may have arrived.
+        SinkUnavailable: no answer, or one that is too long. The body may have arrived.
     """
     try:
         async with client.post(url, data=body, headers=headers, allow_redirects=False) as response:
-            content = await _bounded(response)
+            content = await _bounded(response, max_answer_bytes)
             return Answer(response.status, content, _retry_after(response.headers.get("Retry-After", "")))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise SinkUnavailable(f"the receiver gave no answer ({type(error).__name__})") from error
@@ -81,12 +92,12 @@ def require_success(answer: Answer) -> None:
     raise SinkUnavailable(said, retry_after_s=answer.retry_after_s)
 
 
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+async def _bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     content = b""
     async for chunk in response.content.iter_chunked(_MAX_ANSWER_BYTES):
         content += chunk
-        if len(content) > _MAX_ANSWER_BYTES:
-            raise SinkUnavailable(f"the receiver answered with more than {_MAX_ANSWER_BYTES} bytes")
+        if len(content) > max_bytes:
+            raise SinkUnavailable(f"the receiver answered with more than {max_bytes} bytes")
     return content
 
 

@@ -85,9 +85,12 @@ ACTIVITIES: Mapping[str, Activity] = {
     "catalog.accepted": _UPDATE,
     "policy.activated": _UPDATE,
     "identity.changed": _UPDATE,
+    "profiles.changed": _UPDATE,
     "settings.changed": _UPDATE,
     "key.rotated": _UPDATE,
     "retention.held": _UPDATE,
+    "retention.released": _UPDATE,
+    "retention.swept": _DELETE,
     "payload.shredded": _DELETE,
 }
 """By kind of target for calls, by kind of record for everything else."""
@@ -105,6 +108,9 @@ _MEANINGS: Mapping[tuple[str, str], Meaning] = {
     ("call.outcome", "completed"): Meaning(1, Status.SUCCESS, Action.ALLOWED, Disposition.ALLOWED),
     ("call.outcome", "tool_error"): Meaning(2, Status.FAILURE, Action.ALLOWED, Disposition.ALLOWED),
     ("call.outcome", ""): _BROKEN,
+    ("call.asked", ""): Meaning(1, Status.UNKNOWN, Action.OBSERVED, Disposition.DELAYED),
+    ("call.answered", ""): _LOGGED,
+    ("call.unanswered", ""): Meaning(2, Status.FAILURE, Action.OBSERVED, Disposition.REJECTED),
     ("call.held", ""): Meaning(2, Status.UNKNOWN, Action.OBSERVED, Disposition.DELAYED),
     ("call.indeterminate", ""): Meaning(4, Status.UNKNOWN, Action.ALLOWED, Disposition.ERROR),
     ("call.refused", "unauthenticated"): Meaning(3, Status.FAILURE, Action.DENIED, Disposition.UNAUTHORIZED),
@@ -133,11 +139,14 @@ _MEANINGS: Mapping[tuple[str, str], Meaning] = {
     ("catalog.accepted", ""): _NOTABLE,
     ("policy.activated", ""): _NOTABLE,
     ("identity.changed", ""): _NOTABLE,
+    ("profiles.changed", ""): _NOTABLE,
     ("settings.changed", ""): _NOTABLE,
     ("key.rotated", ""): _SERIOUS,
     ("evidence.read", ""): _NOTABLE,
     ("evidence.exported", ""): _NOTABLE,
     ("retention.held", ""): _NOTABLE,
+    ("retention.released", ""): _NOTABLE,
+    ("retention.swept", ""): _LOGGED,
     ("payload.shredded", ""): _SERIOUS,
 }
 """By kind, and by what came of it: the code or class of the outcome, a verdict, a state. "" stands for every other."""

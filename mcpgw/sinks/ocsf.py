@@ -1,10 +1,10 @@
-"""A record of the log as an OCSF event: API Activity (class 6003) of schema version 1.5.0. Pure.
+"""A record of the log as an OCSF event: API Activity (class 6003) of schema version 1.8.0. Pure.
 
 Attributes that OCSF has carry what OCSF says they carry; what only mcpgw knows stands below `unmapped.mcpgw`. Every kind of
 record becomes a 6003 event, also one that this file does not know: a new kind must not stop a delivery.
 
 How it may change: attributes are added. One that changes its meaning gets another name below `unmapped.mcpgw`.
-Source: https://schema.ocsf.io/1.5.0/classes/api_activity?profiles=security_control
+Source: https://schema.ocsf.io/1.8.0/classes/api_activity?profiles=security_control,ai_operation
 """
 
 import ipaddress
@@ -14,13 +14,15 @@ from typing import Any, TypeAlias
 
 from mcpgw.sinks.meaning import ACTIVITIES, Activity, Meaning, meaning_of
 
-OCSF_VERSION = "1.5.0"
+OCSF_VERSION = "1.8.0"
 CATEGORY_UID = 6
 CLASS_UID = 6003
 _SEVERITIES = {1: "Informational", 2: "Low", 3: "Medium", 4: "High"}
 _USER_TYPES = {"human": (1, "User"), "service": (4, "Service"), "agent": (99, "Agent")}
 _SYSTEM_USERS = {"gateway": (3, "System"), "os": (2, "Admin")}
 """By what stands before the colon: `os:NAME` works at the gateway's own command line."""
+_AI_ROLES = {"agent": (4, "Agent")}
+"""By kind of identity. Whether a model is behind a person's or a service's call, nobody has told the gateway."""
 _NS_PER_MS = 1_000_000
 _KEPT = ("decision", "outcome", "latency_ns", "replayed_from", "facts", "intent", "gateway", "node", "origin")
 """Members of a leaf that stand below `unmapped.mcpgw` as they are. Commitments to payloads do not leave."""
@@ -55,13 +57,14 @@ def to_ocsf(record: Members, leaf_hash: str) -> Event:
         "src_endpoint": _source(record),
         "resources": _resources(record),
         "authorizations": _authorizations(record),
+        "message_context": _message_context(record),
         "unmapped": {"mcpgw": _extension(record, leaf_hash)},
     }
     if latency := record.get("latency_ns"):
         event["duration"] = sum(latency.values()) // _NS_PER_MS
     if record["kind"] == "refusals.counted":
         event["count"] = sum(line["count"] for line in record["facts"]["counts"])
-    return {name: value for name, value in event.items() if value != []}
+    return {name: value for name, value in event.items() if value not in ([], {})}
 
 
 def _activity(record: Members) -> Activity:
@@ -97,7 +100,7 @@ def _metadata(record: Members, leaf_hash: str) -> Event:
     gateway = record["gateway"]
     metadata: Event = {
         "version": OCSF_VERSION,
-        "profiles": ["security_control"],
+        "profiles": ["security_control", *(["ai_operation"] if _is_call(record) else [])],
         "uid": leaf_hash,
         "event_code": record["kind"],
         "product": {"name": "mcpgw", "vendor_name": "mcpgw", "version": gateway["version"]},
@@ -131,13 +134,23 @@ def _actor(record: Members) -> Event:
     if who["credential"]:
         user["credential_uid"] = who["credential"]
     actor: Event = {"user": user, "idp": {"name": who["iss"]}}
-    if session := record.get("session", {}).get("id") or record.get("origin", {}).get("session"):
+    if session := _session(record):
         actor["session"] = {"uid": session, "issuer": "mcpgw"}
     if who["actors"]:
         actor["invoked_by"] = who["actors"][0]
-    if app := who["client"] or record.get("origin", {}).get("client"):
+    if app := _app(record):
         actor["app_name"] = app
     return actor
+
+
+def _app(record: Members) -> str:
+    name: str = record.get("who", {}).get("client") or record.get("origin", {}).get("client") or ""
+    return name
+
+
+def _session(record: Members) -> str:
+    name: str = record.get("session", {}).get("id") or record.get("origin", {}).get("session") or ""
+    return name
 
 
 def _bare_user(actor: str) -> Event:
@@ -149,10 +162,7 @@ def _bare_user(actor: str) -> Event:
 
 def _api(record: Members) -> Event:
     target, origin = record.get("target", {}), record.get("origin", {})
-    service: Event = {"name": target.get("server") or "mcpgw"}
-    if target.get("fingerprint"):
-        service["uid"] = target["fingerprint"]
-    api: Event = {"operation": _operation(record), "service": service}
+    api: Event = {"operation": _operation(record), "service": _service(target)}
     if target:
         api["group"] = {"name": target["kind"]}
     if origin.get("protocol"):
@@ -163,6 +173,13 @@ def _api(record: Members) -> Event:
     if outcome.get("code"):
         api["response"] = {"error": outcome["code"], "error_message": outcome.get("reason", "")}
     return api
+
+
+def _service(target: Members) -> Event:
+    service: Event = {"name": target.get("server") or "mcpgw"}
+    if target.get("fingerprint"):
+        service["uid"] = target["fingerprint"]
+    return service
 
 
 def _operation(record: Members) -> str:
@@ -179,6 +196,24 @@ def _source(record: Members) -> Event:
         return {"ip": str(ipaddress.ip_address(address))}
     except ValueError:
         return {"name": address}
+
+
+def _is_call(record: Members) -> bool:
+    """Whether an application reached out to a server, or tried to: what the profile `ai_operation` is there for."""
+    return record["kind"].startswith("call.") and "target" in record
+
+
+def _message_context(record: Members) -> Event:
+    """Whose message this is. Prompts, tokens and the model do not pass through a gateway, so nothing is said of them."""
+    if not _is_call(record):
+        return {}
+    role_id, role = _AI_ROLES.get(record.get("who", {}).get("kind", ""), (0, "Unknown"))
+    context: Event = {"ai_role_id": role_id, "ai_role": role, "service": _service(record["target"])}
+    if app := _app(record):
+        context["application"] = {"name": app}
+    if session := _session(record):
+        context["uid"] = session
+    return context
 
 
 def _resources(record: Members) -> Sequence[Event]:
@@ -200,6 +235,9 @@ def _authorizations(record: Members) -> Sequence[Event]:
 
 def _extension(record: Members, leaf_hash: str) -> Event:
     kept = {name: record[name] for name in _KEPT if name in record}
+    if "payloads" in record.get("facts", {}):  # which ones of thousands were erased: the record says it
+        counts = {slot: len(places) for slot, places in record["facts"]["payloads"].items()}
+        kept["facts"] = {**record["facts"], "payloads": counts}
     extension: Event = {"leaf_hash": leaf_hash, "log": record["log"], "seq": record["seq"], "event_id": record["id"], **kept}
     if approval := record.get("approval"):
         extension["approval"] = {name: value for name, value in approval.items() if name != "request_key"}

@@ -5,17 +5,21 @@ from contextlib import asynccontextmanager
 
 from mcpgw.sinks.apprise import AppriseReceiver
 from mcpgw.sinks.config import (
+    ElasticSink,
     FileSink,
     NoticeApprise,
     NoticeConfig,
     NoticeWebhook,
+    OtlpSink,
     SinkConfig,
     SplunkSink,
     SyslogSink,
     WebhookSink,
 )
+from mcpgw.sinks.elastic import ElasticReceiver
 from mcpgw.sinks.file import FileReceiver
 from mcpgw.sinks.http import open_client
+from mcpgw.sinks.otlp import OtlpReceiver
 from mcpgw.sinks.receiver import Receiver
 from mcpgw.sinks.splunk import SplunkReceiver
 from mcpgw.sinks.syslog import SyslogReceiver
@@ -45,3 +49,9 @@ async def open_receiver(config: SinkConfig | NoticeConfig) -> AsyncIterator[Rece
         case SplunkSink():
             async with open_client(config.name, config.tls) as client:
                 yield SplunkReceiver(config, client)
+        case OtlpSink():
+            async with open_client(config.name, config.tls) as client:
+                yield OtlpReceiver(config, client)
+        case ElasticSink():
+            async with open_client(config.name, config.tls) as client:
+                yield ElasticReceiver(config, client)

@@ -3,13 +3,12 @@
 import json
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from anyio import to_thread
 
 from mcpgw.core.errors import ConfigError
 from mcpgw.sinks.config import Feed
-from mcpgw.sinks.cursor import Cursor, CursorFile
+from mcpgw.sinks.cursor import Cursor, CursorKeep
 from mcpgw.sinks.outbox import FIRST, Outbox, OutboxRecord
 
 
@@ -34,13 +33,12 @@ class SinkStatus:
     problem_since_ns: int
 
 
-async def sink_status(feed: Feed, folder: Path, outbox: Outbox) -> SinkStatus:
+async def sink_status(feed: Feed, file: CursorKeep, outbox: Outbox) -> SinkStatus:
     """Return how a sink stands. A damaged or foreign cursor is the sink's problem, and all records wait.
 
     Raises:
         LedgerUnavailable: the log cannot be read.
     """
-    file = CursorFile(folder, feed.name)
     problem = ""
     try:
         cursor = await to_thread.run_sync(file.read)

@@ -138,7 +138,7 @@ async def test_an_agent_decides_on_no_surface_with_its_own_token(bank: Bank) -> 
     shown = (await api(bank, "dora", "GET", f"/{approval_id}")).json()["shown"]
     before = decided(bank)
     for who in make_agents(bank):
-        for way in API:
+        for way in (way for way in API if way.path.startswith("/api/v1/approvals")):
             path = way.path.removeprefix("/api/v1/approvals").replace("{approval_id}", approval_id)
             body = {"verdict": "approve", "shown": shown} if way.name == "vote" else {}
             assert (await api(bank, who, way.method, path, json=body)).status_code == 403, (who, way.name)

@@ -38,6 +38,9 @@ T = TypeVar("T")
 
 
 class DeskMachine(RuleBasedStateMachine):
+    """The desk alone. Grants are not among its rules: what must hold of them is counted in the store's transaction, so they are
+    played on the real ledger, together with all that is here (`interleavings`)."""
+
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from mcpgw.approval import NotEntitled
-from mcpgw.approval.stats import stats_of
+from mcpgw.approval.stats import GrantStats, stats_of
 from mcpgw.core.errors import ApprovalConflict
 from mcpgw.core.model import Allow, Deny, Happened, Identity, IdentityKind, Verdict
 from mcpgw.core.terms import BreakGlass, Freshness, Level, Seats
 from mcpgw.identity import ApiKeys, KeyRoster, new_key
 from mcpgw.ports import Approval, ApprovalState, CastVote, Deed
+from tests.approval.granting import GRANTING, asked, granted
 from tests.approval.world import ALICE, BOB, CAROL, DAVE, DEADLINE_S, LEADS, MALLORY, World, asking, needing, person
 
 DUTY, AUDIT, ROOT = person("dora", "duty"), person("audra", "audit"), person("root", "admins")
@@ -278,3 +279,17 @@ async def test_stats_tell_what_waits_long_and_what_is_always_approved(world: Wor
     assert stats_of(list(world.ledger.records.values())[:5]).rules[0].could_be_relaxed
     assert [(one.voter.partition("#")[2], one.approved, one.denied) for one in found.voters] == [("bob", 5, 0), ("dave", 0, 1)]
     assert stats_of([]).waited_ns == {}
+
+
+async def test_a_grant_is_no_held_call_in_the_stats_and_what_ran_by_it_is_its_use(world: World) -> None:
+    await granted(world, world.desk)
+    shown = world.call()
+    answer = await world.settle(shown, GRANTING)
+    assert isinstance(answer, Allow)
+    await world.spend(shown, answer)
+    await asked(world.desk, world.call(arguments={"amount": 1, "to": "x"}))
+    await world.held(world.call(arguments={"to": "y"}))
+    found = stats_of(list(world.ledger.records.values()))
+    assert (found.states, [rule.held for rule in found.rules], found.waited_ns) == ({"pending": 1}, [1], {})
+    assert found.grants == GrantStats(states={"approved": 1, "pending": 1}, uses=1, break_glass=0)
+    assert [voter.approved for voter in found.voters] == [1], "whoever votes on grants decides too"

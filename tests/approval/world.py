@@ -1,7 +1,7 @@
 """A small honest ledger in memory, a clock that only moves when told, and the people of the stories."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from mcpgw.core.model import (
     Identity,
     IdentityKind,
     Intent,
+    JsonObject,
     Manifest,
     Opened,
     Origin,
@@ -228,6 +229,11 @@ class Witness:
 
     async def identity(self) -> Identity:
         raise AssertionError("the desk asks for nobody's credential")
+
+    in_rounds = False
+
+    async def answers(self, questions: Mapping[str, CleanNotice]) -> Mapping[str, JsonObject]:
+        raise AssertionError("the desk puts no questions of upstreams")
 
     async def waiting(self, waiting: Waiting, message: str, elapsed_s: float) -> None:
         await anyio.lowlevel.checkpoint()

@@ -1,5 +1,6 @@
-"""The HTTP API for verdicts: for people's programs, by a bearer credential and by nothing else."""
+"""The HTTP API, for verdicts and for evidence: for people's programs, by a bearer credential and by nothing else."""
 
+import hashlib
 import json
 import re
 import runpy
@@ -13,15 +14,27 @@ import anyio
 import httpx2
 import jsonschema_rs
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from mcpgw.app.evidence import LogEvidence
 from mcpgw.approval import Sheet
+from mcpgw.cli.common import open_folder, open_ledger
 from mcpgw.console.api import ROUTES
+from mcpgw.console.api import evidence as evidence_shapes
 from mcpgw.console.api.routes import DOCUMENT
 from mcpgw.console.api.shapes import laid_out
+from mcpgw.console.doors import NotForYou, Wanted
+from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.core.model import IdentityKind
+from mcpgw.ledger.evidence.check import check
+from mcpgw.ledger.keys import load_verifiers
+from mcpgw.ledger.proof import Proof
+from mcpgw.ledger.tree import leaf_hash
 from tests.approval.test_grants import asked
 from tests.approval.world import BOB, World
-from tests.console.bank import CONFIG, TLS, Bank, open_bank
+from tests.console import contract
+from tests.console.bank import TLS, Bank, open_bank
 from tests.flows.gateway import BOUND_S, bearer, words
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +46,7 @@ ADDRESS = (f"198.51.100.{number}" for number in range(1, 255))
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
-    with open_bank(tmp_path_factory.mktemp("api"), CONFIG.replace("[console]", "[console]\napi = true")) as bank:
+    with open_bank(tmp_path_factory.mktemp("api"), contract.WITH_API) as bank:
         yield bank
 
 
@@ -97,6 +110,7 @@ async def test_votes_and_calls_are_taken_back_and_approvals_revoked(bank: Bank) 
         is_problem(await carol.post(f"/approvals/{again}/withdraw-vote", json={}), 409)
         is_problem(await carol.post(f"/approvals/{again}/review", json={"comment": "why"}), 409)
         is_problem(await carol.post(f"/approvals/{again}/resolve", json={"happened": "no", "comment": "looked"}), 409)
+        is_problem(await carol.post(f"/approvals/{again}/resolve", json={"happened": "no", "comment": " \t"}), 422, "`comment`")
     assert bank.transfers(7_200_02) == 0
 
 
@@ -317,3 +331,165 @@ async def test_the_docs_own_commands_work(bank: Bank, tmp_path: Path) -> None:
             done = await anyio.run_process(["bash", "-euc", script], cwd=tmp_path)
         answer = json.loads(done.stdout or b"{}")
     assert (answer["id"], answer["state"]) == (approval_id, "approved")
+
+
+# --- evidence ------------------------------------------------------------------------------------------------------------
+
+EVIDENCE = [way for way in ROUTES if way.for_auditors]
+
+
+@pytest.mark.parametrize("way", EVIDENCE, ids=lambda way: way.name)
+async def test_evidence_is_for_auditors_and_the_refusal_is_recorded(bank: Bank, way: Any) -> None:
+    path = re.sub(r"{\w+}", "1", way.path.removeprefix("/api/v1"))
+    async with program(bank, "carol") as carol:
+        before = len(refusals(bank))
+        is_problem(await carol.request(way.method, path, json={"reason": "curious"}), 403, "Evidence is for auditors.")
+    (told,) = refusals(bank)[before:]
+    assert (told["actor"], told["outcome"]["code"]) == ("mcpgw:keys#carol", "denied")
+
+
+async def test_an_auditor_searches_page_by_page_and_each_look_is_recorded_first(bank: Bank) -> None:
+    for number in range(3):
+        await bank.hold(7_300_00 + number, memo=f"Zebra crossing {number}")
+    async with program(bank, "audrey") as audrey, program(bank, "dora") as dora:
+        asked = {"kind": "call.held", "who": "alice", "text": "zebra", "limit": 2}
+        page = fits(await audrey.post("/evidence/search", json=asked), "Found")
+        assert [one["record"]["kind"] for one in page["records"]] == ["call.held"] * 2
+        rest = fits(await audrey.post("/evidence/search", json={"cursor": page["next_cursor"], "limit": 2}), "Found")
+        assert len(rest["records"]) == 1 and rest["records"][0]["seq"] < page["records"][0]["seq"]
+        assert "next_cursor" not in rest
+        is_problem(await dora.post("/evidence/search", json={"cursor": page["next_cursor"]}), 410, "not given to you")
+        beside = {"cursor": page["next_cursor"], "who": "bob"}
+        is_problem(await audrey.post("/evidence/search", json=beside), 422, "leave the rest away")
+    first, second = [one["facts"] for one in bank.folder.records("evidence.read") if one["facts"].get("text")]
+    assert first == {"what": "log", "kind": "call.held", "who": "alice", "text": True}
+    assert second == {**first, "before": page["records"][0]["seq"]}
+
+
+async def test_an_auditor_gets_one_record_to_the_byte_with_its_proof(bank: Bank) -> None:
+    approval_id = await bank.hold(7_310_00)
+    (held,) = bank.folder.records("call.held", approval_id=approval_id)
+    async with program(bank, "audrey") as audrey:
+        found = fits(await audrey.get(f"/evidence/records/{held['seq']}"), "Record")
+        assert json.loads(found["leaf"]) == held and '"memo":"rent"' in found["payloads"]["arguments.clean"]
+        assert "CHK-100001" not in json.dumps(found) and found["gone"] == []
+        proved = Proof.parse(found["proof"]).check(leaf_hash(found["leaf"].encode()), load_verifiers(bank.folder.path / "keys"))
+        assert proved.size > held["seq"] and leaf_hash(found["leaf"].encode()).hex() == found["leaf_hash"]
+        is_problem(await audrey.get("/evidence/records/999999999"), 404, "There is no record 999999999")
+        for number in ("-1", "9007199254740993", "٣"):
+            is_problem(await audrey.get(f"/evidence/records/{number}"), 404)
+
+
+async def test_an_auditor_replays_a_session_page_by_page(bank: Bank) -> None:
+    approval_id = await bank.hold(7_320_00)
+    (held,) = bank.folder.records("call.held", approval_id=approval_id)
+    path = f"/evidence/sessions/{held['session']['id']}"
+    async with program(bank, "audrey") as audrey:
+        whole = fits(await audrey.get(path, params={"limit": 500}), "Session")["steps"]
+        assert whole[0]["kind"] == "session.opened" and held["seq"] in [one["seq"] for one in whole]
+        seen: list[dict[str, Any]] = []
+        after: dict[str, Any] = {}
+        while True:
+            page = fits(await audrey.get(path, params={"limit": 2, **after}), "Session")
+            seen += page["steps"]
+            if "next_after" not in page:
+                break
+            after = {"after": page["next_after"]}
+        assert seen == whole
+        is_problem(await audrey.get("/evidence/sessions/nobodys"), 404, "There is no such session.")
+        is_problem(await audrey.get(path, params={"after": "9" * 16}), 422, "`after` must look like")
+
+
+async def test_an_auditor_takes_a_package_away_and_it_is_recorded_with_its_reason(bank: Bank) -> None:
+    await bank.hold(7_330_00)
+    async with program(bank, "audrey") as audrey:
+        is_problem(await audrey.post("/evidence/export", json={"who": "alice"}), 422, "`reason` is missing")
+        nothing = {"since": "2026-03-16", "until": "2026-03-15", "reason": "x"}
+        is_problem(await audrey.post("/evidence/export", json=nothing), 422, "No time is asked for")
+        is_problem(await audrey.post("/evidence/export", json={"since": "noon", "reason": "x"}), 422, "`since` is no time.")
+        answer = await audrey.post("/evidence/export", json={"who": "alice", "since": "1h", "reason": "Exam 2026-07"})
+    assert answer.status_code == 200 and answer.headers["content-type"] == "application/zip"
+    findings = check(answer.content)
+    assert findings.ok and findings.records > 0, findings.problems
+    exported = bank.folder.records("evidence.exported")[-1]
+    assert exported["actor"] == "mcpgw:keys#audrey" and exported["facts"]["reason"] == "Exam 2026-07"
+    assert exported["facts"]["sha256"] == hashlib.sha256(answer.content).hexdigest()
+
+
+async def test_too_much_is_not_packed_in_one_answer(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = open_folder(bank.folder.path)
+    monkeypatch.setattr("mcpgw.app.evidence._MOST_PACKED", 2)
+    async with open_ledger(folder) as ledger:
+        evidence = LogEvidence(folder, ledger)
+        with pytest.raises(NotForYou, match="2 are packed at once"):
+            await evidence.package(Wanted(since_ns=0, until_ns=2**63 - 1, reason="x"), "somebody")
+        monkeypatch.setattr("mcpgw.app.evidence._PATIENCE_S", 0.05)
+        evidence.turns.total_tokens = 1
+        async with evidence.turns:
+            with pytest.raises(LedgerUnavailable, match="others are reading"):
+                await evidence.proved(0)
+
+
+async def test_the_auditors_pages_own_commands_work(bank: Bank, tmp_path: Path) -> None:
+    page = (ROOT / "docs/auditors.md").read_text().partition("## Over HTTP")[2].partition("\n## ")[0]
+    commands = COMMAND.findall(page)
+    assert [command.split()[0] for command in commands] == ["(umask", "curl", "curl", "curl"]
+    await bank.hold(7_340_00)
+    (tmp_path / "audrey.key").write_text(bank.key("audrey"))
+    said = []
+    for command in commands:
+        script = command.replace("https://mcp.bank.example", bank.url).replace("/4711", "/3")
+        with anyio.fail_after(BOUND_S):
+            said.append((await anyio.run_process(["bash", "-euc", script], cwd=tmp_path)).stdout)
+    assert "bank__transfer" in said[1].decode() and json.loads(said[2])["seq"] == 3
+    assert check((tmp_path / "alice.zip").read_bytes()).ok
+
+
+TEXTS = st.text(max_size=12) | st.sampled_from(
+    ["alice", "bank__*", "[", "*[", "2026-03-15", "1h", "99999999w", "\x00", "\u202e"]
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(st.sampled_from([*evidence_shapes.SEARCH.body, "unknown"]), TEXTS | st.integers(-1, 300), max_size=4),
+    st.sampled_from(["/evidence/search", "/evidence/export"]),
+)
+def test_whatever_is_asked_the_answer_is_one_that_the_description_names(bank: Bank, asked: dict[str, Any], path: str) -> None:
+    headers = {"X-Forwarded-For": "198.51.100.254", **bearer(bank.key("audrey"))}
+    answer = httpx2.post(f"{bank.url}/api/v1{path}", json=asked, headers=headers, timeout=BOUND_S, verify=TLS)
+    described = SPEC["paths"][f"/api/v1{path}"]["post"]["responses"]
+    assert str(answer.status_code) in described and answer.status_code < 500, (asked, answer.text)
+    if answer.status_code != 200:
+        fits(answer, "Problem")
+    elif path.endswith("search"):
+        fits(answer, "Found")
+
+
+OPEN_TO_HER = {
+    "list", "show", "vote", "search_evidence", "show_record", "replay_session", "export_evidence",
+}  # fmt: skip
+"""What whoever is both approver and auditor can do to the end knowing no more than ids; the rest needs a state, or `shown`."""
+
+
+@pytest.mark.slow
+async def test_the_gateway_keeps_to_its_description_whatever_is_sent(bank: Bank) -> None:
+    """The short form of scripts/fuzz_api. What it says is worth something only where it got far, so that is looked at too."""
+    before = len(refusals(bank))
+    held = await contract.hold(bank, examples=5, seed=7, timeout_s=120)
+    assert held.kept, held.said
+    assert {name for name, _ in held.answers} == {way.name for way in ROUTES}
+    assert {way.name for way in ROUTES if 200 in held.statuses(way.name)} >= OPEN_TO_HER, held.answers
+    assert all(422 in held.statuses(way.name) for way in ROUTES if way.shape.body), "what does not fit was sent as well"
+    codes = [one["outcome"]["code"] for one in refusals(bank)[before:]]
+    assert codes.count("unauthenticated") >= 2 * len(OPEN_TO_HER), "each was asked without a credential, and with a wrong one"
+
+
+async def test_what_is_not_as_described_is_found(bank: Bank, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    described = json.loads((ROOT / "docs/openapi.json").read_text())
+    described["components"]["schemas"]["Page"]["required"].append("total")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/openapi.json").write_text(json.dumps(described))
+    monkeypatch.setattr(contract, "DESCRIPTION", tmp_path / "docs/openapi.json")
+    held = await contract.hold(bank, examples=1, seed=7, timeout_s=120, only="list")
+    assert not held.kept and "total" in held.said

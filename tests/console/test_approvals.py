@@ -127,7 +127,7 @@ async def test_a_comment_that_is_too_long_is_refused_in_words(bank: Bank) -> Non
     approval_id = await bank.hold(11_09)
     async with bank.person("carol") as carol:
         answer = await carol.decide(approval_id, "approve", "x" * 2_001)
-        assert answer.status_code == 400 and "2000 are the most" in answer.text
+        assert answer.status_code == 422 and "2000 are the most" in answer.text
         assert (await carol.decide(approval_id, "approve", "\U0001f600" * 2_000)).status_code == 303
     assert bank.state(approval_id) == "approved"
 
@@ -160,7 +160,7 @@ PROPOSED: dict[str, tuple[dict[str, str], int]] = {
     "no object": ({"arguments": "[1]"}, 400),
     "a key twice": ({"arguments": '{"amount": 1, "amount": 9}'}, 400),
     "nothing": ({"arguments": ""}, 400),
-    "what it has already": ({}, 400),
+    "what it has already": ({}, 422),
     "without the page": ({"shown": ""}, 400),
     "of another page": ({"shown": "0" * 64}, 409),
     "without the session's token": ({"token": "x"}, 403),

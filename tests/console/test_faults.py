@@ -34,6 +34,7 @@ class House:
     kind: IdentityKind = IdentityKind.HUMAN
     entries: list[Event] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
 
     async def authenticate(self, credential: str) -> Identity:
         if credential != "good":
@@ -77,6 +78,15 @@ class House:
         broken = SimpleNamespace(seq=7, leaf=b"not JSON", hash=b"\0" * 32, index=_INDEX)
         return [broken]
 
+    log = "bank.example/ledger"
+
+    async def find(self, *_: Any) -> Any:
+        raise LedgerUnavailable("others are reading the log", hint="Try again in a moment.")
+
+    async def proved(self, seq: int) -> Sequence[Any]:
+        self.read.append(seq)
+        return ()
+
     async def checkpoint(self) -> str:
         raise LedgerUnavailable("the log has no checkpoint yet")
 
@@ -92,7 +102,7 @@ class House:
     @asynccontextmanager
     async def person(self, key: str = "good") -> AsyncIterator[Person]:
         doors = Doors(
-            authenticator=self, corridor=self, journal=self, desk=self, records=self,  # type: ignore[arg-type]  # as far as it goes
+            authenticator=self, corridor=self, journal=self, desk=self, records=self, evidence=self,  # type: ignore[arg-type]  # as far as it goes
             catalog=self.catalog, problems=self.problems, check_host=lambda hosts: None, is_draining=lambda: self.draining,
             bearers=self, credential_of=self.credential_of, challenge=lambda problem: "Bearer",
         )  # fmt: skip
@@ -198,7 +208,7 @@ def test_where_the_console_is_off_there_are_no_pages_and_no_links_to_them() -> N
         (LedgerUnavailable(SECRET), 503, "not known whether"),
         (RuntimeError(SECRET), 500, "not known whether"),
         (NotForYou("Somebody else must decide.", hint="Ask them."), 403, "Somebody else must decide."),
-        (ValueError("a comment is required"), 400, "a comment is required"),
+        (ValueError("a comment is required"), 422, "a comment is required"),
     ],
 )
 async def test_a_program_is_told_of_a_failure_as_a_problem_and_of_nothing_more(
@@ -222,3 +232,16 @@ async def test_programs_are_shown_nothing_that_is_unclear_unrecorded_or_asked_wh
         assert answer.status_code == 503 and SECRET not in answer.text
         house.draining = True
         assert (await program.http.get("/api/v1/approvals", headers=told)).status_code == 503
+
+
+async def test_evidence_that_cannot_be_read_is_a_problem_and_what_cannot_be_recorded_is_not_read() -> None:
+    house = House()
+    async with house.person(key="") as program:
+        told = {"Authorization": "Bearer good"}
+        answer = await program.http.post("/api/v1/evidence/search", json={}, headers=told)
+        assert (answer.status_code, answer.json()["detail"]) == (503, "others are reading the log")
+        house.journal_fails = True
+        answer = await program.http.get("/api/v1/evidence/records/7", headers=told)
+        assert answer.status_code == 503 and SECRET not in answer.text and house.read == []
+        house.journal_fails = False
+        assert (await program.http.get("/api/v1/evidence/records/7", headers=told)).status_code == 404 and house.read == [7]

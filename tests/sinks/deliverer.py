@@ -1,6 +1,7 @@
 """A process that delivers one folder's log to a collector until it is killed: `deliverer.py FOLDER URL`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -9,6 +10,7 @@ from sink_parts import FAST, SECRET
 
 from mcpgw.ledger import Ledger
 from mcpgw.sinks.config import WebhookSink
+from mcpgw.sinks.cursor import CursorFile
 from mcpgw.sinks.exporter import open_exporter
 
 
@@ -18,7 +20,7 @@ async def main(folder: Path, url: str) -> None:
         folder / "data", folder / "keys", origin=ORIGIN, context=lambda: CONTEXT, node="deliverer", announce=False
     ) as ledger:
         cursors = folder / "data" / "sinks"
-        async with open_exporter([sink], log=ledger, folder=cursors, pace=FAST) as exporter:
+        async with open_exporter([sink], log=ledger, cursors=partial(CursorFile, cursors), pace=FAST) as exporter:
             print("ready", flush=True)
             await exporter.run()
 

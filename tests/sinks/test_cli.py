@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -95,7 +96,7 @@ async def test_status_shows_what_a_running_gateway_meets(
         sinks = outlets.sinks(settings, {"SOC_KEY": SECRET})
         cursors = settings.data_dir / outlets.CURSORS
         async with (
-            open_exporter(sinks, log=ledger, folder=cursors, pace=FAST) as exporter,
+            open_exporter(sinks, log=ledger, cursors=partial(CursorFile, cursors), pace=FAST) as exporter,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(exporter.run)

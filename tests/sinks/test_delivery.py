@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def webhook(collector: Collector, **options: Any) -> WebhookSink:
 @asynccontextmanager
 async def exporting(sink: WebhookSink, log: MemoryLog, folder: Path) -> AsyncIterator[Exporter]:
     async with (
-        open_exporter([sink], log=log, folder=folder, pace=FAST) as exporter,
+        open_exporter([sink], log=log, cursors=partial(CursorFile, folder), pace=FAST) as exporter,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(exporter.run)
@@ -307,7 +308,7 @@ async def test_one_sink_that_is_down_holds_up_no_other(log: MemoryLog, collector
     log.fill(5)
     down = replace(webhook(collector), name="down", url="http://127.0.0.1:9/")
     async with (
-        open_exporter([down, webhook(collector)], log=log, folder=tmp_path, pace=FAST) as exporter,
+        open_exporter([down, webhook(collector)], log=log, cursors=partial(CursorFile, tmp_path), pace=FAST) as exporter,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(exporter.run)
@@ -370,6 +371,6 @@ async def test_the_age_of_a_record_that_cannot_be_read_is_not_made_up(
     log: MemoryLog, collector: Collector, tmp_path: Path
 ) -> None:  # fmt: skip
     log.rows.append(Row(0, b"?", b"?"))
-    async with open_exporter([webhook(collector)], log=log, folder=tmp_path) as exporter:
+    async with open_exporter([webhook(collector)], log=log, cursors=partial(CursorFile, tmp_path)) as exporter:
         (status,) = await exporter.status()
     assert (status.lag, status.oldest_age_s) == (1, 0.0)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from email import message_from_bytes, policy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from mcpgw.ledger import Ledger, Query
 from mcpgw.ports import Approval, ApprovalState
 from mcpgw.settings import load
 from mcpgw.sinks.config import NoticeApprise, NoticeConfig, NoticeWebhook, WebhookSink
+from mcpgw.sinks.cursor import CursorFile
 from mcpgw.sinks.exporter import open_exporter
 from mcpgw.sinks.notice import OCCASIONS, notice
 from mcpgw.sinks.webhook import signature
@@ -51,7 +53,9 @@ def webhook(collector: Collector, *occasions: str, rules: tuple[str, ...] = ()) 
 async def notifying(notifier: NoticeConfig, ledger: Ledger, folder: Path) -> AsyncIterator[None]:
     cursor = folder / "data" / "sinks" / f"{notifier.name}.json"
     async with (
-        open_exporter([notifier], log=ledger, folder=cursor.parent, pace=replace(FAST, outage_s=0.05)) as exporter,
+        open_exporter(
+            [notifier], log=ledger, cursors=partial(CursorFile, cursor.parent), pace=replace(FAST, outage_s=0.05)
+        ) as exporter,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(exporter.run)

@@ -7,6 +7,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 from ledger_parts import (
+    answered,
+    asked,
     failed,
     intent,
     manifest,
@@ -19,6 +21,7 @@ from ledger_parts import (
     reply,
     settled,
     spend,
+    unanswered,
     vote,
 )
 from sink_parts import MemoryLog, Row
@@ -65,6 +68,9 @@ async def test_every_kind_of_record_becomes_a_valid_event_of_its_meaning(ledger:
     begun = await check(intent(), "call.intent", status="Unknown", disposition="Allowed", severity_id=1)
     await check(outcome(begun), "call.outcome", status="Success", disposition="Allowed", severity_id=1, duration=0)
     begun = await ledger.append(intent())
+    await check(asked(begun), "call.asked", status="Unknown", disposition="Delayed", severity_id=1)
+    await check(answered(begun), "call.answered", status="Success", disposition="Logged", severity_id=1)
+    await check(unanswered(begun), "call.unanswered", status_code="unanswered", disposition="Rejected", severity_id=2)
     await check(outcome(begun, reply(is_error=True)), "call.outcome", status="Failure", action="Allowed", severity_id=2)
     begun = await ledger.append(intent())
     await check(outcome(begun, failed()), "call.outcome", status_code="timeout", disposition="Error", severity_id=3)
@@ -92,6 +98,14 @@ async def test_every_kind_of_record_becomes_a_valid_event_of_its_meaning(ledger:
     await check(Event(kind="refusals.counted", actor="gateway", facts=counts), "refusals.counted", count=42, severity_id=3)
     for kind, activity in (("policy.activated", 3), ("evidence.read", 2), ("payload.shredded", 4), ("no_such.kind", 99)):
         await check(Event(kind=kind, actor="admin", facts={"n": 1}), kind, activity_id=activity, type_uid=600300 + activity)
+
+
+async def test_what_was_erased_is_counted_and_not_listed(ledger: Ledger) -> None:
+    facts = {"reason": "case 7", "payloads": {"arguments.clean": [0, 1], "result.clean": [1]}}
+    sealed = await ledger.append(Event(kind="payload.shredded", actor="os:admin", facts=facts))
+    (row,) = await ledger.records_after(sealed.seq - 1, 1)
+    told = event(row)["unmapped"]["mcpgw"]["facts"]
+    assert told == {"reason": "case 7", "payloads": {"arguments.clean": 2, "result.clean": 1}}
 
 
 async def test_a_call_says_who_what_where_and_why(ledger: Ledger) -> None:
@@ -190,6 +204,35 @@ def test_an_agent_is_shown_with_those_it_acts_through(log: MemoryLog) -> None:
     assert found["activity_name"] == "Read"
     assert found["authorizations"] == [{"decision": "allow", "policy": {"uid": "ee"}}]
     assert found["unmapped"]["mcpgw"]["masked"] == {"arguments": {"PERSON": 3, "other": 4}}
+
+
+@pytest.mark.parametrize(("kind", "role"), [("agent", (4, "Agent")), ("human", (0, "Unknown")), ("service", (0, "Unknown"))])
+def test_a_call_has_the_context_of_its_message_and_no_model_is_made_up(
+    log: MemoryLog, kind: str, role: tuple[int, str]
+) -> None:
+    target = {"kind": "tool", "name": "bank__transfer", "server": "bank", "fingerprint": "5c"}
+    found = event(log.add("call.intent", who=who(kind=kind, client="desk-app"), target=target, origin={"session": "ses_1"}))
+    assert found["metadata"]["profiles"] == ["security_control", "ai_operation"]
+    assert found["message_context"] == {
+        "ai_role_id": role[0], "ai_role": role[1], "uid": "ses_1",
+        "service": {"name": "bank", "uid": "5c"}, "application": {"name": "desk-app"},
+    }  # fmt: skip
+    assert "ai_model" not in found
+
+
+@pytest.mark.parametrize("members", [{"kind": "gateway.started"}, {"kind": "call.refused", "origin": {"client": "x"}}])
+def test_what_reached_out_to_no_server_is_no_ai_operation(log: MemoryLog, members: dict[str, Any]) -> None:
+    found = event(log.add(**members))
+    assert found["metadata"]["profiles"] == ["security_control"]
+    assert "message_context" not in found
+
+
+@pytest.mark.parametrize("broken", [{}, {"ai_role_id": 4}, {"ai_role_id": 3, "service": {"name": "bank"}}])
+def test_the_schema_holds_the_profile_to_its_own_rules(log: MemoryLog, broken: dict[str, Any]) -> None:
+    found = event(log.add("call.intent", target={"kind": "tool", "name": "t", "server": "bank"}))
+    VALID.validate(found)
+    assert not VALID.is_valid({**found, "message_context": broken})
+    assert not VALID.is_valid({name: value for name, value in found.items() if name != "message_context"})
 
 
 def test_the_same_record_is_the_same_event_to_the_byte(log: MemoryLog) -> None:

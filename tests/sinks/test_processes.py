@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ async def test_an_hour_of_records_arrives_whole_after_the_sink_was_down(ledger: 
         pass  # down from the first record on
     sink = WebhookSink(name="soc", url=collector.url, secret=SECRET)
     async with (
-        open_exporter([sink], log=ledger, folder=folder / "data" / "sinks", pace=CALM) as exporter,
+        open_exporter([sink], log=ledger, cursors=partial(CursorFile, folder / "data" / "sinks"), pace=CALM) as exporter,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(exporter.run)

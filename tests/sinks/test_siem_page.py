@@ -25,5 +25,6 @@ def test_an_example_on_the_page_is_what_leaves(title: str, text: str) -> None:
 def test_every_sink_on_the_page_can_be_configured_as_shown(tmp_path: Path) -> None:
     blocks = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "config.toml").write_text("\n".join(blocks))
-    environ = {"SOC_WEBHOOK_KEY": "k" * 32, "SPLUNK_HEC_TOKEN": "t"}
-    assert {sink.kind for sink in outlets.sinks(load(tmp_path), environ)} == {"file", "webhook", "splunk", "syslog"}
+    environ = {"SOC_WEBHOOK_KEY": "k" * 32, "SPLUNK_HEC_TOKEN": "t", "OTEL_TOKEN": "t", "ELASTIC_API_KEY": "a2V5"}
+    found = {sink.kind for sink in outlets.sinks(load(tmp_path), environ)}
+    assert found == {"file", "webhook", "splunk", "elastic", "syslog", "otlp"}

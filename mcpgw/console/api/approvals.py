@@ -81,6 +81,7 @@ def _comment(ask: Ask) -> str:
 
 
 def _approval_id(ask: Ask) -> str:
-    if not _ID.fullmatch(ask.approval_id):
+    approval_id = ask.params["approval_id"]
+    if not _ID.fullmatch(approval_id):
         raise Turned(404, "There is no such approval.")
-    return ask.approval_id
+    return approval_id

@@ -1,7 +1,8 @@
 """What must hold before the API does anything.
 
     (1) our own host, no foreign page, one bearer credential  (2) an address that has not failed too often
-    (3) the credential is good  (4) it is a person's own  (5) a POST: a small JSON object of the operation's shape
+    (3) the credential is good  (4) it is a person's own, for evidence an auditor's
+    (5) a POST: a small JSON object of the operation's shape
 
 No cookie is looked at, so no browser can be made to send anything that counts here. What is turned away is recorded before its
 answer leaves. Errors are problem details (RFC 9457) with a `hint` for the person who can mend it.
@@ -17,9 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from mcpgw.console.attempts import Attempts
+from mcpgw.console.doors import Download
 from mcpgw.console.doors import Refused as HeadRefused
 from mcpgw.console.entrance import Entrance, address_of
 from mcpgw.console.forms import must_be, read_body
+from mcpgw.console.people import is_named
 from mcpgw.console.room import Room
 from mcpgw.console.turned import Turned
 from mcpgw.core.errors import AuthenticationError
@@ -35,13 +38,13 @@ class Ask:
     """One request of a person whose credential was checked a moment ago."""
 
     identity: Identity
-    approval_id: str
-    """Of the path; empty where it has none."""
+    params: Mapping[str, str]
+    """What stands in the path's placeholders."""
     query: Mapping[str, str]
     body: JsonObject = field(repr=False)
 
 
-Operation: TypeAlias = Callable[[Room, Ask], Awaitable[JsonObject]]
+Operation: TypeAlias = Callable[[Room, Ask], Awaitable[JsonObject | Download]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +72,9 @@ class ApiEntrance(Entrance):
 class BearerEntrance(ApiEntrance):
     """For people's programs."""
 
-    def __init__(self, room: Room, operation: Operation, shape: Shape, attempts: Attempts) -> None:
+    def __init__(self, room: Room, operation: Operation, shape: Shape, attempts: Attempts, *, for_auditors: bool) -> None:
         super().__init__(room)
+        self._for_auditors = for_auditors
         self._operation = operation
         self._shape = shape
         self._attempts = attempts
@@ -82,18 +86,25 @@ class BearerEntrance(ApiEntrance):
             principal = identity.principal
             if not identity.is_person:
                 hint = "Use a credential of kind `human`, not one of an agent or a service."
-                raise Turned(403, "Verdicts are for people, in person.", hint=hint, code=RefusalCode.DENIED)
+                raise Turned(403, "Verdicts and evidence are for people, in person.", hint=hint, code=RefusalCode.DENIED)
+            if self._for_auditors and not is_named(identity, self._room.config.auditors):
+                hint = "Ask the gateway's administrator: auditors are named in config.toml, [console] auditors."
+                raise Turned(403, "Evidence is for auditors.", hint=hint, code=RefusalCode.DENIED)
             query = dict(request.query_params)
             if len(query) != len(request.query_params.multi_items()):
                 raise Turned(400, "The query has a parameter twice.")
             _must_fit(_read(query, self._shape.query), self._shape.query, ())
             ask = Ask(
                 identity=identity,
-                approval_id=str(request.path_params.get("approval_id", "")),
+                params={name: str(value) for name, value in request.path_params.items()},
                 query=query,
                 body=await self._body(request) if request.method == "POST" else {},
             )
-            return JSONResponse(dict(await self._operation(self._room, ask)))
+            answer = await self._operation(self._room, ask)
+            if isinstance(answer, Download):
+                named = {"content-disposition": f'attachment; filename="{answer.name}"'}
+                return Response(answer.data, media_type=answer.media, headers=named)
+            return JSONResponse(dict(answer))
         except Turned as turned:
             return await self._turn_away(request, turned, principal)
 

@@ -14,7 +14,7 @@ _TEXT: Final = {"type": "string"}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
 _TIME: Final = {"type": "string", "format": "date-time"}
 _COMMENT: Final = {"type": "string", "maxLength": 2_000, "description": "Why; for colleagues and examiners."}
-_WHY: Final = {**_COMMENT, "minLength": 1}
+_WHY: Final = {**_COMMENT, "pattern": r"\S"}
 
 LIST: Final = Shape(
     query={
