@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+import pyrage
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from mcpgw.core.errors import ConfigError
@@ -88,9 +89,11 @@ class Listen(Section):
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     """Longest request. A longer one is refused with 413."""
     max_sessions: int = Field(default=1_000, ge=1)
-    """Open sessions of Streamable HTTP, and as many again of HTTP+SSE and of `subscriptions/listen`."""
+    """Open sessions of Streamable HTTP; as many again of HTTP+SSE, `subscriptions/listen` and subscriptions to resources."""
     max_sessions_per_identity: int = Field(default=100, ge=1)
     """The same for one identity, whatever clients it comes with; one more is refused with 429."""
+    answer_timeout: Seconds = 300.0
+    """How long a question that a server puts to a caller in the middle of a call waits for the answer."""
     trusted_proxies: list[str] = []
     """Addresses or networks whose `X-Forwarded-For` is believed."""
     tls_certificate: str = ""
@@ -178,6 +181,19 @@ class Scope(Section):
     """Annotations that must have this value: `{ readOnlyHint = true }`."""
     by_name: bool = False
     """No criteria: the scope selects what the catalog assigns to its name (`scope = "…"`)."""
+
+
+class Profile(Section):
+    """What is listed to some callers of all the tools that they may call: for clients with limits. It grants nothing, and what
+    is not listed can be called all the same. The first profile in this file that is for a caller holds; if none is, all is
+    listed."""
+
+    roles: list[str] = Field(min_length=1)
+    """Names of `[roles.NAME]`, or members, whose lists are narrowed."""
+    tools: list[str] = []
+    """Globs over published names of the tools that are listed."""
+    search: bool = False
+    """List `mcpgw__find_tools` and `mcpgw__call_tool`, which stand for all that is not listed; a scope must grant both."""
 
 
 class Sql(Section):
@@ -297,6 +313,8 @@ class Rule(Section):
     """For `hold`: whether the openers of `[approval.break_glass]` may stand in."""
     run_unattended: bool = False
     """For `hold`: whether the approved call may run while nobody waits for it: its client left, or was told to come back."""
+    may_be_asked: bool = False
+    """For `hold`: whether the server may ask the caller in the middle of the approved call. Nobody approves the answers."""
     grants: Grants | None = None
     """For `hold`: whether people may be asked ahead for several calls at once, and for how much; empty: call by call."""
     lifts_risk: bool = False
@@ -448,6 +466,53 @@ class ConsoleSettings(Section):
     """After so long one has to sign in again in any case."""
 
 
+class MetricsSettings(Section):
+    """Numbers for a monitor, in Prometheus' text format at `/metrics` of `mcpgw serve`. See docs/metrics.md."""
+
+    enabled: bool = False
+    """Whether there are any."""
+    readers: list[Member] = []
+    """`group:NAME` or `user:NAME` of services: who may read them, with a bearer credential of its own. Empty: nobody."""
+
+
+class VaultSettings(Section):
+    """Raw arguments and results, encrypted to people outside. See docs/vault.md."""
+
+    mode: Literal["off", "sealed"] = "off"
+    """`sealed` keeps them of tools with `vault = true` in the catalog, as age files that the gateway cannot open."""
+    recipients: list[str] = []
+    """X25519 recipients of age, `age1…`, as `age-keygen` prints them: each of their owners can open all that is sealed."""
+    max_bytes: int = Field(default=1_000_000, ge=1024)
+    """A longer payload is cut there; what the record commits to is all of it."""
+
+    @field_validator("recipients")
+    @classmethod
+    def _are_public_keys(cls, recipients: list[str]) -> list[str]:
+        for number, text in enumerate(recipients, start=1):
+            if text.strip().upper().startswith("AGE-SECRET-KEY"):
+                raise ValueError(f"number {number} is a private key: take it out, make another pair, and give its age1… here")
+            try:
+                pyrage.x25519.Recipient.from_str(text)
+            except pyrage.RecipientError:
+                raise ValueError(f"number {number} is no X25519 recipient of age, such as `age-keygen` prints: age1…") from None
+        return recipients
+
+    @model_validator(mode="after")
+    def _has_recipients(self) -> "VaultSettings":
+        if self.mode == "sealed" and not self.recipients:
+            raise ValueError('mode = "sealed" needs recipients, or nobody could ever open what is sealed')
+        return self
+
+
+class RetentionSettings(Section):
+    """How long payloads are kept beside their records, at most. Records are kept for good. See docs/retention.md."""
+
+    clean: Seconds = Field(default=34_214_400.0, ge=3600)
+    """Clean arguments and results, and what people wrote on approvals; 13 months (396 days)."""
+    raw: Seconds = Field(default=7_776_000.0, ge=3600)
+    """What was sealed into the vault; 90 days."""
+
+
 class LedgerSettings(Section):
     """The tamper-evident record."""
 
@@ -490,14 +555,20 @@ class Sink(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     """Names the cursor, `data/sinks/NAME.json`; another name starts at the first record."""
-    kind: Literal["file", "webhook", "splunk", "syslog"]
-    """JSON lines in a file, a signed HTTPS POST, Splunk's HTTP Event Collector, or syslog over TLS."""
+    kind: Literal["file", "webhook", "splunk", "elastic", "syslog", "otlp"]
+    """JSON lines in a file, a signed HTTPS POST, Splunk's HTTP Event Collector, Elasticsearch's `_bulk`, syslog over TLS, or
+    OpenTelemetry logs."""
     path: str = ""
     """For `file`: JSON lines are appended here, relative to the folder."""
     url: str = ""
-    """For `webhook` the exact `https://` address, for `splunk` that of the collector without a path, for `syslog` `tls://host:6514`."""
+    """For `webhook` the exact `https://` address, for `splunk` that of the collector without a path, for `elastic` that of the
+    cluster, `https://host:9200`, for `syslog` `tls://host:6514`, for `otlp` that of the collector's logs,
+    `https://host:4318/v1/logs`."""
     secret: str = ""
-    """A `${env:NAME}` or `${file:path}` reference: the HMAC key of a `webhook`, the token of a `splunk`."""
+    """A `${env:NAME}` or `${file:path}` reference: the HMAC key of a `webhook`, the token of a `splunk`, for `elastic` an
+    encoded API key or `user:password`; for `otlp` a bearer token, if it asks for one."""
+    index: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9._-]{0,254})?$")] = ""
+    """For `elastic`: the index, alias or data stream that events are created in."""
     ca: str = ""
     """PEM file, relative to the folder, with the authorities that are trusted instead of the system's."""
     certificate: str = ""
@@ -613,11 +684,15 @@ class Settings(BaseSettings):
     identity: IdentitySettings = IdentitySettings()
     roles: dict[Name, Role] = {}
     scopes: dict[Name, Scope] = {}
+    profiles: dict[Name, Profile] = {}
     rules: list[Rule] = []
     approval: ApprovalSettings = ApprovalSettings()
     redaction: RedactionSettings = RedactionSettings()
     console: ConsoleSettings = ConsoleSettings()
+    metrics: MetricsSettings = MetricsSettings()
     ledger: LedgerSettings = LedgerSettings()
+    vault: VaultSettings = VaultSettings()
+    retention: RetentionSettings = RetentionSettings()
     anchor: AnchorSettings = AnchorSettings()
     sinks: list[Sink] = []
     notify: list[Notifier] = []

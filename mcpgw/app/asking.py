@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from mcpgw.app import convert, own, redacting
+from mcpgw.app.vaulting import NoVault
 from mcpgw.approval import Desk
 from mcpgw.catalog.registry import Registry
 from mcpgw.core.errors import UpstreamError
@@ -11,14 +12,14 @@ from mcpgw.core.model import Permit, RawReply
 from mcpgw.ledger import Ledger, new_id
 from mcpgw.own import CatalogWithOwn
 from mcpgw.pipeline import Corridor
-from mcpgw.ports import OnNotice
+from mcpgw.ports import Interview, OnNotice
 from mcpgw.settings import Settings
 
 
 class NoUpstreams:
     """Implements `ports.Upstreams` by asking nobody."""
 
-    async def send(self, permit: Permit, on_notice: OnNotice) -> RawReply:
+    async def send(self, permit: Permit, on_notice: OnNotice, interview: Interview) -> RawReply:
         raise UpstreamError("This command calls no upstream.", sent=False, hint="Make the call through the gateway.")
 
 
@@ -37,6 +38,7 @@ async def open_corridor(settings: Settings, ledger: Ledger, desk: Desk) -> Async
             catalog=CatalogWithOwn(Registry(settings.catalog_dir), own.offers(settings)),
             policy=policy,
             redactor=redactor,
+            vault=NoVault(),  # nothing runs here
             desk=desk,
             journal=ledger,
             upstreams=NoUpstreams(),

@@ -41,7 +41,10 @@ class Bookkeeper:
         """
         settings = self._settings
         await self.note(
-            standings.of_settings(settings), standings.of_issuers(settings), standings.of_policy(settings, policy_hash)
+            standings.of_settings(settings),
+            standings.of_issuers(settings),
+            standings.of_policy(settings, policy_hash),
+            standings.of_profiles(settings),
         )
         await self._look()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mcpgw import __version__
 from mcpgw.app import convert
+from mcpgw.app.evidence import LogEvidence
 from mcpgw.app.gateway import Gateway
 from mcpgw.approval import Desk, NotEntitled, SealBroken, Sheet
 from mcpgw.approval.proposal import differences
@@ -46,6 +47,7 @@ def console_routes(gateway: Gateway) -> Routes:
         journal=gateway.ledger,
         desk=_PeoplesDesk(gateway.desk, gateway.ledger),
         records=_Records(gateway.ledger),
+        evidence=LogEvidence(settings, gateway.ledger),
         catalog=_CatalogSurvey(gateway).view,
         problems=gateway.server.problems,
         check_host=_HostCheck(gateway.server.config),

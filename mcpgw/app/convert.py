@@ -3,6 +3,7 @@
 import hmac
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from mcpgw.app.keys import read_key
 from mcpgw.app.whose import must_name_issuers
@@ -19,10 +20,10 @@ from mcpgw.ledger.checkpoint import InvalidNote
 from mcpgw.ledger.keys import countersigned, load_verifiers
 from mcpgw.ledger.sqlite import SqliteDatabase
 from mcpgw.ledger.store import Database
-from mcpgw.policy import Defaults, Effect, Grants, Hours, Mode, Policy, Role, Rule, Scope, SqlCondition, Step
+from mcpgw.policy import Defaults, Effect, Grants, Hours, Mode, Policy, Profile, Role, Rule, Scope, SqlCondition, Step
 from mcpgw.settings import Grants as GrantsSettings
 from mcpgw.settings import Hours as HoursSettings
-from mcpgw.settings import LedgerSettings, Settings
+from mcpgw.settings import LedgerSettings, Settings, from_text
 from mcpgw.settings import Rule as RuleSettings
 from mcpgw.settings import Step as StepSettings
 
@@ -54,7 +55,13 @@ def with_policy_of(running: Settings, edited: Settings) -> Settings:
     desk = {name: getattr(edited.approval, name) for name in POLICY_OF_DESK}
     approval = running.approval.model_copy(update=desk)
     return running.model_copy(
-        update={"roles": edited.roles, "scopes": edited.scopes, "rules": edited.rules, "approval": approval}
+        update={
+            "roles": edited.roles,
+            "scopes": edited.scopes,
+            "profiles": edited.profiles,
+            "rules": edited.rules,
+            "approval": approval,
+        }
     )
 
 
@@ -128,18 +135,36 @@ def policy(settings: Settings) -> Policy:
     Raises:
         ConfigError: an expression, a name or a combination in it is wrong; with its file and line.
     """
-    must_name_issuers(settings)
+    return _policy_of(settings, settings.config_file)
+
+
+def candidate(running: Settings, file: Path) -> Policy:
+    """Return the policy of another config.toml, as it would be if this gateway took it up.
+
+    Raises:
+        ConfigError: the file cannot be read, or is wrong; with its line.
+    """
+    try:
+        edited = from_text(file.read_text(encoding="utf-8"), running.folder, str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", where=str(file)) from error
+    return _policy_of(with_policy_of(running, edited), file)
+
+
+def _policy_of(settings: Settings, file: Path) -> Policy:
+    must_name_issuers(settings, file)
     try:
         return _policy(settings)
     except ConfigError as error:
-        raise _located(error, settings) from None
+        raise _located(error, settings, file) from None
 
 
-def _located(error: ConfigError, settings: Settings) -> ConfigError:
+def _located(error: ConfigError, settings: Settings, file: Path) -> ConfigError:
     """Add the file and line to a complaint about `rules.<id>.<key>`, `scopes.<name>.<key>`, `roles.…` or `approval.…`."""
     table, _, rest = error.where.partition(".")
     ids = [rule.id for rule in settings.rules]
-    names = {"rules": ids, "scopes": [*settings.scopes], "roles": [*settings.roles]}.get(table, [])
+    named = {"rules": ids, "scopes": settings.scopes, "roles": settings.roles, "profiles": settings.profiles}
+    names = [*named.get(table, ())]
     path: list[str | int] = [table]
     for name in sorted(names, key=len, reverse=True):  # a name may hold dots, and begin another
         if rest == name or rest.startswith(f"{name}."):
@@ -147,11 +172,11 @@ def _located(error: ConfigError, settings: Settings) -> ConfigError:
             rest = rest.removeprefix(name).removeprefix(".")
             break
     try:
-        text = settings.config_file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except OSError:
         return error  # settings that come from no file
     keys = [int(key) if key.isdecimal() else key for key in rest.split(".") if key]
-    where = f"{settings.config_file}:{line_of(text, [*path, *keys])}: `{error.where}`"
+    where = f"{file}:{line_of(text, [*path, *keys])}: `{error.where}`"
     return ConfigError(str(error).removeprefix(f"{error.where}: "), where=where, hint=error.hint)
 
 
@@ -184,6 +209,10 @@ def _policy(settings: Settings) -> Policy:
             reviewers=tuple(settings.approval.break_glass.reviewers),
             risk_grants=_grants(settings.approval.risk_grants) if settings.approval.risk_grants else None,
         ),
+        profiles=[
+            Profile(name=name, roles=tuple(profile.roles), tools=tuple(profile.tools), search=profile.search)
+            for name, profile in settings.profiles.items()
+        ],
     )
 
 
@@ -224,6 +253,7 @@ def _rule(rule: RuleSettings) -> Rule:
         hours=_hours(rule.hours) if rule.hours else None,
         break_glass=rule.break_glass,
         run_unattended=rule.run_unattended,
+        may_be_asked=rule.may_be_asked,
         grants=_grants(rule.grants) if rule.grants else None,
         lifts_risk=rule.lifts_risk,
     )

@@ -12,11 +12,14 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcpgw import __version__
-from mcpgw.app import anchors, convert, network, own, redacting, standings
+from mcpgw.app import anchors, convert, network, own, redacting, standings, vaulting
 from mcpgw.app.bookkeeper import Bookkeeper
+from mcpgw.app.counting import CountingJournal
+from mcpgw.app.cursors import cursors
 from mcpgw.app.live import LivePolicy
 from mcpgw.app.outlets import CURSORS, outlets
 from mcpgw.app.previews import Previews
+from mcpgw.app.retention import sweep_daily
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.registry import Change, Registry
 from mcpgw.catalog.watch import watch
@@ -27,12 +30,12 @@ from mcpgw.identity import ApiKeys, protected_resource_metadata, www_authenticat
 from mcpgw.inbound.server import GatewayServer
 from mcpgw.ledger import Ledger, RecordContext, new_id
 from mcpgw.ledger.anchors.loop import AnchoredJournal, Anchoring
-from mcpgw.own import CatalogWithOwn, UpstreamsWithOwn
+from mcpgw.own import CatalogWithOwn, FindTool, UpstreamsWithOwn
 from mcpgw.pipeline import Corridor
 from mcpgw.ports import Authenticator, Definitions, ServerState, ServerStatus
 from mcpgw.redaction import PresidioRedactor, ShownDefinitions
 from mcpgw.settings import Settings, load
-from mcpgw.sinks.exporter import open_exporter
+from mcpgw.sinks.exporter import Exporter, open_exporter
 from mcpgw.upstream import ServerConfig, UpstreamPool
 
 logger = logging.getLogger(__name__)
@@ -59,26 +62,45 @@ class Gateway:
         tasks: TaskGroup,
         hashes: "_Hashes",
         anchoring: Anchoring,
+        exporter: Exporter,
     ) -> None:
         self.settings = settings
         self._hashes = hashes
         self.ledger = ledger
         self.anchoring = anchoring
+        self.exporter = exporter
+        self.calls = CountingJournal(ledger)
         self.registry = registry
         self.redactor = redactor
         self.authenticator = authenticator
         self.policy = LivePolicy(convert.policy(settings))
+        self._profiles_hash = standings.of_profiles(settings).standing.hash
         self.desk = convert.desk(settings, ledger, on_held=lambda shown, approval_id: self.previews.ask(shown, approval_id))
-        self.pool = UpstreamPool(on_definitions=self._on_definitions, on_status=self._on_status, version=__version__)
+        self.pool = UpstreamPool(
+            on_definitions=self._on_definitions,
+            on_status=self._on_status,
+            on_updated=lambda server, uri: self.server.resource_updated(server, uri),
+            version=__version__,
+        )
         catalog = CatalogWithOwn(registry, own.offers(settings))
+        shown = ShownDefinitions(redacting.config(settings)).shown
         self.corridor = Corridor(
             catalog=catalog,
             policy=self.policy,
             redactor=redactor,
+            vault=vaulting.vault(settings, redactor),
             desk=self.desk,
-            journal=AnchoredJournal(ledger, anchoring),
+            journal=AnchoredJournal(self.calls, anchoring),
             upstreams=UpstreamsWithOwn(
-                self.pool, own.tools(settings, self.desk, redactor, self._request_access, network.pages(settings))
+                self.pool,
+                own.tools(
+                    settings,
+                    self.desk,
+                    redactor,
+                    self._request_access,
+                    network.pages(settings),
+                    FindTool(catalog, self.policy, shown),
+                ),
             ),
             new_id=new_id,
         )
@@ -89,11 +111,12 @@ class Gateway:
             catalog=catalog,
             policy=self.policy,
             authenticator=authenticator,
-            publish=ShownDefinitions(redacting.config(settings)).shown,
+            publish=shown,
             challenge=self._challenge,
             resource_metadata=self._resource_metadata,
             ready=self._problems,
             held_calls=self.desk,
+            unsubscribe=self.pool.unsubscribe,
         )
         self.books = Bookkeeper(settings, ledger, registry)
         self._keys = ApiKeys(settings.keys_dir / convert.API_KEYS)
@@ -215,7 +238,11 @@ class Gateway:
         if change.servers:
             self.connect()
         if change.relisted:
-            self._tasks.start_soon(self.server.notify_list_changed)
+            self._tasks.start_soon(self._relist)
+
+    async def _relist(self) -> None:
+        await self.server.notify_list_changed()
+        await self.server.prepare_lists()
 
     # --- policy ----------------------------------------------------------------------------------------------------------
 
@@ -239,15 +266,17 @@ class Gateway:
             return True
         self._config_problem = ""
         self._tell_what_waits(settings)
-        if policy.policy_hash == self.policy.policy_hash:
+        profiles = standings.of_profiles(settings)
+        if (policy.policy_hash, profiles.standing.hash) == (self.policy.policy_hash, self._profiles_hash):
             return True
         config_hash = convert.config_hash(convert.with_policy_of(self.settings, settings))
         try:
-            await self.books.note(standings.of_policy(settings, policy.policy_hash))
+            await self.books.note(standings.of_policy(settings, policy.policy_hash), profiles)
         except LedgerUnavailable as error:
             logger.error("the new policy is not in force yet, because it cannot be recorded: %s", error)
             return False
         self._hashes.config = config_hash
+        self._profiles_hash = profiles.standing.hash
         self.policy.activate(policy)
         logger.info("policy %s is in force", policy.policy_hash[:12])
         await self.server.notify_list_changed()
@@ -312,8 +341,8 @@ async def open_gateway(
             )
         )
         anchoring = anchors.anchoring(settings, ledger)
-        cursors = settings.data_dir / CURSORS
-        exporter = await stack.enter_async_context(open_exporter(sinks, log=ledger, folder=cursors))
+        kept = cursors(convert.database(settings), settings.data_dir / CURSORS)
+        exporter = await stack.enter_async_context(open_exporter(sinks, log=ledger, cursors=kept))
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
         gateway = Gateway(
@@ -325,16 +354,19 @@ async def open_gateway(
             tasks=tasks,
             hashes=hashes,
             anchoring=anchoring,
+            exporter=exporter,
         )
         await gateway.books.begin(gateway.policy.policy_hash)
         await stack.enter_async_context(gateway.pool)
         registry.on_change(gateway.on_change)
         gateway.connect()
         tasks.start_soon(gateway.tend_redactor)
+        tasks.start_soon(gateway.server.prepare_lists)
         tasks.start_soon(watch, registry)
         tasks.start_soon(gateway.watch_config)
         tasks.start_soon(gateway.books.tend)
         tasks.start_soon(gateway.desk.run)
         tasks.start_soon(exporter.run)
+        tasks.start_soon(sweep_daily, settings, ledger)
         tasks.start_soon(anchoring.run)
         yield gateway

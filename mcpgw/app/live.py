@@ -22,3 +22,9 @@ class LivePolicy:
 
     def sees(self, identity: Identity, target: Target) -> bool:
         return self._policy.sees(identity, target)
+
+    def visible(self, identity: Identity, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        return self._policy.visible(identity, targets)
+
+    def listed(self, identity: Identity, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        return self._policy.listed(identity, targets)

@@ -38,6 +38,7 @@ def inbound(settings: Settings) -> InboundConfig:
         max_body_bytes=settings.listen.max_body_bytes,
         max_sessions=settings.listen.max_sessions,
         max_sessions_per_identity=settings.listen.max_sessions_per_identity,
+        answer_timeout_s=settings.listen.answer_timeout,
         max_unattended=settings.approval.max_unattended,
         max_unattended_per_identity=settings.approval.max_unattended_per_identity,
         presentations=frozenset({Presentation.PENDING, *map(Presentation, settings.approval.presentations)}),
@@ -78,14 +79,30 @@ def server(entry: Entry, folder: Path, environ: Mapping[str, str]) -> ServerConf
     """
     access = entry.resolve(folder, environ)
     if access.transport is Transport.HTTP:
-        return HttpServer(fingerprint=entry.fingerprint, url=access.url, headers=access.headers)
+        return HttpServer(
+            fingerprint=entry.fingerprint,
+            url=access.url,
+            headers=access.headers,
+            private=entry.private,
+            questions=entry.questions,
+        )
     if access.transport is Transport.SSE:
-        return SseServer(fingerprint=entry.fingerprint, url=access.url, headers=access.headers)
+        return SseServer(
+            fingerprint=entry.fingerprint,
+            url=access.url,
+            headers=access.headers,
+            private=entry.private,
+            questions=entry.questions,
+        )
     return StdioServer(
         fingerprint=entry.fingerprint,
         command=access.command,
         args=access.args,
         env=access.env,
         cwd=str(access.cwd),
+        memory_mb=entry.limits.memory_mb,
+        open_files=entry.limits.open_files,
+        cpu_s=entry.limits.cpu_s,
+        questions=entry.questions,
         confidential=tuple(filled for filled, written in zip(access.args, entry.args, strict=True) if filled != written),
     )

@@ -9,10 +9,12 @@ from mcpgw.core.errors import ConfigError
 from mcpgw.core.toml import line_of
 from mcpgw.settings import Notifier, Settings, Sink
 from mcpgw.sinks.config import (
+    ElasticSink,
     FileSink,
     NoticeApprise,
     NoticeConfig,
     NoticeWebhook,
+    OtlpSink,
     SinkConfig,
     SplunkSink,
     SyslogSink,
@@ -24,11 +26,14 @@ CURSORS = "sinks"
 """Folder of the cursors, below `data`."""
 _NOTICES = "notify."
 """Begins the name of a notifier's cursor: no sink's name holds a dot."""
+_MAY_HAVE = {"otlp": {"secret"}}
 _NEEDS = {
     "file": {"path"},
     "webhook": {"url", "secret"},
     "splunk": {"url", "secret"},
     "syslog": {"url"},
+    "otlp": {"url"},
+    "elastic": {"url", "index", "secret"},
     "apprise": {"addresses"},
 }
 
@@ -68,9 +73,9 @@ class _Entry:
         self.found: Any = entries[index]
         if self.found.name in [other.name for other in entries[:index]]:
             self.fail("name", f"there is a {self.what} of that name already")
-        for key in ("path", "url", "secret", "addresses"):
+        for key in ("path", "url", "index", "secret", "addresses"):
             needed = key in _NEEDS[self.found.kind]
-            if needed != bool(getattr(self.found, key, "")):
+            if key not in _MAY_HAVE.get(self.found.kind, ()) and needed != bool(getattr(self.found, key, "")):
                 self.fail(key, f"a {self.what} of kind {self.found.kind} {'needs' if needed else 'has no'} `{key}`")
 
     @property
@@ -123,6 +128,10 @@ def _sink(entry: _Entry) -> SinkConfig:
                 return SplunkSink(
                     **feed, url=sink.url, token=secret, acknowledge=sink.acknowledge, host=host, tls=entry.tls
                 )  # fmt: skip
+            case "otlp":
+                return OtlpSink(**feed, url=sink.url, token=secret, host=host, tls=entry.tls)
+            case "elastic":
+                return ElasticSink(**feed, url=sink.url, index=sink.index, credential=secret, tls=entry.tls)
         return SyslogSink(**feed, url=sink.url, host=host, tls=entry.tls)
     except ConfigError as error:
         entry.refuse(error)

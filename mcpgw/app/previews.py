@@ -5,17 +5,19 @@ an intent and an outcome on record. What came of it stands with the approval. Th
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
 
-from mcpgw.core.errors import AuthenticationError
+from mcpgw.core.errors import AuthenticationError, QuestionRefused
 from mcpgw.core.model import (
     Call,
     CleanNotice,
     Identity,
+    JsonObject,
     Patience,
     Preview,
     RawNotice,
@@ -46,6 +48,11 @@ class _NobodyListens:
 
     async def waiting(self, waiting: Waiting, message: str, elapsed_s: float) -> None:
         """It waits for nobody."""
+
+    in_rounds = False
+
+    async def answers(self, questions: Mapping[str, CleanNotice]) -> Mapping[str, JsonObject]:
+        raise QuestionRefused("Nobody waits for this call, so nobody can be asked.")
 
 
 @dataclass(slots=True)

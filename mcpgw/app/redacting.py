@@ -7,6 +7,7 @@ from mcpgw.app.keys import read_key
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.toml import line_of
 from mcpgw.redaction import Audience, Blobs, Operator, PresidioRedactor, Profile, Recognizer, RedactionConfig, TokenScope
+from mcpgw.redaction.config import FOR_VAULT, VAULT_PROFILE
 from mcpgw.redaction.token_file import TokenFile
 from mcpgw.settings import RedactionProfile, Settings
 
@@ -39,6 +40,8 @@ def config(settings: Settings) -> RedactionConfig:
     """
     section = settings.redaction
     profiles = {"default": Profile(), **{name: _profile(profile) for name, profile in section.profiles.items()}}
+    if settings.vault.mode == "sealed":
+        profiles[FOR_VAULT] = VAULT_PROFILE
     keyed = any({Operator.HASH, Operator.TOKEN} & profile.used for profile in profiles.values())
     key = settings.keys_dir / REDACTION_KEY
     recognizers = tuple(_recognizer(settings, index) for index in range(len(section.recognizers)))

@@ -26,7 +26,7 @@ _LEFT_OUT = "[not recorded]"
 
 def of_settings(settings: Settings) -> Changed:
     """Return how all stands that is neither policy nor issuer, by section."""
-    told = settings.model_dump(mode="json", exclude={"roles", "scopes", "rules"})
+    told = settings.model_dump(mode="json", exclude={"roles", "scopes", "profiles", "rules"})
     del told["identity"]["issuers"]
     told["approval"] = settings.approval.model_dump(mode="json", exclude=set(convert.POLICY_OF_DESK))
     parts = {section: digest(value) for section, value in told.items()}
@@ -52,6 +52,15 @@ def of_policy(settings: Settings, policy_hash: str) -> Changed:
     told["approval"] = desk
     parts = {name: digest(one) for name, one in told.items()}
     return _edited("policy.activated", Standing(aspect="policy", hash=policy_hash, parts=parts, document=told), settings)
+
+
+def of_profiles(settings: Settings) -> Changed:
+    """Return how the profiles stand, in their order: what is listed to whom. No decision depends on them."""
+    told = {
+        name: {"order": order, **one.model_dump(mode="json")} for order, (name, one) in enumerate(settings.profiles.items())
+    }
+    parts = {name: digest(one) for name, one in told.items()}
+    return _edited("profiles.changed", Standing.of("profiles", parts, told), settings)
 
 
 def of_catalog(standing: Standing, catalog_dir: Path) -> Changed:

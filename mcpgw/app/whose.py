@@ -1,6 +1,7 @@
 """Whose group it is: with two issuers of tokens, a name alone may be anybody's (docs/adr/0008)."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.toml import line_of
@@ -12,7 +13,7 @@ from mcpgw.settings import Rule, Settings
 _Place = tuple[str | int, ...]
 
 
-def must_name_issuers(settings: Settings) -> None:
+def must_name_issuers(settings: Settings, file: Path) -> None:
     """Refuse groups and users of no issuer in particular where more than one issuer is configured.
 
     Raises:
@@ -26,7 +27,7 @@ def must_name_issuers(settings: Settings) -> None:
             known = [ISSUER, *(issuer.issuer for issuer in settings.identity.issuers)]
             hint = f"Write {' or '.join(f'{form}:{issuer}#{name}' for issuer in known)}."
             message = f"{entry!r} could be of any of {len(known)} issuers, as tokens of several are accepted"
-            raise ConfigError(message, where=_where(settings, place), hint=hint)
+            raise ConfigError(message, where=_where(file, place), hint=hint)
 
 
 def entries(settings: Settings) -> Iterator[tuple[_Place, str]]:
@@ -67,10 +68,10 @@ def _named(quorum: int | str | None) -> list[str]:
         return []
 
 
-def _where(settings: Settings, place: _Place) -> str:
+def _where(file: Path, place: _Place) -> str:
     dotted = ".".join(map(str, place))
     try:
-        text = settings.config_file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except OSError:
         return dotted  # settings that come from no file
-    return f"{settings.config_file}:{line_of(text, place)}: `{dotted}`"
+    return f"{file}:{line_of(text, place)}: `{dotted}`"

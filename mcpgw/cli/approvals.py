@@ -21,7 +21,7 @@ from mcpgw.approval.desk import MAX_COMMENT
 from mcpgw.approval.people import is_requester
 from mcpgw.approval.proposal import differences
 from mcpgw.approval.standing import Standing
-from mcpgw.approval.stats import Stats, stats_of
+from mcpgw.approval.stats import GrantStats, Stats, stats_of
 from mcpgw.cli.common import GatewayStore, acting_identity, calling_identity, open_folder, open_gateway_store
 from mcpgw.core import strict_json
 from mcpgw.core.errors import GatewayError
@@ -43,6 +43,7 @@ Why = Annotated[str, typer.Option("--comment", "-m", help="What you found out; r
 
 OPEN = (ApprovalState.PENDING, ApprovalState.APPROVED)
 UNATTENDED = "once approved, also while nobody waits for it"
+MAY_BE_ASKED = "once approved, its server may ask the caller, whose answers nobody approves"
 _EVER = 1_000_000
 """Approvals that `stats` looks at: in effect all."""
 _DAY_NS = 86_400_000_000_000
@@ -110,6 +111,7 @@ def show(approval_id: ApprovalId, as_json: AsJson = False, key_file: KeyFile = N
         seen = {
             "exact": sheet.exact,
             "preview": sheet.preview,
+            "preview_problem": sheet.preview_problem,
             "arguments": json.loads(sheet.arguments),
             "shown": sheet.commitment,
         }
@@ -364,6 +366,7 @@ def print_sheet(sheet: Sheet, standing: Standing, console: Console) -> None:
         *([("grant", approval.usage)] if sheet.granted else []),
         *(("use", _use_line(number, use)) for number, use in enumerate(approval.uses, start=1)),
         *([("runs", UNATTENDED)] if approval.terms.unattended else []),
+        *([("questions", MAY_BE_ASKED)] if approval.terms.may_be_asked else []),
         ("digest", approval.digest),
     )
     for name, value in lines:
@@ -409,7 +412,8 @@ def print_stats(counted: Stats, days: int, console: Console) -> None:
     states = ", ".join(f"{count} {state}" for state, count in counted.states.items())
     console.print(Text(f"{total} held calls in {days} days: {states or 'none'}; {counted.break_glass} by break-glass"))
     waits = ", ".join(f"{percent} % within {span(waited)}" for percent, waited in counted.waited_ns.items())
-    console.print(Text(f"decided by people: {waits or 'none'}\n"))
+    console.print(Text(f"decided by people: {waits or 'none'}"))
+    console.print(Text(f"{_grants_line(counted.grants)}\n"))
     rules = Table("rule", "held", "approved", "denied", "expired", "escalated", "", box=None, header_style="bold")
     for rule in counted.rules:
         hint = "always approved: could it be relaxed?" if rule.could_be_relaxed else ""
@@ -422,6 +426,13 @@ def print_stats(counted: Stats, days: int, console: Console) -> None:
         voters.add_row(Text(visible(voter.voter)), *cells)
     console.print(Text())
     console.print(voters)
+
+
+def _grants_line(grants: GrantStats) -> str:
+    if not grants.states:
+        return "no grants"
+    states = ", ".join(f"{count} {state}" for state, count in grants.states.items())
+    return f"{sum(grants.states.values())} grants: {states}; {grants.uses} calls by them; {grants.break_glass} by break-glass"
 
 
 def _vote_line(vote: CastVote) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,19 +13,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mcpgw.app import convert
 from mcpgw.catalog.drift import Difference, Drift, accept, diff, forget
 from mcpgw.catalog.hidden import visible
+from mcpgw.catalog.history import Stood, versions
+from mcpgw.catalog.history import tell as tell_history
 from mcpgw.catalog.load import Catalog, load_catalog
 from mcpgw.catalog.lock import LOCK_NAME, write_lock
-from mcpgw.catalog.publish import Quarantine
+from mcpgw.catalog.publish import HeldBack, Quarantine
 from mcpgw.catalog.registry import Registry
-from mcpgw.catalog.standing import CHANGED, of_catalog
+from mcpgw.catalog.standing import ACCEPTED, CHANGED, of_catalog
 from mcpgw.catalog.telling import Tone, tell
 from mcpgw.cli.common import open_folder, record_changes, system_user
 from mcpgw.cli.probe import probe
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Changed, JsonObject, TargetKind
 from mcpgw.core.toml import suggestion
+from mcpgw.ledger.record import parse, unpack
+from mcpgw.ledger.store import Query
 from mcpgw.ports import Definitions
 from mcpgw.settings import Settings
 
@@ -39,6 +45,8 @@ Confirm = Callable[[str], bool]
 Record = Callable[[Sequence[Changed]], object]
 """Makes durable in the ledger what it does not know of these changes, or raises."""
 
+_ALL = 1_000_000
+"""More changes than any catalog has."""
 _STATES = {
     Quarantine.NEW: "new, not accepted",
     Quarantine.CHANGED: "changed since it was accepted",
@@ -91,7 +99,8 @@ def accept_changes(
     prompt: Annotated[str, typer.Option(help="Accept this one prompt, by the upstream's name.")] = "",
     resource: Annotated[str, typer.Option(help="Accept this one resource or template, by the upstream's URI.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="Accept all servers.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Does not cover definitions that hide text.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Does not cover flagged definitions.")] = False,
+    flagged: Annotated[bool, typer.Option("--flagged", help="Accept flagged definitions too: you have read them.")] = False,
     folder: Folder = Path(),
 ) -> None:
     """Show what changed, and after a yes pin it in catalog.lock: only what is pinned is published."""
@@ -103,11 +112,52 @@ def accept_changes(
         _wish(server, {TargetKind.TOOL: tool, TargetKind.PROMPT: prompt, TargetKind.RESOURCE: resource}, everything),
         show=lambda line: console.print(line, soft_wrap=True),
         confirm=(lambda _: True) if yes else typer.confirm,
-        may_hide=not yes,
+        may_be_flagged=flagged and not yes,
         record=partial(record_changes, settings),
         actor=system_user(),
     )
     raise typer.Exit(0 if accepted else 1)
+
+
+@catalog.command("history")
+def show_history(
+    name: Annotated[str, typer.Argument(help="A published name, or with --kind resource a published URI.", show_default=False)],
+    kind: Annotated[TargetKind, typer.Option(help="What it is.")] = TargetKind.TOOL,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines: each version with its whole definition.")] = False,
+    folder: Folder = Path(),
+) -> None:
+    """Show the versions of a definition that were in force: since when, accepted by whom, and what each changed."""
+    found = versions(f"{kind.value} {name}", _stood(open_folder(folder)))
+    if not found:
+        raise ConfigError(f"the record knows no {kind.value} {visible(name)}", hint="See the names with `mcpgw catalog list`.")
+    console = Console(highlight=False)
+    if as_json:
+        for version in found:
+            print(json.dumps(asdict(version)))
+    else:
+        for line in tell_history(found, _local):
+            console.print(Text(line), soft_wrap=True)
+
+
+def _stood(settings: Settings) -> Iterator[Stood]:
+    """Yield what the record says stood in the catalog, in order. A record whose payload was erased tells nothing."""
+    store = convert.database(settings).connect_read_only()
+    try:
+        for record in store.search(Query(kinds=(CHANGED, ACCEPTED), limit=_ALL)):
+            members = parse(record.leaf)
+            for payload in store.payload(record.seq, "standing") if members["facts"]["aspect"] == "catalog" else ():
+                yield Stood(
+                    time_ns=int(record.index["time_ns"]),
+                    actor=visible(str(members["actor"])),
+                    was_accepted=members["kind"] == ACCEPTED,
+                    targets=json.loads(unpack(payload.packed)),
+                )
+    finally:
+        store.close()
+
+
+def _local(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / 1e9, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _prober(settings: Settings) -> Probe:
@@ -139,26 +189,40 @@ class Listing:
 def survey(catalog_dir: Path, ask: Probe, server: str = "") -> Listing:
     """Ask the servers and join what they say with the catalog."""
     registry = Registry(catalog_dir)
-    _check_name(server, load_catalog(catalog_dir))
+    loaded = load_catalog(catalog_dir)
+    _check_name(server, loaded)
     silent: list[str] = []
-    for name, offered in ask([server] if server else []).items():
+    answers = ask([server] if server else [])
+    for name, offered in answers.items():
         if isinstance(offered, str):
             silent.append(f"{name}: {visible(offered)}")
         else:
             registry.update_definitions(name, offered)
     snapshot = registry.snapshot
+    renamed = {
+        (drift.server, one.kind, one.name): one.renamed_from
+        for drift in diff(loaded.entries, loaded.lock, answers, [*answers])
+        for one in drift.added
+        if one.renamed_from
+    }
     rows = [
         Row(target.server, target.kind.value, visible(target.upstream_name), target.name, target.risk.value, "published")
         for targets in snapshot.found.values()
         for target in targets.values()
     ]
     rows += [
-        Row(held.server, held.kind.value, visible(held.upstream_name), "", "", _STATES[held.why]) for held in snapshot.held_back
+        Row(held.server, held.kind.value, visible(held.upstream_name), "", "", _state(held, renamed))
+        for held in snapshot.held_back
     ]
     shown = sorted(
         (row for row in rows if server in ("", row.server)), key=lambda row: (row.server, row.kind, row.upstream_name)
     )
     return Listing(tuple(shown), (*silent, *map(str, snapshot.problems)))
+
+
+def _state(held: HeldBack, renamed: Mapping[tuple[str, TargetKind, str], str]) -> str:
+    was = renamed.get((held.server, held.kind, held.upstream_name))
+    return f"probably renamed from {visible(was)}, not accepted" if was else _STATES[held.why]
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -240,7 +304,7 @@ def accept_offers(
     *,
     show: Callable[[Text], object],
     confirm: Confirm,
-    may_hide: bool,
+    may_be_flagged: bool,
     record: Record,
     actor: str,
 ) -> bool:
@@ -248,7 +312,8 @@ def accept_offers(
 
     Args:
         actor: who accepts, for the record.
-        may_hide: whether definitions that hide text may be accepted; a person must have been shown them.
+        may_be_flagged: whether definitions that hide text or are suspicious may be accepted; a person must have said so, and
+            is asked once more when they were shown.
 
     Raises:
         ConfigError: the wish makes no sense, or the lock changed meanwhile.
@@ -269,11 +334,11 @@ def accept_offers(
     if lock == loaded.lock:
         show(Text("Nothing to accept."))
         return is_complete
-    hiding = _hiding(drifts, wish)
-    if hiding and not may_hide:
-        message = f"these definitions hide text: {', '.join(hiding)}; --yes does not cover them"
-        raise ConfigError(message, hint="Read the diff, then accept without --yes.")
-    question = f"Accept all of this{f', hidden text in {len(hiding)} definitions included' if hiding else ''}?"
+    flagged = _flagged(drifts, wish)
+    if flagged and not may_be_flagged:
+        message = f"these definitions are flagged above: {', '.join(flagged)}"
+        raise ConfigError(message, hint="Read why. To accept them all the same, say --flagged, without --yes.")
+    question = f"Accept all of this{f', {len(flagged)} flagged definitions included' if flagged else ''}?"
     if not confirm(question):
         show(Text("Nothing was accepted."))
         return False
@@ -281,18 +346,19 @@ def accept_offers(
         raise ConfigError("catalog.lock changed while you were reading", hint="Look at the diff again.")
     found = Changed(kind=CHANGED, actor="unknown", standing=of_catalog(loaded))
     standing = of_catalog(replace(loaded, lock=lock))
-    record([found, Changed(kind="catalog.accepted", actor=actor, standing=standing, facts=_facts(loaded, drifts, wish))])
+    facts = {**_facts(loaded, drifts, wish), **({"flagged": flagged} if flagged else {})}
+    record([found, Changed(kind=ACCEPTED, actor=actor, standing=standing, facts=facts)])
     write_lock(catalog_dir / LOCK_NAME, lock)
     show(Text(f"Accepted in {catalog_dir.name}/{LOCK_NAME}. Commit it."))
     return is_complete
 
 
-def _hiding(drifts: Sequence[Drift], wish: Wish) -> list[str]:
+def _flagged(drifts: Sequence[Drift], wish: Wish) -> list[str]:
     return [
         f"{drift.server}/{visible(difference.name)}"
         for drift in drifts
         for difference in _wished(drift, wish)
-        if difference.hidden
+        if difference.is_flagged
     ]
 
 

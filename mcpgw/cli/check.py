@@ -15,16 +15,20 @@ from rich.text import Text
 
 from mcpgw.app import convert, network, own, redacting
 from mcpgw.catalog.definition import KINDS
+from mcpgw.catalog.drift import diff
+from mcpgw.catalog.load import load_catalog
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.publish import warnings
 from mcpgw.catalog.registry import Registry
 from mcpgw.cli.common import open_folder, open_ledger
 from mcpgw.cli.probe import probe
-from mcpgw.core.errors import GatewayError
+from mcpgw.core.errors import ConfigError, GatewayError
 from mcpgw.core.model import TargetKind
+from mcpgw.core.naming import CALL_TOOL, FIND_TOOLS
 from mcpgw.identity import ApiKeys
 from mcpgw.inbound.serving import require_certificate
 from mcpgw.redaction import PresidioRedactor
+from mcpgw.redaction.paths import parse_place
 from mcpgw.settings import Settings
 
 _TOOL = TargetKind.TOOL
@@ -127,9 +131,28 @@ def _catalog(settings: Settings) -> Generator[Finding, None, Registry | None]:
     yield Finding("catalog", verdict, f"{len(registry.servers)} servers, {count} accepted definitions.", hint)
     if len(settings.identity.issuers) > 1:
         yield from _unqualified_readers(registry)
+    yield from vaulted(settings, registry)
     for problem in (*registry.snapshot.problems, *warnings(registry.snapshot)):
         yield Finding("catalog", Verdict.WARN, f"{problem.where}: {problem.message}", problem.hint)
     return registry
+
+
+def vaulted(settings: Settings, registry: Registry) -> Iterator[Finding]:
+    """What nobody would notice until they look for a raw value, or until a call is refused."""
+    found = registry.snapshot.found
+    kept = sorted((one for kind in found for one in found[kind].values() if one.vault), key=lambda one: one.name)
+    if kept and settings.vault.mode == "off":
+        hint = 'Set mode = "sealed" and recipients in [vault] of config.toml.'
+        yield Finding("vault", Verdict.WARN, f"Nothing is sealed, though the catalog says so of {len(kept)} targets.", hint)
+    if settings.vault.mode == "sealed":
+        seen = f"{len(settings.vault.recipients)} recipients can open what is sealed of {len(kept)} targets."
+        yield Finding("vault", Verdict.OK if kept else Verdict.WARN, seen, "" if kept else "Set vault = true in the catalog.")
+    for target in kept:
+        for place in target.vault_except:
+            try:
+                parse_place(place)
+            except ConfigError as error:
+                yield Finding("vault", Verdict.FAIL, f"{target.name}: vault_except: {error}", error.hint)
 
 
 def _unqualified_readers(registry: Registry) -> Iterator[Finding]:
@@ -183,7 +206,9 @@ def _credentials(settings: Settings, registry: Registry) -> Generator[Finding, N
 
 
 def _upstreams(settings: Settings, registry: Registry, servers: Sequence[str]) -> Iterator[Finding]:
-    for name, offered in sorted(probe(settings, servers).items() if servers else ()):
+    answers = probe(settings, servers) if servers else {}
+    catalog = load_catalog(settings.catalog_dir)
+    for name, offered in sorted(answers.items()):
         if isinstance(offered, str):
             hint = "Its tools are refused until it answers; the others are not touched."
             yield Finding("upstream", Verdict.FAIL, f"{name}: {offered}", hint)
@@ -193,7 +218,10 @@ def _upstreams(settings: Settings, registry: Registry, servers: Sequence[str]) -
         tools = ", ".join(_counted(len(offered.get(kind, ())), kind) for kind in KINDS if kind is _TOOL or offered.get(kind))
         if held:
             hint = f"Read `mcpgw catalog diff {name}`, then `mcpgw catalog accept {name}`."
-            yield Finding("upstream", Verdict.WARN, f"{name}: {tools}; {held} definitions wait to be accepted.", hint)
+            (drift,) = diff(catalog.entries, catalog.lock, answers, [name])
+            flagged = sum(1 for difference in drift.differences if difference.is_flagged)
+            waiting = f"{held} definitions wait to be accepted{f', {flagged} of them flagged' if flagged else ''}"
+            yield Finding("upstream", Verdict.WARN, f"{name}: {tools}; {waiting}.", hint)
         else:
             yield Finding("upstream", Verdict.OK, f"{name}: {tools}, all as accepted.")
 
@@ -214,12 +242,18 @@ def _lists(settings: Settings, registry: Registry) -> Iterator[Finding]:
         hint = "Compare its `tools`, `prompts` and `resources` with `mcpgw catalog list`."
         yield Finding("policy", Verdict.WARN, f"The rule {rule} is about nothing that is published.", hint)
     for role in settings.roles:
-        count = len(policy.offered(role, tools))
+        shown = policy.listed_to(role, tools)
+        missing = [] if not policy.searches(role) else sorted({FIND_TOOLS, CALL_TOOL} - {target.name for target in shown})
+        if missing:
+            hint = 'Add tools = ["mcpgw__find_tools", "mcpgw__call_tool"] to a scope of the role.'
+            detail = f"The role {role} has a profile with search, and no scope that grants {' and '.join(missing)}."
+            yield Finding("tools", Verdict.FAIL, detail, hint)
+        count = len(shown)
         if count > TOO_MANY_TOOLS:
-            hint = "Narrow its scopes: VS Code and the OpenAI API refuse longer lists."
+            hint = "Narrow its scopes, or give it a profile with search: VS Code and the OpenAI API refuse longer lists."
             yield Finding("tools", Verdict.FAIL, f"The role {role} sees {count} tools; {TOO_MANY_TOOLS} is the limit.", hint)
         elif count > MANY_TOOLS:
-            hint = "Narrow its scopes: some hosts show 40, and models choose worse among more."
+            hint = "Narrow its scopes, or give it a profile: some hosts show 40, and models choose worse among more."
             yield Finding("tools", Verdict.WARN, f"The role {role} sees {count} tools.", hint)
 
 

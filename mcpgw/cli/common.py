@@ -2,7 +2,7 @@
 
 import os
 import pwd
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,9 @@ import anyio
 from mcpgw import __version__
 from mcpgw.app import convert, own
 from mcpgw.approval import Desk
+from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.registry import Registry
-from mcpgw.core.errors import AuthenticationError
+from mcpgw.core.errors import AuthenticationError, ConfigError
 from mcpgw.core.model import Changed, Identity, IdentityKind, Target, TargetKind
 from mcpgw.identity import stdio_credential
 from mcpgw.ledger import Ledger, RecordContext
@@ -52,10 +53,20 @@ def record_context(settings: Settings) -> RecordContext:
     return RecordContext(version=__version__, config_hash=convert.config_hash(settings), catalog_hash=catalog_hash)
 
 
+def readers_context(settings: Settings) -> RecordContext:
+    """Return the same for a command that only reads: whoever looks for what broke the catalog need not mend it first."""
+    try:
+        return record_context(settings)
+    except CatalogError:
+        return RecordContext(version=__version__, config_hash=convert.config_hash(settings), catalog_hash="unreadable")
+
+
 @asynccontextmanager
-async def open_ledger(settings: Settings) -> AsyncIterator[Ledger]:
+async def open_ledger(
+    settings: Settings, make_context: Callable[[Settings], RecordContext] = record_context
+) -> AsyncIterator[Ledger]:
     """Open the folder's ledger for a short command, beside whatever else has it open."""
-    context = record_context(settings)
+    context = make_context(settings)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with Ledger.open(
         settings.data_dir,
@@ -135,3 +146,21 @@ async def acting_identity(settings: Settings) -> Identity:
         hint = "Make a key for a person: `mcpgw keys create --kind human --subject NAME --group GROUP`."
         raise AuthenticationError(f"{identity.subject} is {identity.kind.value}, and only people decide.", hint=hint)
     return identity
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a new file that its owner alone can read.
+
+    Raises:
+        ConfigError: it is there already, or cannot be written; nothing is left then.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError as error:
+        raise ConfigError("there is such a file already, and it is not replaced", where=str(path)) from error
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise ConfigError(f"it cannot be written: {error.strerror}", where=str(path)) from error

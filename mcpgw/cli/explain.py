@@ -214,6 +214,7 @@ def demands(terms: Terms) -> list[str]:
         *([f"amr {' and '.join(fresh.amr)}"] if fresh.amr else []),
         *([] if terms.denial_settles else ["a denial waits until it is withdrawn, or the deadline"]),
         *(["once approved, it may run while nobody waits for it"] if terms.unattended else []),
+        *(["once approved, its server may ask the caller, whose answers nobody approves"] if terms.may_be_asked else []),
         *(
             [f"or a grant of at most {grants.max_calls} calls in {grants.lasts_ns / 3600e9:g} h{total}"]
             if grants.max_calls

@@ -1,6 +1,5 @@
 """`mcpgw export`: an evidence package, and the record that it was given away."""
 
-import os
 import sys
 import time
 from contextlib import closing
@@ -13,8 +12,8 @@ import typer
 
 from mcpgw import __version__
 from mcpgw.app import convert
-from mcpgw.cli.common import open_folder, open_ledger, system_user
-from mcpgw.cli.log import parse_time
+from mcpgw.cli.common import open_folder, open_ledger, system_user, write_new
+from mcpgw.cli.log import parse_end, parse_time
 from mcpgw.cli.verify import read_note
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
 from mcpgw.core.model import Event
@@ -36,7 +35,9 @@ def export(
     reason: Annotated[str, typer.Option(help="Why it is asked for. It is recorded, and stands in the package.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A new file.")] = Path("evidence.zip"),
     since: Annotated[str, typer.Option("--from", help="2026-11-20T00:00Z, or an age as 3d; local time unless it says.")] = "",
-    until: Annotated[str, typer.Option("--to", help="The first moment that is not asked for any more. As --from.")] = "",
+    until: Annotated[
+        str, typer.Option("--to", help="The first moment that is not asked for any more, as --from; a day counts to its end.")
+    ] = "",
     who: Annotated[str, typer.Option(help="A subject, a principal (issuer#subject), or a glob over principals.")] = "",
     session: Annotated[str, typer.Option(help="A session's id.")] = "",
     server: Annotated[str, typer.Option(help="An upstream server's name.")] = "",
@@ -49,6 +50,9 @@ def export(
             exists=True,
         ),
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="With the raw payloads that the vault keeps, sealed as they are. This is recorded.")
+    ] = False,
     folder: Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working folder.")] = Path(),
 ) -> None:
     """Write the records that are asked for, all that proves them, and what checks the proof. The export is recorded."""
@@ -58,11 +62,12 @@ def export(
     now = time.time()
     asked = Asked(
         since_ns=parse_time(since, now, "--from") if since else 0,
-        until_ns=parse_time(until, now, "--to") if until else 2**63 - 1,
+        until_ns=parse_end(until, now, "--to") if until else 2**63 - 1,
         who=who,
         session=session,
         server=server,
         tool=tool,
+        raw=raw,
     )
     if asked.since_ns >= asked.until_ns:
         raise ConfigError("no time is asked for: --to is not after --from", where="--to")
@@ -71,8 +76,10 @@ def export(
     purpose = Purpose(requester=system_user(), reason=reason, gateway=__version__)
     package = checked(made(settings, asked, purpose, [read_note(path) for path in anchor or ()]))
     anyio.run(_recorded, settings, package, asked, purpose)  # before anything leaves
-    write(out, package.data)
+    write_new(out, package.data)
     print(f"{package.facts['records']} records are in {out}, SHA-256 {package.digest}.")
+    if raw:
+        print(f"{package.facts['raw']} raw payloads are in it, sealed: a private key of the vault opens them.")
     print(f"`mcpgw verify {out}` checks it; so do verify.py and verify.html, which are in it.")
 
 
@@ -107,24 +114,6 @@ def checked(package: Package) -> Package:
             raise LedgerUnavailable(f"the package would not hold ({kind}: {where})", hint="Run `mcpgw verify`: it says where.")
         print(f"Whoever verifies it will be told: {kind} {where}. `mcpgw verify` says more.", file=sys.stderr)
     return package
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a new file that its owner alone can read.
-
-    Raises:
-        ConfigError: it is there already, or cannot be written; nothing is left then.
-    """
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError as error:
-        raise ConfigError("there is such a file already; a package never replaces one", where=str(path)) from error
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise ConfigError(f"the package cannot be written: {error.strerror}", where=str(path)) from error
 
 
 async def _recorded(settings: Settings, package: Package, asked: Asked, purpose: Purpose) -> None:

@@ -1,165 +1,196 @@
-"""`mcpgw log`: search and follow the record, beside a running gateway."""
+"""`mcpgw log`: search and follow the record, beside a running gateway. That it was read is recorded first."""
 
-import json
-import re
 import sys
 import time
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from contextlib import closing
+from dataclasses import asdict, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import anyio
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from mcpgw.app import convert
-from mcpgw.cli.common import open_folder
+from mcpgw.cli import records
+from mcpgw.cli.common import open_folder, open_ledger, readers_context, system_user
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.visible import visible
-from mcpgw.ledger.follow import follow as followed
-from mcpgw.ledger.record import parse
-from mcpgw.ledger.store import Database, Query, StoredRecord
+from mcpgw.core.moments import HINT, span_of
+from mcpgw.core.question import BEGINNING_NS, END_NS, MAX_TEXT, NEWEST, BadCursor, Place, Question, cursor, place_of, reading
+from mcpgw.ledger.search import find, follow
+from mcpgw.ledger.store import Database
+from mcpgw.settings import Settings
 
-_PIPE_WIDTH = 240
+PIPE_WIDTH = 240
 """Columns where no terminal says how wide it is: wide enough for a record to stay on one line."""
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_AGO = re.compile(r"(\d+)([smhdw])")
-_STYLES = {
-    "completed": "green",
-    "allow": "green",
-    "hold": "yellow",
-    "refused": "red",
-    "failed": "red",
-    "tool_error": "yellow",
-    "indeterminate": "bold red",
-}
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
 
 
 def log(
     folder: Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working folder.")] = Path(),
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing as records are written.")] = False,
+    following: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing as records are written.")] = False,
     who: Annotated[str, typer.Option(help="A subject, a principal (issuer#subject), or a glob over principals.")] = "",
+    group: Annotated[str, typer.Option(help="A group that the caller was in.")] = "",
     tool: Annotated[str, typer.Option(help="A glob over published names: bank__*")] = "",
+    server: Annotated[str, typer.Option(help="An upstream server's name.")] = "",
     decision: Annotated[str, typer.Option(help="allow, hold, deny, completed, refused, failed, unknown, timeout, …")] = "",
+    rule: Annotated[str, typer.Option(help="The id of a rule that decided.")] = "",
+    masked: Annotated[str, typer.Option(help="A type of data that was masked: US_SSN")] = "",
+    text: Annotated[str, typer.Option(help="Words in clean arguments, results, questions and answers, or in a comment.")] = "",
     kind: Annotated[str, typer.Option(help="A glob over kinds: call.*, approval.*, gateway.*")] = "",
     call: Annotated[str, typer.Option(help="A call's id.")] = "",
     approval: Annotated[str, typer.Option(help="An approval's id.")] = "",
     session: Annotated[str, typer.Option(help="A session's id, as records carry it.")] = "",
-    since: Annotated[str, typer.Option(help="15m, 2h, 3d ago, or 2026-11-21T09:30 (local time unless it says).")] = "",
-    until: Annotated[str, typer.Option(help="As --since.")] = "",
+    on: Annotated[str, typer.Option(help="One whole day: 2026-03-15 of local time, 2026-03-15Z of UTC.")] = "",
+    since: Annotated[str, typer.Option(help="15m, 2h, 3d ago, a day, or 2026-11-21T09:30 (local time unless it says).")] = "",
+    until: Annotated[str, typer.Option(help="As --since; a day counts to its end.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="The newest so many of what matches.")] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines: each record in full, with its leaf hash.")] = False,
+    after: Annotated[str, typer.Option(metavar="CURSOR", help="Go on where a page ended. It says what was asked.")] = "",
+    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TABLE,
+    as_json: Annotated[bool, typer.Option("--json", help="As --format json: each record in full, with its leaf hash.")] = False,
+    unrecorded: Annotated[
+        bool, typer.Option("--unrecorded", help="Do not record that it was read: for a copy that cannot be written.")
+    ] = False,
 ) -> None:
-    """Search the record, newest last. Reading it changes nothing."""
-    now = time.time()
-    query = Query(
+    """Search the record, newest last. The reading itself is recorded first."""
+    question = Question(
         who=who,
+        group=group,
         tool=tool,
-        decision=decision,
+        server=server,
         kind=kind,
-        call_id=call,
-        approval_id=approval,
+        decision=decision,
+        rule=rule,
+        masked=masked,
+        text=text,
+        call=call,
+        approval=approval,
         session=session,
-        since_ns=parse_time(since, now, "--since") if since else 0,
-        until_ns=parse_time(until, now, "--until") if until else 2**63 - 1,
-        limit=limit,
     )
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    show(convert.database(open_folder(folder)), query, console, following=follow, as_json=as_json)
+    for name, value in asdict(question).items():
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            raise ConfigError(f"{MAX_TEXT} characters are the most: what is asked for is recorded", where=f"--{name}")
+    since_ns, until_ns = _times(on, since, until, time.time_ns())
+    question = replace(question, since_ns=since_ns, until_ns=until_ns)
+    settings = open_folder(folder)
+    here = f"{settings.ledger.origin} {system_user()}"
+    place = _place(after, question, here) if after else Place(question=question)
+    if after and following:
+        raise ConfigError("a cursor goes back in time, and --follow forward", where="--after")
+    if not unrecorded:
+        before = anyio.run(_recorded, settings, place)
+        place = (
+            place if following else replace(place, before=min(place.before, before))
+        )  # what tells of this reading is not in it
+    database = convert.database(settings)
+    form = Format.JSON if as_json else form
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    if following:
+        follow_on(database, place.question, console, limit=limit, form=form)
+        return
+    for rest in show(database, place, console, limit=limit, form=form):
+        print(f"There is more: mcpgw log --after {cursor(rest, given_to=here)}", file=sys.stderr)
 
 
-def show(database: Database, query: Query, console: Console, *, following: bool, as_json: bool) -> None:
-    """Print what matches; with `following`, until interrupted.
+def show(database: Database, place: Place, console: Console, *, limit: int, form: Format) -> tuple[Place, ...]:
+    """Print the newest that match before that place; return where to go on, if there may be more.
 
     Raises:
         LedgerUnavailable: the log cannot be read.
     """
-    store = database.connect_read_only()
-    try:
-        if as_json:
-            for record in followed(store, query) if following else store.search(query):
-                print(json_line(record), flush=following)
-        elif following:
-            _print_growing(followed(store, query), console)
-        else:
-            console.print(_table([row(record) for record in store.search(query)]))
-    except KeyboardInterrupt:
-        console.print()
-    finally:
-        store.close()
+    with closing(database.connect_read_only()) as store:
+        found = find(store, place.question, before=place.before, limit=limit)
+    match form:
+        case Format.JSON:
+            for record in found.records:
+                print(records.json_line(record))
+        case Format.CSV:
+            for line in records.csv_lines(found.records):
+                print(line)
+        case Format.TABLE:
+            console.print(records.table(found.records))
+    return tuple(replace(place, before=seq) for seq in found.rest)
+
+
+def follow_on(database: Database, question: Question, console: Console, *, limit: int, form: Format) -> None:
+    """Print what matches, and what comes, until interrupted.
+
+    Raises:
+        ConfigError: the format is for what has an end.
+        LedgerUnavailable: the log cannot be read.
+    """
+    if form is Format.CSV:
+        raise ConfigError("what never ends is printed as a table or as JSON lines", where="--format csv")
+    with closing(database.connect_read_only()) as store:
+        try:
+            for record in follow(store, question, limit=limit):
+                if form is Format.JSON:
+                    print(records.json_line(record), flush=True)
+                else:
+                    console.print(records.line(record), soft_wrap=True)
+        except KeyboardInterrupt:
+            console.print()
 
 
 def parse_time(text: str, now: float, where: str) -> int:
-    """Return Unix nanoseconds for an age (`15m`) or an ISO 8601 time.
+    """Return Unix nanoseconds for an age (`15m`), a day's beginning, or an ISO 8601 time.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is none of these.
     """
-    if ago := _AGO.fullmatch(text):
-        return int((now - int(ago[1]) * _UNITS_S[ago[2]]) * 1e9)
+    return _span(text, int(now * 1e9), where)[0]
+
+
+def parse_end(text: str, now: float, where: str) -> int:
+    """Return the first moment that is not meant any more: what `parse_time` returns, but for a day the beginning of the next.
+
+    Raises:
+        ConfigError: it is no time.
+    """
+    first, end = _span(text, int(now * 1e9), where)
+    return first if end == first + 1 else end
+
+
+def _times(on: str, since: str, until: str, now_ns: int) -> tuple[int, int]:
+    """Return the first and the last moment that are asked for."""
+    if on and (since or until):
+        raise ConfigError("--on is a whole day by itself, without --since and --until", where="--on")
+    first = _span(on or since, now_ns, "--on" if on else "--since")[0] if on or since else BEGINNING_NS
+    last = _span(on or until, now_ns, "--on" if on else "--until")[1] - 1 if on or until else END_NS
+    return first, last
+
+
+def _span(text: str, now_ns: int, where: str) -> tuple[int, int]:
     try:
-        return int(datetime.fromisoformat(text).timestamp() * 1e9)
+        return span_of(text, now_ns, None)
     except ValueError as error:
-        hint = "Write an age such as 15m, 2h, 3d, 1w, or a time such as 2026-11-21T09:30."
-        raise ConfigError(f"{text!r} is no time", where=where, hint=hint) from error
+        raise ConfigError(f"{text!r} is no time", where=where, hint=HINT) from error
 
 
-def json_line(record: StoredRecord) -> str:
-    """Return the record as one line of ASCII JSON, so that nothing in it can move a terminal's cursor."""
-    return json.dumps({**_members(record), "leaf_hash": record.hash.hex()})
-
-
-def row(record: StoredRecord) -> tuple[str, str, str, str, str, str, str]:
-    """Return what people want to see of a record: number, local time, who, what, tool, result, why; safe to print."""
-    members = _members(record)
-    who = members.get("who", {})
-    when = datetime.fromtimestamp(int(record.index["time_ns"]) / 1e9, tz=UTC).astimezone()
-    approval = members.get("approval", {})
-    result = record.index["outcome"] or record.index["decision"] or approval.get("verdict") or approval.get("state", "")
-    return (
-        str(record.seq),
-        when.strftime("%m-%d %H:%M:%S"),
-        visible(str(who.get("sub") or members.get("actor", ""))),
-        visible(str(record.index["kind"])),
-        visible(str(record.index["target"])),
-        visible(str(result)),
-        visible(_why(members)),
-    )
-
-
-def _why(members: dict[str, Any]) -> str:
-    parts = (members.get("outcome", {}), members.get("decision", {}), members.get("approval", {}))
-    reasons = [str(part["reason"]) for part in parts if part.get("reason")]
-    rules = members.get("decision", {}).get("rules", [])
-    approval = members.get("approval", {})
-    named = f"[{', '.join(map(str, rules))}]" if rules else ""
-    return " ".join(part for part in (named, *reasons[:1], str(approval.get("id", ""))) if part)
-
-
-def _members(record: StoredRecord) -> dict[str, Any]:
+def _place(after: str, question: Question, here: str) -> Place:
+    if question != Question():
+        asked = ", ".join(question.told())
+        raise ConfigError(
+            "a cursor says by itself what was asked for", where="--after", hint=f"Leave away what is asked: {asked}."
+        )
     try:
-        return parse(record.leaf)
-    except ValueError:
-        return {"seq": record.seq, "damaged": "this leaf is not readable; run `mcpgw verify`"}
+        return place_of(after, given_to=here)
+    except BadCursor as error:
+        raise ConfigError(str(error), where="--after") from error
 
 
-_COLUMNS = ("#", "time", "who", "what", "tool", "result", "why")
-_KEPT_WHOLE = ("#", "time", "what", "result")
-"""Short by nature; the others are folded where the terminal is narrow."""
+async def _recorded(settings: Settings, place: Place) -> int:
+    """Record the reading, and return its number.
 
-
-def _table(rows: Iterable[tuple[str, ...]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        table.add_column(name, justify="right" if name == "#" else "left", overflow="fold", no_wrap=name in _KEPT_WHOLE)
-    for cells in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
-    return table
-
-
-def _print_growing(records: Iterable[StoredRecord], console: Console) -> None:
-    for record in records:
-        line = Text("  ").join(Text(cell, style=_STYLES.get(cell, "")) for cell in row(record) if cell)
-        console.print(line, soft_wrap=True)
+    Raises:
+        LedgerUnavailable: it cannot be recorded, so nothing is read.
+    """
+    async with open_ledger(settings, readers_context) as ledger:
+        sealed = await ledger.append(reading(place, actor=system_user()))
+        return sealed.seq if place.before == NEWEST else place.before

@@ -9,6 +9,7 @@ import anyio
 from mcpgw.app import convert, network
 from mcpgw.app.console import console_routes
 from mcpgw.app.gateway import open_gateway
+from mcpgw.app.metrics import metrics_routes
 from mcpgw.identity import stdio_identity
 from mcpgw.inbound.http import make_app
 from mcpgw.inbound.serving import GatewayListener, make_uvicorn
@@ -21,7 +22,8 @@ async def serve(settings: Settings, redactor: PresidioRedactor) -> None:
     """Run the gateway over HTTP until it is told to end."""
     async with open_gateway(settings, redactor, node="serve") as gateway, anyio.create_task_group() as tasks:
         tasks.start_soon(gateway.tend_health)
-        listener = make_uvicorn(gateway.server, make_app(gateway.server, console_routes(gateway)), network.listener(settings))
+        routes = [*console_routes(gateway), *metrics_routes(gateway)]
+        listener = make_uvicorn(gateway.server, make_app(gateway.server, routes), network.listener(settings))
         tasks.start_soon(_announce, listener, settings)
         await listener.serve()
         tasks.cancel_scope.cancel()

@@ -18,7 +18,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from mcpgw import __version__
-from mcpgw.app import outlets
+from mcpgw.app import convert, outlets
+from mcpgw.app.cursors import cursors
 from mcpgw.cli.common import open_folder, open_ledger
 from mcpgw.cli.log import parse_time
 from mcpgw.core.errors import ConfigError
@@ -125,9 +126,11 @@ def _sink(settings: Settings, name: str) -> SinkConfig:
 def show_status(settings: Settings, feeds: Sequence[Feed], *, as_json: bool) -> None:
     """Print how far each of them is. Exits with 1 where one has a problem."""
 
+    keep = cursors(convert.database(settings), settings.data_dir / outlets.CURSORS)
+
     async def ask() -> Sequence[SinkStatus]:
         async with open_ledger(settings) as ledger:
-            return [await sink_status(feed, settings.data_dir / outlets.CURSORS, ledger) for feed in feeds]
+            return [await sink_status(feed, keep(feed.name), ledger) for feed in feeds]
 
     found = anyio.run(ask)
     if as_json:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,8 @@ _WATCH_EVERY_S = 3.0
 _WATCH_PATIENCE_S = 60.0
 """How long a log may be out of reach, as when its database is restarted, before a watch gives up."""
 
+_MAX_ERASED = 20
+"""Records of erasure that are shown, the newest; a log of years has one a day. `--json` has them all."""
 _SETTLING_S = 1.0
 """A rotation needs milliseconds between its commit and the new public keys."""
 
@@ -279,6 +282,7 @@ def as_data(report: Report) -> dict[str, Any]:
         "anchored": report.anchored,
         "anchors": report.anchors,
         "unestablished": list(report.unestablished),
+        "erased": [asdict(one) for one in report.erased],
         "found": report.found,
         "problems": problems,
     }
@@ -305,6 +309,11 @@ def as_text(report: Report) -> Text:
     if report.anchored:
         several = f" and {report.anchors - 1} more" if report.anchors > 1 else ""
         text.append(f"  continues the checkpoint over {report.anchored} records that was kept elsewhere{several}\n")
+    for one in report.erased[-_MAX_ERASED:]:
+        why = f": {visible(one.reason)}" if one.reason else ""
+        text.append(f"  erased: {one.payloads} payloads, says record {one.seq} ({one.kind} by {visible(one.actor)}{why})\n")
+    if len(report.erased) > _MAX_ERASED:
+        text.append(f"  erased: more, say {len(report.erased) - _MAX_ERASED} older records\n")
     for sentence in report.unestablished:
         text.append(f"  not established: {sentence}\n")
     text.rstrip()
