@@ -34,7 +34,13 @@ def licence_of(name: str) -> str:
         return expression
     trove = [line.rpartition(" :: ")[2] for line in data.get_all("Classifier", []) if line.startswith("License ::")]
     named = [line for line in trove if line != "OSI Approved"]
-    return ", ".join(named) or (data.get("License") or "not stated").splitlines()[0]
+    return ", ".join(named) or (data.get("License") or _from_its_file(name)).splitlines()[0]
+
+
+def _from_its_file(name: str) -> str:
+    """Some packages state a licence by its text alone."""
+    texts = [path.read_text() for path in metadata.files(name) or () if "LICENSE" in path.name]
+    return "MIT" if any(text.startswith("The MIT License (MIT)\n") for text in texts) else "not stated"
 
 
 def page() -> str:

@@ -15,6 +15,10 @@ PYTHON_SERVERS = ROOT / ".venv-upstreams" / "bin"
 NODE_MODULES = ROOT / "tests" / "node" / "node_modules"
 NODE = NODE_MODULES / "node" / "bin" / "node"
 OUR_SERVERS = ROOT / "tests" / "servers"
+OUR_CLIENTS = ROOT / "tests" / "clients"
+CLIENTS = ROOT / ".venv-clients" / "bin" / "python"
+LANGCHAIN = ROOT / ".venv-langchain" / "bin" / "python"
+"""With LangChain's adapters, which need an older SDK than everything else here."""
 
 _START_S = 30.0
 """For a server to listen: Node and Python on two busy cores."""
@@ -23,6 +27,11 @@ _START_S = 30.0
 def time_server() -> list[str]:
     """PyPI mcp-server-time, stdio, both eras."""
     return [str(PYTHON_SERVERS / "mcp-server-time"), "--local-timezone", "UTC"]
+
+
+def fetch_server(*options: str) -> list[str]:
+    """PyPI mcp-server-fetch, stdio, both eras; `--allow-private-ips` lets it fetch from this machine."""
+    return [str(PYTHON_SERVERS / "mcp-server-fetch"), *options]
 
 
 def git_server(repository: Path) -> list[str]:
@@ -40,6 +49,21 @@ def filesystem_server(folder: Path) -> list[str]:
     return [str(NODE), str(NODE_MODULES / "@modelcontextprotocol/server-filesystem/dist/index.js"), str(folder)]
 
 
+def memory_server() -> list[str]:
+    """npm server-memory, stdio, legacy; keeps its graph in the file that MEMORY_FILE_PATH names."""
+    return [str(NODE), str(NODE_MODULES / "@modelcontextprotocol/server-memory/dist/index.js")]
+
+
+def postgres_server(url: str) -> list[str]:
+    """npm server-postgres, stdio, of 2024-11-05: one tool that reads, and each table's columns as a resource."""
+    return [str(NODE), str(NODE_MODULES / "@modelcontextprotocol/server-postgres/dist/index.js"), url]
+
+
+def alchemy_server() -> list[str]:
+    """PyPI mcp-alchemy, stdio, both eras: any database that DB_URL names, to read and to write."""
+    return [str(PYTHON_SERVERS / "mcp-alchemy")]
+
+
 def inspector(*args: str) -> list[str]:
     """The Inspector's command line: `inspector("--cli", "--server-url", url, …)`."""
     return [str(NODE), str(NODE_MODULES / "@modelcontextprotocol/inspector/clients/launcher/build/index.js"), *args]
@@ -48,6 +72,11 @@ def inspector(*args: str) -> list[str]:
 def story_server(transport: str = "stdio", *options: str) -> list[str]:
     """Ours on the SDK: `stdio`, `http` or `sse`, both eras; `--legacy-only`, `--json`."""
     return [sys.executable, str(OUR_SERVERS / "story_server.py"), transport, *options]
+
+
+def asking_server(transport: str = "stdio", *options: str) -> list[str]:
+    """Ours on the SDK, which asks its caller: run like the story server."""
+    return [sys.executable, str(OUR_SERVERS / "asking_server.py"), transport, *options]
 
 
 def library_server(log: Path) -> list[str]:
@@ -68,7 +97,27 @@ def moody_server(mood: Path, *options: str) -> list[str]:
 @asynccontextmanager
 async def story_url(transport: str = "http", *options: str) -> AsyncIterator[str]:
     """Run the story server on a free port and yield its URL."""
-    async with await anyio.open_process(story_server(transport, *options), stdin=None, stderr=None) as process:
+    async with _announced_url(story_server(transport, *options), transport) as url:
+        yield url
+
+
+@asynccontextmanager
+async def asking_url(transport: str = "http", *options: str) -> AsyncIterator[str]:
+    """The same of the asking server."""
+    async with _announced_url(asking_server(transport, *options), transport) as url:
+        yield url
+
+
+@asynccontextmanager
+async def task_url() -> AsyncIterator[str]:
+    """The same of the server that makes tasks of its own, of 2026-07-28 alone."""
+    async with _announced_url([sys.executable, str(OUR_SERVERS / "task_server.py")], "http") as url:
+        yield url
+
+
+@asynccontextmanager
+async def _announced_url(command: Sequence[str], transport: str) -> AsyncIterator[str]:
+    async with await anyio.open_process(command, stdin=None, stderr=None) as process:
         try:
             with anyio.fail_after(_START_S):
                 port = await _announced_port(process)

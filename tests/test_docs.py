@@ -48,7 +48,9 @@ def test_a_command_in_the_docs_exists_with_all_its_options(page: str, command: s
 
 
 SCRIPT = re.compile(
-    r"^    (scripts/(?:soak|approvals_soak|power_cuts|store_faults|tamper|evidence_agreement|mutants)\b[^\n#]*)", re.MULTILINE
+    r"^    (scripts/(?:soak|approvals_soak|power_cuts|store_faults|tamper|evidence_agreement|siem_hour|mutants|fuzz_wire"
+    r"|fuzz_api)\b[^\n#]*)",
+    re.MULTILINE,
 )
 PROGRAMS = {
     "scripts/soak": ["-m", "tests.faults.soak"],
@@ -57,7 +59,10 @@ PROGRAMS = {
     "scripts/power_cuts": ["tests/ledger/power_cuts.py"],
     "scripts/tamper": ["tests/ledger/tamper.py"],
     "scripts/evidence_agreement": ["tests/ledger/evidence_agreement.py"],
+    "scripts/siem_hour": ["tests/sinks/hour.py"],
     "scripts/mutants": ["scripts/mutants.py"],
+    "scripts/fuzz_wire": ["-m", "tests.inbound.fuzz"],
+    "scripts/fuzz_api": ["-m", "tests.console.contract"],
 }
 """What the scripts run, once everything is set up."""
 

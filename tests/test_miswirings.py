@@ -9,17 +9,19 @@ import pytest
 PRELUDE = """
 from collections.abc import Awaitable, Callable
 from mcpgw.core.model import *
-from mcpgw.ports import Journal, OnNotice, Peer, Redactor, Upstreams
+from mcpgw.ports import Interview, Journal, OnNotice, Peer, Redactor, Upstreams
 
 async def relay(notice: RawNotice) -> None: ...
 
 """
 
 RIGHT = """
-async def right(call: Call, allow: Allow, journal: Journal, upstreams: Upstreams, redactor: Redactor) -> CleanReply:
+async def right(
+    call: Call, allow: Allow, journal: Journal, upstreams: Upstreams, redactor: Redactor, interview: Interview
+) -> CleanReply:
     shown = await redactor.show(call)
     intent = await journal.append(Intent(shown=shown, allow=allow))
-    raw = await upstreams.send(Permit(intent), relay)
+    raw = await upstreams.send(Permit(intent), relay, interview)
     clean = await redactor.clean(call, raw)
     await journal.append(Outcome(intent=intent, result=clean))
     return clean
@@ -28,8 +30,8 @@ async def right(call: Call, allow: Allow, journal: Journal, upstreams: Upstreams
 WRONG: dict[str, tuple[str, str]] = {
     "the upstream is called without a permit": (
         """
-async def wrong(call: Call, upstreams: Upstreams) -> RawReply:
-    return await upstreams.send(call, relay)
+async def wrong(call: Call, upstreams: Upstreams, interview: Interview) -> RawReply:
+    return await upstreams.send(call, relay, interview)
 """,
         '"send" of "Upstreams" has incompatible type "Call"; expected "Permit"',
     ),

@@ -87,6 +87,29 @@ def test_durations(text: str, value: float) -> None:
     assert from_text(f'[approval]\ndeadline = "{text}"', Path()).approval.deadline == value
 
 
+RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+
+
+def test_recipients_of_the_vault_are_public_keys() -> None:
+    text = f'[vault]\nmode = "sealed"\nrecipients = ["{RECIPIENT}"]'
+    assert from_text(text, Path()).vault.recipients == [RECIPIENT]
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        ('mode = "sealed"', r"config.toml:1: `vault`: mode = \"sealed\" needs recipients"),
+        ('recipients = ["age1nobody"]', "config.toml:2: `vault.recipients`: number 1 is no X25519 recipient"),
+        (f'recipients = [\n"{RECIPIENT[:-1]}q"]', "number 1 is no X25519 recipient"),
+        (f'recipients = ["{RECIPIENT}", "AGE-SECRET-KEY-1QQ"]', "number 2 is a private key"),
+    ],
+)
+def test_what_is_no_public_key_of_age_is_refused_and_not_quoted(table: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why) as refused:
+        from_text(f"[vault]\n{table}", Path())
+    assert "SECRET-KEY" not in str(refused.value) and "nobody," not in str(refused.value)
+
+
 def test_the_template_that_init_writes_is_valid_and_all_its_comments_are_too() -> None:
     text = (ROOT / "mcpgw/cli/templates/config.toml").read_text().replace("@@ORIGIN@@", "example.com/log")
     assert from_text(text, Path()).roles["user"].scopes == ["everything"]

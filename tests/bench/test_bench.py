@@ -16,6 +16,10 @@ from tests.ledger.postgres_server import cannot_run
 ROOT = Path(__file__).parents[2]
 
 
+at_length = pytest.mark.skipif("MCPGW_LONG" not in os.environ, reason="half a minute each: MCPGW_LONG=1 runs them too")
+"""CI runs the benchmarks of calls and of lists. The others have the same machinery."""
+
+
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A folder that a database server of another user can get to, which pytest's own are not."""
@@ -52,12 +56,22 @@ def test_the_cost_of_calls_has_a_table_for_each_era(place: Path) -> None:
 
 
 @pytest.mark.slow
+def test_lists_are_whole_with_all_upstreams_well_and_with_two_that_fail(place: Path) -> None:
+    (table,) = bench("listing", place)
+    ours = [row for row in table["rows"] if row[0].startswith("mcpgw: ")]
+    assert [row[0] for row in ours] == ["mcpgw: all upstreams well", "mcpgw: one dead, one hanging"]
+    assert all(row[table["columns"].index("tools")] >= 160 for row in ours)
+
+
+@at_length
+@pytest.mark.slow
 def test_startup_is_measured_beside_pythons_own(place: Path) -> None:
     (table,) = bench("startup", place)
     assert names(table)[0] == "python -c pass" and len(table["rows"]) == 5
     assert table["rows"][0][-1] == "1 x"
 
 
+@at_length
 @pytest.mark.slow
 def test_the_ledger_is_measured_beside_the_disk(place: Path) -> None:
     appends, verification = bench("ledger", place)
@@ -67,6 +81,7 @@ def test_the_ledger_is_measured_beside_the_disk(place: Path) -> None:
         assert (len(names(appends)), len(names(verification))) == (6, 2)
 
 
+@at_length
 @pytest.mark.slow
 def test_redaction_is_measured_beside_presidio(place: Path) -> None:
     speed, latency = bench("redaction", place)

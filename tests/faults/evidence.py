@@ -45,6 +45,7 @@ class Evidence:
 
 def entry_of(seq: int, members: dict[str, Any], payloads: list[StoredPayload]) -> Entry:
     outcome, approval = members.get("outcome", {}), members.get("approval", {})
+    grant, use = approval.get("grant", {}), approval.get("use", {})
     arguments = [json.loads(unpack(payload.packed)) for payload in payloads if payload.slot == "arguments.clean"]
     return Entry(
         seq=seq,
@@ -60,6 +61,10 @@ def entry_of(seq: int, members: dict[str, Any], payloads: list[StoredPayload]) -
         approval=approval.get("id", ""),
         settled=approval.get("state", ""),
         verdict=approval.get("verdict", ""),
+        calls=grant.get("max_calls", 0),
+        total=int(grant.get("max_total") or 0),
+        use=use.get("number", 0),
+        amount=int(use.get("amount") or 0),
     )
 
 

@@ -76,6 +76,14 @@ class Entry:
     approval: str = ""
     settled: str = ""
     verdict: str = ""
+    calls: int = 0
+    """Of a grant that is asked for: how many calls it is to cover; 0 for a held call."""
+    total: int = 0
+    """Of the same: how much they may add up to."""
+    use: int = 0
+    """Of an intent under a grant: which of its uses it is, the first being 1."""
+    amount: int = 0
+    """Of the same: what it adds to the total."""
 
 
 _BEFORE_ANY_EFFECT = frozenset({Said.NOTHING_DONE, Said.HELD, Said.REFUSED, Said.TURNED_AWAY})
@@ -222,16 +230,33 @@ def an_approval_is_given_by_others_and_spent_once(history: History, index: _Inde
         spent = [entry for entry in entries if entry.kind == INTENT]
         if not approval or not spent:
             continue
-        if len(spent) > 1:
-            yield f"approval {approval}: spent {len(spent)} times"
         first = spent[0]
         before = [entry for entry in entries if entry.seq < first.seq]
         held = {entry.deed for entry in before if entry.kind == "call.held"}
         voters = {entry.who for entry in before if entry.verdict == "approve"}
-        if held != {first.deed}:
-            yield f"approval {approval}: asked for {sorted(held)}, spent on {first.deed}"
+        if not _grants(before):
+            if len(spent) > 1:
+                yield f"approval {approval}: spent {len(spent)} times"
+            if held != {first.deed}:
+                yield f"approval {approval}: asked for {sorted(held)}, spent on {first.deed}"
         if not voters - {first.who} or not any(entry.settled == "approved" for entry in before):
             yield f"approval {approval}: spent without anybody else's approval"
+
+
+def a_grant_is_used_within_its_bounds(history: History, index: _Index) -> Iterator[str]:
+    for approval, entries in index.approvals.items():
+        uses = [entry for entry in entries if entry.kind == INTENT]
+        for grant in _grants(entries):
+            used = sum(use.amount for use in uses)
+            if len(uses) > grant.calls or used > grant.total:
+                yield f"grant {approval}: {len(uses)} of {grant.calls} calls, {used} of {grant.total} in all"
+            if [use.use for use in uses] != list(range(1, len(uses) + 1)):
+                yield f"grant {approval}: its uses are numbered {[use.use for use in uses]}"
+
+
+def _grants(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entry by which a grant was asked for, if these are of one."""
+    return [entry for entry in entries if entry.kind == "call.held" and entry.calls][:1]
 
 
 def who_was_turned_away_never_had_a_call(history: History, index: _Index) -> Iterator[str]:
@@ -267,6 +292,7 @@ PROMISES: Sequence[Callable[[History, _Index], Iterator[str]]] = (
     an_end_follows_its_intent,
     an_outcome_tells_the_truth,
     an_approval_is_given_by_others_and_spent_once,
+    a_grant_is_used_within_its_bounds,
     who_was_turned_away_never_had_a_call,
     after_recovery_every_intent_has_its_end,
 )

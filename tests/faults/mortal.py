@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 from mcpgw.cli.main import run
 from mcpgw.core.model import Permit, RawReply, Sealed
 from mcpgw.ledger import Ledger
-from mcpgw.ports import EntryT, OnNotice
+from mcpgw.ports import EntryT, Interview, OnNotice
 from mcpgw.upstream import UpstreamPool
 
 
@@ -34,9 +34,9 @@ def mortal(orders: Path) -> None:
         comes(f"after {name}")
         return sealed
 
-    async def watched_send(pool: UpstreamPool, permit: Permit, on_notice: OnNotice) -> RawReply:
+    async def watched_send(pool: UpstreamPool, permit: Permit, on_notice: OnNotice, interview: Interview) -> RawReply:
         comes("before send")
-        reply = await send(pool, permit, on_notice)
+        reply = await send(pool, permit, on_notice, interview)
         comes("after send")
         return reply
 

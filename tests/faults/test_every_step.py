@@ -2,36 +2,31 @@
 
 Two people have to approve. Whoever is at the step dies there: the gateway, or the process of the person who votes. Then a
 gateway starts again, and everything is looked at: what is stored, what the identical call gets, what people can do about it.
+The same at every step of a use of a grant: never more calls, nor a larger total, than were granted.
 """
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cache
 
 import aiohttp
 import anyio
 import pytest
 
-from mcpgw.app import convert
-from mcpgw.cli.common import open_gateway_store
-from mcpgw.core.model import Verdict
 from mcpgw.ports import Approval
 from tests.faults.clients import ask
-from tests.faults.evidence import Evidence
-from tests.faults.folder import Faults, fault_folder
-from tests.faults.history import Answer, History, Said, check
-from tests.faults.process import start, until_serving
+from tests.faults.history import Answer, Said
+from tests.faults.stage import MORTAL, PEOPLE, STANDS_WITHIN_S, Stage, open_stage
 from tests.faults.stores import SQLITE, in_postgres
-from tests.flows.gateway import BOUND_S, Gateway, bearer, until
+from tests.faults.uses import CALLS, TOTAL, UseStep, Using
+from tests.flows.gateway import BOUND_S, bearer, until
 from tests.ledger.postgres_server import cannot_run
 
-MORTAL = Path(__file__).parent / "mortal.py"
-PEOPLE = ("carol", "dave")
 AT_WORK = "while the upstream works"
 WORKING_MS = 60_000
 """An upstream that is at work for so long is at work when its gateway is killed."""
@@ -80,55 +75,33 @@ STEPS = [
     Step(victim="gateway", moment="after Outcome", state="done", votes=2, effects=1, on_postgres=True),
 ]
 PLAYED = [("sqlite", step) for step in STEPS] + [("postgres", step) for step in STEPS if step.on_postgres]
-STANDS_WITHIN_S = 60.0
-"""On PostgreSQL whoever is out of sight is not dead at once, so it takes a while until what they had under way is closed."""
-
-
-@dataclass
-class Stage:
-    """One folder with its upstream, on which one step after the other is played; whatever was heard of all of them is kept."""
-
-    faults: Faults
-    gateway: Gateway
-    answers: list[Answer] = field(default_factory=list)
-
-    @property
-    def orders(self) -> Path:
-        return self.faults.folder.path.parent / "orders"
-
-    def restart(self) -> None:
-        """Start a gateway, mortal as all of them, once nothing is ordered any more."""
-        self.orders.unlink(missing_ok=True)
-        self.gateway = started(self.faults, self.orders)
-
-    def killed(self) -> None:
-        """See that the gateway died as it was told, and not in another way."""
-        assert self.gateway.process.wait(BOUND_S) == -signal.SIGKILL, "".join(self.gateway.log)
-
-
-def started(faults: Faults, orders: Path) -> Gateway:
-    gateway = start(faults.folder, [str(MORTAL), str(orders), "serve"])
-    until_serving(gateway)
-    return gateway
+USE_STEPS = [
+    UseStep(moment="before Intent", outcomes=("done",)),
+    UseStep(moment="after Intent", outcomes=("done", "indeterminate"), on_postgres=True),
+    UseStep(moment="before Outcome", outcomes=("done", "indeterminate"), effects=1),
+    UseStep(moment="after Outcome", outcomes=("done", "done"), effects=1),
+]
+USES_PLAYED = [("sqlite", step) for step in USE_STEPS] + [("postgres", step) for step in USE_STEPS if step.on_postgres]
 
 
 @pytest.fixture(scope="module")
-def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    if request.param == "postgres" and (why := cannot_run()):
-        pytest.skip(why)
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stage]]:
+    """The stage of each store, opened when it is first wanted, for all steps that are played on it."""
     with ExitStack() as stack:
-        place = stack.enter_context(in_postgres()) if request.param == "postgres" else SQLITE
-        faults = stack.enter_context(fault_folder(tmp_path_factory.mktemp("steps"), place.url))
-        config = faults.folder.config.read_text()
-        faults.folder.config.write_text(config.replace("[approval]\n", "[console]\napi = true\n\n[approval]\nquorum = 2\n"))
-        for person in PEOPLE:
-            faults.folder.key(person, "leads")
-        stage = Stage(faults, started(faults, faults.folder.path.parent / "orders"))
-        try:
-            yield stage
-        finally:
-            stage.gateway.process.kill()
-            stage.gateway.process.wait(BOUND_S)
+
+        @cache
+        def on(store: str) -> Stage:
+            if store == "postgres" and (why := cannot_run()):
+                pytest.skip(why)
+            place = stack.enter_context(in_postgres()) if store == "postgres" else SQLITE
+            return stack.enter_context(open_stage(tmp_path_factory.mktemp("steps"), place.url))
+
+        yield on
+
+
+@pytest.fixture
+def stage(store: str, stages: Callable[[str], Stage]) -> Stage:
+    return stages(store)
 
 
 @dataclass
@@ -152,20 +125,16 @@ class Story:
         return answer
 
     def effects(self) -> int:
-        return sum(effect.deed == self.deed for effect in self.stage.faults.effects())
+        return self.stage.effects(self.deed)
 
     async def approvals(self) -> list[Approval]:
         """Return what there is of this call at the desk, the newest first."""
-        async with open_gateway_store(self.stage.faults.folder.path) as store:
-            found = await store.ledger.approvals((), 1_000)
-        return [approval for approval in found if approval.facts["arguments"]["deed"] == self.deed]
+        return [one for one in await self.stage.approvals() if one.facts["arguments"]["deed"] == self.deed]
 
     async def vote(self, person: str) -> None:
-        """Vote beside the gateway, as `mcpgw approvals approve` does."""
-        async with open_gateway_store(self.stage.faults.folder.path) as store:
-            identity = await convert.authenticators(store.settings).authenticate(self.stage.faults.folder.keys[person])
-            (approval,) = [one for one in await store.desk.docket(identity) if one.facts["arguments"]["deed"] == self.deed]
-            await store.desk.vote(approval.id, identity, Verdict.APPROVE)
+        """Vote beside the gateway."""
+        (approval,) = await self.approvals()
+        await self.stage.vote(person, approval.id)
 
     async def vote_over_http(self, person: str, approval_id: str) -> None:
         """Vote at the gateway, which gives no answer any more."""
@@ -278,13 +247,6 @@ class Story:
         again = await self.ask()
         assert (again.said, again.replayed, again.echo) == (Said.COMPLETED, True, self.deed), again
 
-    def record_is_sound(self) -> None:
-        """Everything that was heard, done and recorded so far agrees, and the log verifies."""
-        entries = Evidence(self.stage.faults.database).read()
-        effects = self.stage.faults.effects()
-        assert check(History(answers=self.stage.answers, effects=effects, entries=entries)) == []
-        assert "✓" in self.stage.faults.folder.cli("verify")
-
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
@@ -293,7 +255,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "step"), PLAYED, ids=[f"{store}-{step.name}" for store, step in PLAYED], indirect=["stage"])
+@pytest.mark.parametrize(("store", "step"), PLAYED, ids=[f"{store}-{step.name}" for store, step in PLAYED])
 async def test_whoever_dies_at_this_step_leaves_one_effect_at_most_and_an_honest_state(
     stage: Stage, http: aiohttp.ClientSession, step: Step
 ) -> None:
@@ -313,4 +275,31 @@ async def test_whoever_dies_at_this_step_leaves_one_effect_at_most_and_an_honest
         case _:
             await story.runs_once(step.votes)
     assert story.effects() == (1 if step.state != "indeterminate" else step.effects)
-    await anyio.to_thread.run_sync(story.record_is_sound)
+    await anyio.to_thread.run_sync(stage.record_is_sound)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("store", "step"), USES_PLAYED, ids=[f"{store}-{step.name}" for store, step in USES_PLAYED])
+async def test_whoever_dies_while_a_grant_is_used_leaves_no_more_to_use_than_was_granted(
+    stage: Stage, http: aiohttp.ClientSession, step: UseStep
+) -> None:
+    using = Using(stage, step, http)
+    grant = await using.granted()
+    assert await using.call("first", 1) is Said.COMPLETED
+    await using.dies_calling("fatal", 2)
+    await anyio.to_thread.run_sync(stage.restart)
+
+    left = TOTAL - sum(int(use.amount) for use in await using.until_it_stands(grant))
+    assert using.effects("fatal") == step.effects
+    assert await using.call("beyond", left + 1) is Said.HELD, "the total counts what may have happened"
+    assert await using.call("rest", left) is Said.COMPLETED
+    spare = [f"spare_{word}" for word in ("one", "two")][: CALLS - len(step.outcomes) - 1]
+    assert [await using.call(deed, 0) for deed in spare] == [Said.COMPLETED] * len(spare)
+    assert await using.call("over", 0) is Said.HELD, "so does the number of calls"
+
+    used = await using.approval(grant)
+    assert (used.state.value, used.usage) == ("approved", f"used {CALLS} of {CALLS}, {TOTAL} of {TOTAL} ms")
+    assert [use.outcome for use in used.uses] == [*step.outcomes, "done", *["done"] * len(spare)]
+    ran = {deed: using.effects(deed) for deed in ("first", "fatal", "beyond", "rest", *spare, "over")}
+    assert ran == {**dict.fromkeys(ran, 1), "fatal": step.effects, "beyond": 0, "over": 0}
+    await anyio.to_thread.run_sync(stage.record_is_sound)

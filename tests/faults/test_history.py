@@ -19,6 +19,15 @@ APPROVED = (
     Entry(seq=6, kind=INTENT, time_ns=43, call="c3", deed="close", tool="risky", who="alice", approval="a1"),
     Entry(seq=7, kind=OUTCOME, time_ns=50, call="c3", outcome="completed", approval="a1"),
 )
+GRANTED = (
+    Entry(seq=30, kind="call.held", deed="any", tool="risky", who="alice", approval="g1", calls=2, total=9),
+    Entry(seq=31, kind="approval.voted", who="carol", approval="g1", verdict="approve"),
+    Entry(seq=32, kind="approval.settled", approval="g1", settled="approved"),
+    Entry(seq=33, kind=INTENT, time_ns=1, call="u1", deed="rent", tool="risky", who="alice", approval="g1", use=1, amount=4),
+    Entry(seq=34, kind=INDETERMINATE, call="u1", outcome="indeterminate"),
+    Entry(seq=35, kind=INTENT, time_ns=2, call="u2", deed="heat", tool="risky", who="alice", approval="g1", use=2, amount=5),
+    Entry(seq=36, kind=INDETERMINATE, call="u2", outcome="indeterminate"),
+)
 OTHERS = (
     Entry(seq=8, kind="call.refused", call="c4", deed="never", tool="do", who="alice", outcome="refused"),
     Entry(seq=9, kind=INTENT, time_ns=60, call="c5", deed="lost", tool="do", who="alice"),
@@ -39,7 +48,7 @@ SOUND = History(
         Answer(deed="late", said=Said.TURNED_AWAY),
     ),
     effects=(Effect("do", "pay", 20), Effect("risky", "close", 45), Effect("do", "lost", 70)),
-    entries=PLAIN + APPROVED + OTHERS,
+    entries=PLAIN + APPROVED + GRANTED + OTHERS,
     left_open={"c5": 80},
 )
 
@@ -121,6 +130,10 @@ BREACHES = {
     "an approval that was denied": (changed(5, settled="denied"), "without anybody else's approval"),
     "an approval given afterwards": (changed(5, seq=20), "without anybody else's approval"),
     "a risky call without an approval": (changed(6, approval=""), "ran without an approval"),
+    "a grant used more often than was granted": (changed(30, calls=1), "2 of 1 calls"),
+    "a grant used for more than was granted": (changed(35, amount=6), "10 of 9 in all"),
+    "a use that is not numbered": (changed(35, use=1), "numbered [1, 1]"),
+    "a grant that nobody gave": (without(31), "without anybody else's approval"),
     "a call that was turned away, and ran": (
         replace(SOUND, answers=[Answer(deed="lost", said=Said.TURNED_AWAY)]),
         "turned away, but it ran",

@@ -90,6 +90,7 @@ async def test_an_upstream_that_was_bad_at_the_start_joins_when_it_is_well(gatew
             is_down = (await echo(alice, "crashing")).is_error
 
 
+@pytest.mark.promise("tool-changed-definition")
 async def test_a_changed_definition_is_unknown_to_everybody_until_it_is_accepted(
     gateway: Gateway, folder: Folder, alice: Client, lists: Path
 ) -> None:

@@ -68,10 +68,11 @@ def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def accept_all(folder: Folder) -> None:
-    """As a person who was shown the hidden characters, and says yes all the same."""
-    folder.cli("catalog", "accept", "--all", answers="y\n")
+    """As a person who was shown the hidden characters, has read why they are flagged, and says yes all the same."""
+    folder.cli("catalog", "accept", "--all", "--flagged", answers="y\n")
 
 
+@pytest.mark.promise("list-verbatim")
 async def test_every_definition_arrives_as_it_was_written(gateway: Gateway) -> None:
     written = {tool["name"]: tool for tool in odd_definitions()}
     await until(lambda: not gateway.problems(), "the gateway is ready")

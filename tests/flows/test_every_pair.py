@@ -29,6 +29,7 @@ def folder(stories: Gateway) -> Folder:
     return stories.folder
 
 
+@pytest.mark.promise("era-every-pair")
 async def test_a_listed_tool_answers_and_both_ends_of_its_call_are_on_record(
     folder: Folder, client: Client, upstream: str
 ) -> None:
@@ -54,6 +55,7 @@ async def test_progress_of_the_upstream_arrives_while_the_call_runs(client: Clie
     assert steps == [(1, 3, "step 1"), (2, 3, "step 2"), (3, 3, "step 3")]
 
 
+@pytest.mark.promise("cancel-passed-on")
 async def test_a_call_that_the_client_cancels_is_cancelled_at_the_upstream_and_recorded(
     folder: Folder, client: Client, upstream: str, tmp_path: Path
 ) -> None:

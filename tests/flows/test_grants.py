@@ -15,7 +15,12 @@ from mcpgw.own import ACCESS_LIST, REQUEST
 from tests.console.bank import CONFIG, Bank, approval_of, open_bank
 from tests.flows.gateway import words
 
-GRANTS = 'approvers = ["group:payments-leads"]\ngrants = { max_calls = 10, max_for = "8h", max_total = { amount = 100000 } }\n'
+GRANTS = """\
+approvers = ["group:payments-leads"]
+grants = { max_calls = 10, max_for = "8h", max_total = { amount = 100000 } }
+may_be_asked = true
+"""
+MAY_BE_ASKED = "once approved, its server may ask the caller, whose answers nobody approves"
 ASKING = """
 [roles.asking]
 members = ["group:tellers"]
@@ -71,6 +76,7 @@ async def test_a_grant_is_asked_for_approved_used_and_used_up(bank: Bank) -> Non
         "25000 in all at most, summed up over amount.",
         'The requester\'s own words, which nobody checked: "rents of Jane Roe"',
         "The example, to the letter:",
+        f"questions  {MAY_BE_ASKED}",
     ):
         assert line in shown
     assert "all calls that fit this grant" in bank.folder.cli(
@@ -103,6 +109,9 @@ async def test_a_grant_is_asked_for_approved_used_and_used_up(bank: Bank) -> Non
     ]
     (held,) = bank.folder.records("call.held", approval_id=grant)
     assert held["approval"]["grant"]["max_calls"] == 3
+    counted = bank.folder.cli("approvals", "stats", key=bank.key("carol"))
+    assert "5 held calls in 30 days: 5 pending" in counted, "what ran under the grant was not held"
+    assert "1 grants: 1 approved; 3 calls by them; 0 by break-glass" in counted
 
 
 async def test_a_grant_is_revoked_and_withdrawn_while_it_is_used(bank: Bank) -> None:
@@ -163,7 +172,7 @@ async def test_an_agent_asks_over_mcp_and_a_person_decides_on_the_page(bank: Ban
             page = (await carol.get(f"/approvals/{grant}")).text
             assert "A grant: not one call, but all that fit this" in page
             assert "<strong>&#34;memo&#34;: ANY VALUE AT ALL</strong>" in page
-            assert "<blockquote>for Jane Roe</blockquote>" in page
+            assert "<blockquote>for Jane Roe</blockquote>" in page and MAY_BE_ASKED in page
             assert (await carol.decide(grant, comment="until five")).status_code == 303
         assert await runs(bank, 720_000, memo="anything", who="bot")
         (listed,) = (await tool(bot, "mcpgw__access_list"))["grants"]

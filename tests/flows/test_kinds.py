@@ -98,6 +98,7 @@ async def until_offered(client: Client, *servers: str) -> None:
         listed = {one.name.partition("__")[0] for one in (await client.list_prompts()).prompts} | {""}
 
 
+@pytest.mark.promise("resource-read")
 async def test_everything_is_listed_and_every_listed_resource_can_be_read(client: Client) -> None:
     with anyio.fail_after(BOUND_S):
         resources = (await client.list_resources()).resources
@@ -128,6 +129,7 @@ async def test_a_read_is_redacted_and_recorded_like_a_call(client: Client, folde
     assert outcome["outcome"]["class"] == "completed"
 
 
+@pytest.mark.promise("resource-template")
 async def test_what_a_template_covers_is_read_under_its_rules(client: Client, log: Path) -> None:
     before = len(lines_of(log))
     with anyio.fail_after(BOUND_S):
@@ -168,6 +170,7 @@ async def test_prompts_are_got_and_arguments_completed(client: Client) -> None:
         assert of_prompt.completion.values == ["Sales", "Support"]
 
 
+@pytest.mark.promise("tool-links")
 async def test_a_link_that_a_tool_gave_out_is_good_for_reading_and_as_an_argument(client: Client) -> None:
     with anyio.fail_after(BOUND_S):
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}

@@ -128,6 +128,8 @@ async def test_a_preview_that_fails_says_why_and_the_call_is_held_all_the_same(
     arguments = {"to": case, "amount": 7}
     approval_id = await held(gateway, "bank__pay", arguments)
     assert says in await previewed(folder, approval_id, kind)
+    facts = json.loads(await folder.acli("approvals", "show", approval_id, "--json", key=folder.keys["carol"]))
+    assert says in facts["preview_problem"] and "preview" in facts
     assert len([one for one in folder.records("call.held") if one["approval"]["how"] == "opened"]) == len(
         {one["approval"]["id"] for one in folder.records("call.held")}
     ), "no preview is held itself"

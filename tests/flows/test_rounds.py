@@ -142,6 +142,7 @@ async def test_denied_while_it_waits_the_retry_says_so_and_opens_no_new_question
     assert asked_anew["_meta"]["mcpgw/approval"]["id"] != approval_id, "without a state it is a new question"
 
 
+@pytest.mark.promise("state-sealed")
 async def test_a_state_is_for_one_caller_one_tool_and_one_set_of_arguments(
     gateway: Gateway, folder: Folder, alice: RawClient, tmp_path: Path
 ) -> None:

@@ -179,6 +179,7 @@ async def test_too_late_a_cancel_changes_nothing(folder: Folder, alice: RawClien
     assert (await alice.ended(task_id))["result"]["content"][0]["text"] == "waited"
 
 
+@pytest.mark.promise("tasks-foreign-id")
 async def test_a_foreign_id_and_one_that_nobody_has_get_the_same_answer(
     gateway: Gateway, folder: Folder, alice: RawClient, bob: RawClient, tmp_path: Path
 ) -> None:

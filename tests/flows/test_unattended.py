@@ -121,6 +121,25 @@ async def test_its_client_gone_the_approved_call_runs_once_and_the_identical_cal
     assert held["approval"]["terms"]["unattended"] is True
 
 
+async def test_the_record_says_that_nobody_waited_and_says_it_of_no_other_call(
+    gateway: Gateway, folder: Folder, tmp_path: Path
+) -> None:
+    alone = tmp_path / "said.alone"
+    approval_id = held_as(await pending(gateway.url, folder.keys["alice"], alone))
+    await approve(folder, approval_id)
+    await until(lambda: folder.records("call.outcome", approval_id=approval_id), "it ran")
+    await pending(gateway.url, folder.keys["alice"], alone)
+    records = [record for record in folder.records(approval_id=approval_id) if record["kind"].startswith("call.")]
+    assert [(record["kind"], record["origin"].get("attended")) for record in records] == [
+        ("call.held", None), ("call.held", False), ("call.intent", False), ("call.outcome", False), ("call.outcome", None),
+    ]  # fmt: skip
+    assert records[2]["origin"]["client"] == records[0]["origin"]["client"] != "", "in whose place it was made"
+    listed = (await folder.acli("log", "--approval", approval_id)).splitlines()
+    assert ["(unattended)" in line for line in listed if "call." in line] == [False, True, True, True, False]
+    replayed = await folder.acli("replay", records[2]["session"]["id"])
+    assert "made by the gateway in its client's place: nobody waited for it" in replayed
+
+
 async def test_whatever_its_transport(gateway: Gateway, folder: Folder, tmp_path: Path) -> None:
     alone = tmp_path / "sse.alone"
     approval_id = await cut(gateway, alone, "sse")
