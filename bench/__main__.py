@@ -1,4 +1,4 @@
-"""`python -m bench [calls|startup|ledger|redaction|all] [--short] [--json] [--markdown]`."""
+"""`python -m bench [calls|listing|startup|ledger|redaction|search|all] [--short] [--json] [--markdown]`."""
 
 import argparse
 import json
@@ -12,15 +12,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import calls, ledger, redaction, startup
+from bench import calls, ledger, listing, redaction, search, startup
 from bench.machine import machine
 from bench.report import Findings
 
 BENCHMARKS: dict[str, Callable[..., Iterator[Findings]]] = {
     "startup": startup.run,
     "calls": calls.run,
+    "listing": listing.run,
     "ledger": ledger.run,
     "redaction": redaction.run,
+    "search": search.run,
 }
 
 

@@ -82,8 +82,15 @@ class HttpCaller(Caller):
             "Accept": "application/json, text/event-stream",
             "MCP-Protocol-Version": era,
         }
+        self.received = 0
+        """Bytes of the last answer."""
         if era == MODERN:
             self._headers |= {"Mcp-Method": "tools/call", "Mcp-Name": tool}
+
+    def is_about(self, method: str) -> None:
+        """Say in the head of each request that it has another method, which names nothing."""
+        self._headers.pop("Mcp-Name")
+        self._headers["Mcp-Method"] = method
 
     async def call(self) -> None:
         _, body = self.echo()
@@ -92,6 +99,7 @@ class HttpCaller(Caller):
     async def _post(self, body: bytes) -> Any:
         async with self._http.post(self._url, data=body, headers=self._headers) as response:
             raw = await response.read()
+            self.received = len(raw)
             session = response.headers.get("Mcp-Session-Id")
             if session:
                 self._headers["Mcp-Session-Id"] = session

@@ -11,9 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 import anyio
-import psycopg
 
-from bench.ledger_stores import Place, database, places
+from bench.ledger_stores import Place, database, empty, places
 from bench.machine import sync_times
 from bench.made_log import CONTEXT, ORIGIN, RULING, TEXT, make_log, reply, shown
 from bench.processes import cost
@@ -21,7 +20,6 @@ from bench.report import Cell, Findings, median, percentile, ratio
 from mcpgw.core.model import Allow, Intent, Outcome
 from mcpgw.ledger import Ledger
 from mcpgw.ledger.backup import back_up, restore
-from mcpgw.ledger.postgres_migrate import migrate
 
 _PROCESSES, _CALLERS = (1, 2, 4), (1, 64, 256)
 _VERIFIED = 1_000_000
@@ -72,12 +70,12 @@ def _verified(folder: Path, found: list[Place], count: int) -> Findings:
     rows: list[tuple[Cell, ...]] = []
     for place in found:
         if not rows:
-            _empty(place)
+            empty(place)
             make_log(place.database(), place.keys, count, commit=_COMMIT)
             with closing(place.database().connect_read_only()) as store:
                 back_up(store, source)
         else:
-            _empty(place)
+            empty(place)
             for key in place.keys.glob("ledger.*"):
                 key.write_bytes((found[0].keys / key.name).read_bytes())
             with closing(place.database().connect()) as store:
@@ -90,17 +88,6 @@ def _verified(folder: Path, found: list[Place], count: int) -> Findings:
     )
     columns = ("what", "records", "seconds", "records/s", "CPU s", "peak RSS MB")
     return Findings(title="ledger: verification", columns=columns, rows=tuple(rows), note=note)
-
-
-def _empty(place: Place) -> None:
-    if not place.address:
-        for file in (place.folder / "data").glob("ledger.db*"):
-            file.unlink()
-        return
-    address = place.address.replace("mcpgw_gateway", "admin")
-    with closing(psycopg.connect(address)) as db, db:
-        db.execute("DROP SCHEMA mcpgw CASCADE")
-    migrate(place.address.replace("mcpgw_gateway", "mcpgw_owner"))
 
 
 def _verify(place: Place) -> tuple[float, float, float]:

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import psycopg
 
 from bench.contenders import mcpgw
 from bench.made_log import ORIGIN
@@ -76,3 +78,15 @@ def _server(folder: Path) -> Iterator[Server]:
 def _version(server: Server) -> str:
     ((version,),) = server.run("SELECT current_setting('server_version')", role=ADMIN)
     return str(version).split()[0]
+
+
+def empty(place: Place) -> None:
+    """Take away the log that `mcpgw init` began, so that another one can be brought there."""
+    if not place.address:
+        for file in (place.folder / "data").glob("ledger.db*"):
+            file.unlink()
+        return
+    address = place.address.replace("mcpgw_gateway", "admin")
+    with closing(psycopg.connect(address)) as db, db:
+        db.execute("DROP SCHEMA mcpgw CASCADE")
+    migrate(place.address.replace("mcpgw_gateway", "mcpgw_owner"))

@@ -6,8 +6,9 @@ hundredth held, approved and spent.
 
 import itertools
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,40 @@ RULING = Ruling(rule_ids=("r1",), reason="", policy_hash="ee" * 32)
 TEXT = "Ticket 00000000. Please send the statement to <EMAIL> before Friday. " * 2
 
 
-def make_log(database: Database, keys: Path, count: int, *, commit: int) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cast:
+    """Who calls what, and when: taken in turn, in steps that share no factor with what else repeats."""
+
+    people: Sequence[Identity] = (_AGENT,)
+    targets: Sequence[Target] = (_TARGET,)
+    clock: Callable[[], int] = time.time_ns
+
+    def shown(self, number: int) -> ShownCall:
+        one = shown(number)
+        who, what = self.people[number * 7 % len(self.people)], self.targets[number * 11 % len(self.targets)]
+        return replace(one, call=replace(one.call, identity=who, target=what))
+
+
+_ALONE = Cast()
+
+
+def many(count: int, since_ns: int, until_ns: int) -> Cast:
+    """Return 211 people with 41 tools of 8 servers, whose records are spread evenly over that time."""
+    moments = (since_ns + number * (until_ns - since_ns) // count for number in itertools.count())
+    return Cast(
+        people=[replace(_AGENT, subject=f"agent-{number}", groups=frozenset({f"team-{number % 10}"})) for number in range(211)],
+        targets=[
+            replace(_TARGET, name=f"server{number % 8}__tool{number}", server=f"server{number % 8}") for number in range(41)
+        ],
+        clock=lambda: next(moments),
+    )
+
+
+def make_log(database: Database, keys: Path, count: int, *, commit: int, cast: Cast = _ALONE) -> None:
     """Append at least `count` records to a log, with a signed checkpoint over each `commit` of them."""
     signer = load_signer(keys, ORIGIN)
     node = new_id()
-    calls = _calls()
+    calls = _calls(cast)
     entry = next(calls)
     standing: Sequence[SessionRow] = ()
 
@@ -94,7 +124,7 @@ def make_log(database: Database, keys: Path, count: int, *, commit: int) -> None
             stop = min(head.frontier.size + _TRANSACTION, end)
             while (written := head.frontier.size) < stop:
                 batch = Batch(
-                    tx, head, log=ORIGIN, node=node, sessions=sessions, describe=described, clock=time.time_ns
+                    tx, head, log=ORIGIN, node=node, sessions=sessions, describe=described, clock=cast.clock
                 )  # fmt: skip
                 for _ in range(commit):
                     entry = calls.send(_sealed(entry, batch.append(entry, described(entry))))
@@ -103,20 +133,20 @@ def make_log(database: Database, keys: Path, count: int, *, commit: int) -> None
             standing = sessions.standing()
 
 
-def _calls() -> Generator[Entry, Sealed[Any], None]:
+def _calls(cast: Cast) -> Generator[Entry, Sealed[Any], None]:
     """Yield what to record, call after call; each is answered with its seal."""
     for number in itertools.count():
         if number % 100 == 50:
-            yield from _held(new_id())
+            yield from _held(new_id(), cast)
         elif number % 10 == 5:
             refused = Refused(code=RefusalCode.DENIED, reason="Nobody may transfer after closing time.")
-            yield Refusal(shown=shown(number), refused=refused, ruling=RULING)
+            yield Refusal(shown=cast.shown(number), refused=refused, ruling=RULING)
         else:
-            intent = yield Intent(shown=shown(number), allow=Allow(ruling=RULING))
+            intent = yield Intent(shown=cast.shown(number), allow=Allow(ruling=RULING))
             yield Outcome(intent=intent, result=reply(number), latency_ns={"upstream": 1_000_000})
 
 
-def _held(approval: str) -> Generator[Entry, Sealed[Any], None]:
+def _held(approval: str, cast: Cast) -> Generator[Entry, Sealed[Any], None]:
     facts = CleanJson({"tool": _TARGET.name, "arguments": {"text": TEXT}})
     yield Opened(
         shown=shown(0),
@@ -126,7 +156,7 @@ def _held(approval: str) -> Generator[Entry, Sealed[Any], None]:
         request_key=approval,
         facts=facts,
         exact=b"",
-        deadline_ns=time.time_ns() + _HOUR_NS,
+        deadline_ns=cast.clock() + _HOUR_NS,
     )
     yield Vote(approval_id=approval, voter=_PERSON, verdict=Verdict.APPROVE, comment="fine by me")
     yield Settled(approval_id=approval, state=SettledAs.APPROVED, reason="one of one approved", ballots=1)

@@ -13,7 +13,8 @@ _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 _STOP_S = 20.0
 
 ECHO = "bench.echo"
-"""Part of the upstream's command line: where a gateway is its parent, its cost is not the gateway's."""
+CROWD = "bench.crowd"
+"""Parts of upstreams' command lines: where a gateway is their parent, their cost is not the gateway's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ def _stat(pid: int) -> list[str]:
 
 def _is_upstream(pid: int) -> bool:
     try:
-        return ECHO.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+    return any(upstream.encode() in command for upstream in (ECHO, CROWD))
