@@ -17,7 +17,11 @@ from bench.machine import sync_times
 from bench.made_log import CONTEXT, ORIGIN, RULING, TEXT, make_log, reply, shown
 from bench.processes import cost
 from bench.report import Cell, Findings, median, percentile, ratio
-from mcpgw.core.model import Allow, Intent, Outcome
+from mcpgw.core.model import (
+    Allow,
+    Intent,
+    Outcome,
+)
 from mcpgw.ledger import Ledger
 from mcpgw.ledger.backup import back_up, restore
 

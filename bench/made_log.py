@@ -12,6 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mcpgw.core.entries import (
+    Entry,
+    Opened,
+    Refusal,
+    Settled,
+    SettledAs,
+    Verdict,
+    Vote,
+)
 from mcpgw.core.model import (
     Allow,
     ApprovalRef,
@@ -19,29 +28,22 @@ from mcpgw.core.model import (
     CleanJson,
     CleanReply,
     Commitment,
-    Entry,
     Hold,
     Identity,
     IdentityKind,
     Intent,
     Manifest,
     Masked,
-    Opened,
     Origin,
     Outcome,
-    Refusal,
     RefusalCode,
     Refused,
     ReplyKind,
     Ruling,
     Sealed,
-    Settled,
-    SettledAs,
     ShownCall,
     Target,
     TargetKind,
-    Verdict,
-    Vote,
 )
 from mcpgw.core.terms import Terms
 from mcpgw.ledger import RecordContext, new_id

@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from mcpgw.core.answers import ANSWERS, STATE, Answers, Question, answers_of, with_answers
+from mcpgw.core.entries import Interviewed, Turn
 from mcpgw.core.errors import AuthenticationError, GatewayError, LedgerUnavailable, QuestionRefused, RedactionError
 from mcpgw.core.model import (
     Call,
@@ -20,13 +21,11 @@ from mcpgw.core.model import (
     Deny,
     Hold,
     Intent,
-    Interviewed,
     JsonObject,
     RawJson,
     RawNotice,
     Sealed,
     Target,
-    Turn,
 )
 from mcpgw.ports import Journal, Peer, Policy, Redactor
 

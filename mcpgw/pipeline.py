@@ -13,6 +13,7 @@ from typing import TypeVar
 import anyio
 
 from mcpgw.core.access import Access, objection
+from mcpgw.core.entries import Refusal, Rejection
 from mcpgw.core.errors import (
     ApprovalConflict,
     AuthenticationError,
@@ -41,10 +42,8 @@ from mcpgw.core.model import (
     Patience,
     Permit,
     RawNotice,
-    Refusal,
     RefusalCode,
     Refused,
-    Rejection,
     Replay,
     Request,
     Ruling,

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from mcpgw.core.access import Access
 from mcpgw.core.allowance import Allowance, added
+from mcpgw.core.entries import Entry
 from mcpgw.core.model import (
     Allow,
     AlreadyDone,
@@ -19,7 +20,6 @@ from mcpgw.core.model import (
     CleanReply,
     Decision,
     Deny,
-    Entry,
     Hold,
     Identity,
     JsonObject,
@@ -359,7 +359,7 @@ class Remark:
     comment: str
     time_ns: int
     happened: str = ""
-    """`core.model.Happened`, of an indeterminate call that was resolved."""
+    """`core.entries.Happened`, of an indeterminate call that was resolved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

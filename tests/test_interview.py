@@ -19,6 +19,7 @@ from mcpgw.core.answers import (
     with_answers,
     without_state,
 )
+from mcpgw.core.entries import Interviewed
 from mcpgw.core.errors import AuthenticationError, LedgerUnavailable, QuestionRefused, RedactionError
 from mcpgw.core.model import (
     Allow,
@@ -33,7 +34,6 @@ from mcpgw.core.model import (
     Identity,
     IdentityKind,
     Intent,
-    Interviewed,
     JsonObject,
     Manifest,
     Origin,

@@ -15,6 +15,11 @@ from mcpgw.core.access import Access, access_of
 from mcpgw.core.allowance import GrantLimits
 from mcpgw.core.answers import Question
 from mcpgw.core.canonical import digest
+from mcpgw.core.entries import (
+    Entry,
+    Refusal,
+    Rejection,
+)
 from mcpgw.core.errors import (
     ApprovalConflict,
     AuthenticationError,
@@ -37,7 +42,6 @@ from mcpgw.core.model import (
     Completed,
     Decision,
     Deny,
-    Entry,
     Failed,
     FailureCode,
     Held,
@@ -56,10 +60,8 @@ from mcpgw.core.model import (
     RawNotice,
     RawReply,
     Receipt,
-    Refusal,
     RefusalCode,
     Refused,
-    Rejection,
     Replay,
     ReplyKind,
     Request,

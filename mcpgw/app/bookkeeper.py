@@ -6,8 +6,8 @@ import anyio
 
 from mcpgw.app import convert, standings
 from mcpgw.catalog.registry import Registry
+from mcpgw.core.entries import Changed
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import Changed
 from mcpgw.identity import ApiKeys
 from mcpgw.identity.administration import found
 from mcpgw.ledger import Ledger

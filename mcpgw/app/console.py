@@ -22,7 +22,13 @@ from mcpgw.catalog.telling import tell
 from mcpgw.console import ConsoleConfig, Doors, NotForYou, Routes, Search, ServerView, Unclear, make_routes
 from mcpgw.console.doors import CatalogView, Refused
 from mcpgw.console.doors import Sheet as SheetToSee
-from mcpgw.core.model import Change, Happened, Identity, JsonObject, TargetKind, Verdict
+from mcpgw.core.entries import Happened, Verdict
+from mcpgw.core.model import (
+    Change,
+    Identity,
+    JsonObject,
+    TargetKind,
+)
 from mcpgw.identity import ApiKeys
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.head import Turned, check_host, credential_of

@@ -11,7 +11,11 @@ from mcpgw.approval import Desk
 from mcpgw.catalog.references import ReferenceUnresolved, substitute
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import IdentityKind, Risk, ShownCall
+from mcpgw.core.model import (
+    IdentityKind,
+    Risk,
+    ShownCall,
+)
 from mcpgw.core.toml import line_of
 from mcpgw.identity import ApiKeys, Authenticators, Issuer, JwtIssuers, KeyRoster
 from mcpgw.identity.issuer import KindRule

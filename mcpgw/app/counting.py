@@ -3,7 +3,19 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from mcpgw.core.model import AlreadyDone, CleanReply, Entry, Failed, Outcome, Refusal, Rejection, Replay, Sealed
+from mcpgw.core.entries import (
+    Entry,
+    Refusal,
+    Rejection,
+)
+from mcpgw.core.model import (
+    AlreadyDone,
+    CleanReply,
+    Failed,
+    Outcome,
+    Replay,
+    Sealed,
+)
 from mcpgw.ports import EntryT, Journal
 
 

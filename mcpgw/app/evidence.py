@@ -12,8 +12,9 @@ import anyio.to_thread
 from mcpgw import __version__
 from mcpgw.app import convert
 from mcpgw.console.doors import Download, NotForYou, Page, Proved, Wanted
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import Event, JsonObject
+from mcpgw.core.model import JsonObject
 from mcpgw.core.question import Place
 from mcpgw.ledger import Ledger
 from mcpgw.ledger.evidence.collect import Asked

@@ -25,7 +25,12 @@ from mcpgw.catalog.registry import Change, Registry
 from mcpgw.catalog.watch import watch
 from mcpgw.core.access import Access
 from mcpgw.core.errors import GatewayError, LedgerUnavailable
-from mcpgw.core.model import Held, JsonObject, Refused, Request
+from mcpgw.core.model import (
+    Held,
+    JsonObject,
+    Refused,
+    Request,
+)
 from mcpgw.identity import ApiKeys, protected_resource_metadata, www_authenticate
 from mcpgw.inbound.server import GatewayServer
 from mcpgw.ledger import Ledger, RecordContext, new_id

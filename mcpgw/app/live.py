@@ -1,6 +1,11 @@
 """The policy in force, which can be swapped whole while calls are judged."""
 
-from mcpgw.core.model import Call, Decision, Identity, Target
+from mcpgw.core.model import (
+    Call,
+    Decision,
+    Identity,
+    Target,
+)
 from mcpgw.policy import Policy
 
 

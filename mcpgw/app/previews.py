@@ -25,7 +25,7 @@ from mcpgw.core.model import (
     ShownCall,
     UnknownTarget,
     Waiting,
-)  # fmt: skip
+)
 from mcpgw.pipeline import Corridor
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mcpgw.catalog.publish import told_of
-from mcpgw.core.model import Allow, Call, Decision, Hold, JsonObject, Masking, Origin, Target, TargetKind, UnknownTarget
+from mcpgw.core.model import (
+    Allow,
+    Call,
+    Decision,
+    Hold,
+    JsonObject,
+    Masking,
+    Origin,
+    Target,
+    TargetKind,
+    UnknownTarget,
+)
 from mcpgw.ledger.recorded import CatalogStood, Effect, Passed, RecordedCall, Told
 from mcpgw.policy import Explanation, Policy, Unseen, Untold
 from mcpgw.ports import Catalog

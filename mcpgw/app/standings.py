@@ -12,7 +12,8 @@ from typing import Any
 
 from mcpgw.app import convert
 from mcpgw.core.canonical import digest
-from mcpgw.core.model import Changed, JsonObject, Standing
+from mcpgw.core.entries import Changed, Standing
+from mcpgw.core.model import JsonObject
 from mcpgw.settings import Settings
 
 UNKNOWN = "unknown"

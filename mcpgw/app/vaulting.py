@@ -3,7 +3,15 @@
 from dataclasses import replace
 
 from mcpgw.core.errors import RedactionError, VaultError
-from mcpgw.core.model import Call, CleanReply, Commitment, JsonObject, RawReply, ShownCall, Target
+from mcpgw.core.model import (
+    Call,
+    CleanReply,
+    Commitment,
+    JsonObject,
+    RawReply,
+    ShownCall,
+    Target,
+)
 from mcpgw.ledger.vault import LeftOut, Recipients, Sheet, seal
 from mcpgw.ports import Vault
 from mcpgw.redaction import PresidioRedactor

@@ -3,7 +3,14 @@
 from datetime import UTC, datetime
 
 from mcpgw.approval.standing import Standing
-from mcpgw.core.model import Allow, AlreadyDone, ApprovalRef, Deny, Hold, Ruling
+from mcpgw.core.model import (
+    Allow,
+    AlreadyDone,
+    ApprovalRef,
+    Deny,
+    Hold,
+    Ruling,
+)
 from mcpgw.ports import Approval, ApprovalState
 
 Settlement = Allow | Deny | AlreadyDone

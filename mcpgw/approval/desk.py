@@ -25,6 +25,23 @@ from mcpgw.approval.seal import Seal, SealBroken
 from mcpgw.approval.sheet import Sheet, lay_out
 from mcpgw.approval.standing import Standing, is_fresh, weigh
 from mcpgw.core.access import Access, allowance_of
+from mcpgw.core.entries import (
+    Escalated,
+    Event,
+    Happened,
+    Joined,
+    Lapsed,
+    Opened,
+    Proposed,
+    Resolved,
+    Reviewed,
+    Settled,
+    Stopped,
+    StoppedAs,
+    Verdict,
+    Vote,
+    VoteWithdrawn,
+)
 from mcpgw.core.errors import ApprovalConflict, GatewayError, LedgerUnavailable
 from mcpgw.core.model import (
     Allow,
@@ -32,30 +49,15 @@ from mcpgw.core.model import (
     ApprovalRef,
     CleanJson,
     Deny,
-    Escalated,
-    Event,
-    Happened,
     Hold,
     Identity,
-    Joined,
     JsonObject,
-    Lapsed,
-    Opened,
     Patience,
     Proposal,
-    Proposed,
     Receipt,
-    Resolved,
-    Reviewed,
     Ruling,
     Sealed,
-    Settled,
     ShownCall,
-    Stopped,
-    StoppedAs,
-    Verdict,
-    Vote,
-    VoteWithdrawn,
     Waiting,
 )
 from mcpgw.ports import Approval, ApprovalState, ApprovalStore, CastVote, Deed, Journal, Peer, Roster

@@ -11,7 +11,12 @@ from typing import Any
 
 from mcpgw.core.access import Access, as_data, clean_data
 from mcpgw.core.canonical import canonical
-from mcpgw.core.model import CleanJson, Hold, ShownCall, UnknownTarget
+from mcpgw.core.model import (
+    CleanJson,
+    Hold,
+    ShownCall,
+    UnknownTarget,
+)
 
 FORMAT = 2
 

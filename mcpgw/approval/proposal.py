@@ -16,7 +16,13 @@ from mcpgw.approval.facts import Facts
 from mcpgw.approval.kept import exact_facts
 from mcpgw.approval.seal import Seal
 from mcpgw.core.canonical import canonical, commitment
-from mcpgw.core.model import Change, CleanJson, Commitment, JsonObject, Proposal
+from mcpgw.core.model import (
+    Change,
+    CleanJson,
+    Commitment,
+    JsonObject,
+    Proposal,
+)
 from mcpgw.core.visible import visible, visible_json
 from mcpgw.ports import Approval
 

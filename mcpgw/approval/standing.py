@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from mcpgw.approval.people import names
-from mcpgw.core.model import Escalated, Settled, SettledAs, Verdict
+from mcpgw.core.entries import (
+    Escalated,
+    Settled,
+    SettledAs,
+    Verdict,
+)
 from mcpgw.core.terms import Freshness, Seats
 from mcpgw.ports import Approval, ApprovalState, CastVote, ballots
 

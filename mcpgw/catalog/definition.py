@@ -5,7 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mcpgw.core.canonical import digest
-from mcpgw.core.model import Json, JsonObject, TargetKind
+from mcpgw.core.model import (
+    Json,
+    JsonObject,
+    TargetKind,
+)
 from mcpgw.ports import Definitions
 
 KINDS = (TargetKind.TOOL, TargetKind.PROMPT, TargetKind.RESOURCE)

@@ -13,7 +13,11 @@ from mcpgw.catalog.hidden import Hidden, hidden_in, visible
 from mcpgw.catalog.lock import Accepted, Lock, Pinned
 from mcpgw.catalog.poison import Suspicion, suspicions
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Json, JsonObject, TargetKind
+from mcpgw.core.model import (
+    Json,
+    JsonObject,
+    TargetKind,
+)
 from mcpgw.core.naming import published_name
 from mcpgw.ports import Definitions
 

@@ -10,7 +10,13 @@ from mcpgw.catalog.problems import CatalogError, Problem
 from mcpgw.catalog.references import ReferenceUnresolved, substitute
 from mcpgw.core.answers import Question
 from mcpgw.core.canonical import digest
-from mcpgw.core.model import JsonObject, Masking, Preview, Risk, TargetKind
+from mcpgw.core.model import (
+    JsonObject,
+    Masking,
+    Preview,
+    Risk,
+    TargetKind,
+)
 from mcpgw.core.toml import line_of
 
 KeyPath: TypeAlias = tuple[str | int, ...]

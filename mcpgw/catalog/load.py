@@ -15,7 +15,12 @@ from mcpgw.catalog.problems import CatalogError, Problem
 from mcpgw.catalog.references import Written, flagged_secret, has_reference, literal_secret, malformed, secret_shape
 from mcpgw.core.answers import Question
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Masking, MaskingRule, Preview, Risk
+from mcpgw.core.model import (
+    Masking,
+    MaskingRule,
+    Preview,
+    Risk,
+)
 from mcpgw.core.naming import MAX_LENGTH, SEPARATOR, is_published_name, is_server_name, published_name
 from mcpgw.core.toml import parse
 

@@ -16,7 +16,14 @@ from mcpgw.catalog.lookalikes import near_names
 from mcpgw.catalog.poison import suspicions
 from mcpgw.catalog.problems import Problem
 from mcpgw.core.canonical import digest
-from mcpgw.core.model import JsonObject, Masking, MaskingRule, Risk, Target, TargetKind
+from mcpgw.core.model import (
+    JsonObject,
+    Masking,
+    MaskingRule,
+    Risk,
+    Target,
+    TargetKind,
+)
 from mcpgw.core.naming import COMFORTABLE_LENGTH, MAX_LENGTH, is_published_name, published_name, skeleton
 from mcpgw.core.toml import suggestion
 from mcpgw.core.uris import MAX_URI, is_publishable, published_uri

@@ -12,7 +12,13 @@ from mcpgw.catalog.load import Catalog, load_catalog
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.publish import Heard, Judgements, Snapshot, publish
 from mcpgw.catalog.standing import accepted, drifted, of_catalog
-from mcpgw.core.model import Changed, JsonObject, Standing, Target, TargetKind, UnknownTarget
+from mcpgw.core.entries import Changed, Standing
+from mcpgw.core.model import (
+    JsonObject,
+    Target,
+    TargetKind,
+    UnknownTarget,
+)
 from mcpgw.ports import Definitions
 
 logger = logging.getLogger(__name__)

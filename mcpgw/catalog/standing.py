@@ -8,7 +8,7 @@ from mcpgw.catalog.definition import KINDS, Offered, Offers
 from mcpgw.catalog.load import Catalog
 from mcpgw.catalog.lock import Lock
 from mcpgw.catalog.publish import Heard, facts_of, hash_of, publish
-from mcpgw.core.model import Changed, Standing
+from mcpgw.core.entries import Changed, Standing
 
 CHANGED = "catalog.changed"
 ACCEPTED = "catalog.accepted"

@@ -30,7 +30,15 @@ from mcpgw.cli.approvals import (
 from mcpgw.cli.common import GatewayStore
 from mcpgw.core.access import Access, access_of
 from mcpgw.core.errors import GatewayError
-from mcpgw.core.model import Held, Identity, Origin, Patience, Refused, Request, TargetKind
+from mcpgw.core.model import (
+    Held,
+    Identity,
+    Origin,
+    Patience,
+    Refused,
+    Request,
+    TargetKind,
+)
 from mcpgw.ports import Approval, ApprovalState
 from mcpgw.settings import seconds
 

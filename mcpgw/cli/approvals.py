@@ -24,8 +24,9 @@ from mcpgw.approval.standing import Standing
 from mcpgw.approval.stats import GrantStats, Stats, stats_of
 from mcpgw.cli.common import GatewayStore, acting_identity, calling_identity, open_folder, open_gateway_store
 from mcpgw.core import strict_json
+from mcpgw.core.entries import Happened, Verdict
 from mcpgw.core.errors import GatewayError
-from mcpgw.core.model import Change, Happened, Identity, Verdict
+from mcpgw.core.model import Change, Identity
 from mcpgw.core.terms import as_data
 from mcpgw.core.visible import visible
 from mcpgw.identity.local import FILE_VARIABLE, KEY_VARIABLE

@@ -26,8 +26,9 @@ from mcpgw.catalog.standing import ACCEPTED, CHANGED, of_catalog
 from mcpgw.catalog.telling import Tone, tell
 from mcpgw.cli.common import open_folder, record_changes, system_user
 from mcpgw.cli.probe import probe
+from mcpgw.core.entries import Changed
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Changed, JsonObject, TargetKind
+from mcpgw.core.model import JsonObject, TargetKind
 from mcpgw.core.toml import suggestion
 from mcpgw.ledger.record import parse, unpack
 from mcpgw.ledger.store import Query

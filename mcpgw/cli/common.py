@@ -14,8 +14,14 @@ from mcpgw.app import convert, own
 from mcpgw.approval import Desk
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.registry import Registry
+from mcpgw.core.entries import Changed
 from mcpgw.core.errors import AuthenticationError, ConfigError
-from mcpgw.core.model import Changed, Identity, IdentityKind, Target, TargetKind
+from mcpgw.core.model import (
+    Identity,
+    IdentityKind,
+    Target,
+    TargetKind,
+)
 from mcpgw.identity import stdio_credential
 from mcpgw.ledger import Ledger, RecordContext
 from mcpgw.policy import Policy

@@ -15,8 +15,8 @@ from mcpgw.app import convert
 from mcpgw.cli.common import open_folder, open_ledger, system_user, write_new
 from mcpgw.cli.log import parse_end, parse_time
 from mcpgw.cli.verify import read_note
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import Event
 from mcpgw.ledger.checkpoint import InvalidNote
 from mcpgw.ledger.evidence.check import check
 from mcpgw.ledger.evidence.collect import Asked

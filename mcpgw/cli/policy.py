@@ -20,8 +20,8 @@ from mcpgw.app.rejudging import Change, Changed, Example, Rejudging, Report
 from mcpgw.catalog.registry import Registry
 from mcpgw.cli.common import open_folder, open_ledger, readers_context, system_user
 from mcpgw.cli.log import PIPE_WIDTH, parse_end, parse_time
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Event
 from mcpgw.core.visible import visible, visible_json
 from mcpgw.ledger.recorded import Effect, calls, span_of
 from mcpgw.policy import UNSUITABLE, Policy

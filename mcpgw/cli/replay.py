@@ -19,8 +19,8 @@ from mcpgw import __version__
 from mcpgw.app import convert
 from mcpgw.cli.common import open_folder, open_ledger, readers_context, system_user, write_new
 from mcpgw.cli.unsealing import opener
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import Event
 from mcpgw.core.visible import visible
 from mcpgw.ledger.beside import beside, lines
 from mcpgw.ledger.evidence.archive import unpack

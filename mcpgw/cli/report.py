@@ -25,8 +25,9 @@ from mcpgw.cli.common import build_policy, load_targets, open_folder, open_ledge
 from mcpgw.cli.log import PIPE_WIDTH, parse_end, parse_time
 from mcpgw.cli.records import cell
 from mcpgw.cli.review_page import day, decided
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Event, Identity
+from mcpgw.core.model import Identity
 from mcpgw.core.visible import visible
 from mcpgw.identity import ApiKeys
 from mcpgw.ledger.recorded import span_of

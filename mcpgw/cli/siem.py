@@ -22,8 +22,8 @@ from mcpgw.app import convert, outlets
 from mcpgw.app.cursors import cursors
 from mcpgw.cli.common import open_folder, open_ledger
 from mcpgw.cli.log import parse_time
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Event
 from mcpgw.ledger import Ledger
 from mcpgw.settings import Settings
 from mcpgw.sinks.backfill import backfill as sent_again

@@ -15,8 +15,9 @@ from mcpgw.console.doors import NotForYou, Sheet, Unclear
 from mcpgw.console.room import Room
 from mcpgw.console.turned import Turned
 from mcpgw.console.view import HEADERS
+from mcpgw.core.entries import Verdict
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
-from mcpgw.core.model import RefusalCode, Verdict
+from mcpgw.core.model import RefusalCode
 from mcpgw.ports import Approval, ApprovalState, Deed, ballots
 
 _ID = re.compile(r"[a-z0-9_]{1,64}")

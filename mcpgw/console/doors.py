@@ -4,8 +4,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mcpgw.core.entries import Verdict
 from mcpgw.core.errors import GatewayError
-from mcpgw.core.model import Change, Identity, JsonObject, Verdict
+from mcpgw.core.model import (
+    Change,
+    Identity,
+    JsonObject,
+)
 from mcpgw.core.question import Place
 from mcpgw.core.terms import Seats
 from mcpgw.pipeline import Corridor

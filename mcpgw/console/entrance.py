@@ -25,7 +25,11 @@ from mcpgw.console.room import Room, cookie_name, forget_cookie
 from mcpgw.console.turned import Turned
 from mcpgw.console.view import HEADERS
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import Origin, RefusalCode, Refused
+from mcpgw.core.model import (
+    Origin,
+    RefusalCode,
+    Refused,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from mcpgw.console.arrival import Visit
 from mcpgw.console.room import Room
-from mcpgw.core.model import Event
+from mcpgw.core.entries import Event
 
 
 async def note_reading(room: Room, visit: Visit, facts: Mapping[str, Any]) -> None:

@@ -13,8 +13,13 @@ from mcpgw.console.entrance import CHALLENGE
 from mcpgw.console.people import is_person
 from mcpgw.console.room import Room, forget_cookie, set_cookie
 from mcpgw.console.view import HEADERS
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import AuthenticationError, LedgerUnavailable
-from mcpgw.core.model import Event, Identity, RefusalCode, Refused
+from mcpgw.core.model import (
+    Identity,
+    RefusalCode,
+    Refused,
+)
 
 
 async def ask(room: Room, arrival: Arrival) -> Response:

@@ -15,7 +15,11 @@ from typing import TypeAlias
 
 from mcpgw.core.allowance import DIGITS, MAX_CALLS, Allowance, GrantLimits, digits
 from mcpgw.core.canonical import canonical
-from mcpgw.core.model import CleanJson, Json, JsonObject
+from mcpgw.core.model import (
+    CleanJson,
+    Json,
+    JsonObject,
+)
 
 MAX_ALTERNATIVES = 50
 """Values of one `one_of`: more than that nobody reads."""

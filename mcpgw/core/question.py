@@ -14,7 +14,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from mcpgw.core.model import Event, JsonObject
+from mcpgw.core.entries import Event
+from mcpgw.core.model import JsonObject
 
 BEGINNING_NS, END_NS = 0, 2**63 - 1
 """Where no time is asked for."""

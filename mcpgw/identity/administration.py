@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from mcpgw.core.entries import Changed, Standing
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import Changed, Standing
 from mcpgw.identity.api_keys import ApiKeys
 from mcpgw.identity.key_record import KeyRecord, NewKey
 

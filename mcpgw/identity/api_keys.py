@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mcpgw.core.canonical import digest
+from mcpgw.core.entries import Standing
 from mcpgw.core.errors import AuthenticationError, ConfigError
-from mcpgw.core.model import Identity, Standing
+from mcpgw.core.model import Identity
 from mcpgw.core.strict_json import loads
 from mcpgw.identity import key_text
 from mcpgw.identity.key_record import KeyRecord, from_json, revoked, to_json

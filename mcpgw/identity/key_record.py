@@ -8,7 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Identity, IdentityKind, JsonObject
+from mcpgw.core.model import (
+    Identity,
+    IdentityKind,
+    JsonObject,
+)
 from mcpgw.identity import key_text
 
 ISSUER = "mcpgw:keys"

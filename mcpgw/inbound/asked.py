@@ -8,7 +8,11 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.jsonrpc import INVALID_PARAMS
 
 from mcpgw.core.answers import RESERVED
-from mcpgw.core.model import Target, TargetKind, UnknownTarget
+from mcpgw.core.model import (
+    Target,
+    TargetKind,
+    UnknownTarget,
+)
 from mcpgw.core.naming import CALL_TOOL
 from mcpgw.core.shape import misfits
 from mcpgw.core.uris import MAX_URI

@@ -13,7 +13,17 @@ from mcp_types import LOG_LEVEL_META_KEY
 from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, MISSING_REQUIRED_CLIENT_CAPABILITY
 
 from mcpgw.core.answers import with_answers
-from mcpgw.core.model import Answer, Completed, Held, Patience, Request, Target, TargetKind, UnknownTarget, Waiting
+from mcpgw.core.model import (
+    Answer,
+    Completed,
+    Held,
+    Patience,
+    Request,
+    Target,
+    TargetKind,
+    UnknownTarget,
+    Waiting,
+)
 from mcpgw.inbound.answers import completed_meta, held_meta, misses_it_of_the_gateway, to_result
 from mcpgw.inbound.argument_names import has_case_variant
 from mcpgw.inbound.asked import Asked, asked_of, inner_of, schema_of

@@ -19,7 +19,12 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcpgw.core.errors import AuthenticationError
-from mcpgw.core.model import Identity, Origin, RefusalCode, Refused
+from mcpgw.core.model import (
+    Identity,
+    Origin,
+    RefusalCode,
+    Refused,
+)
 from mcpgw.inbound.caller import SCOPE_KEY, Caller, session_name, session_owner
 from mcpgw.inbound.config import InboundConfig, Nobody
 from mcpgw.inbound.enclosed import Enclosed

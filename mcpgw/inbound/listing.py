@@ -16,7 +16,11 @@ import anyio.lowlevel
 from mcp.shared.exceptions import MCPError
 from mcp_types.jsonrpc import INVALID_PARAMS
 
-from mcpgw.core.model import Identity, Target, TargetKind
+from mcpgw.core.model import (
+    Identity,
+    Target,
+    TargetKind,
+)
 from mcpgw.inbound.caller import session_owner
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.entries import Entries, Publish

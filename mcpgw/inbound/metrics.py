@@ -7,7 +7,12 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from mcpgw.core.model import UNAUTHENTICATED, Identity, IdentityKind, RefusalCode
+from mcpgw.core.model import (
+    UNAUTHENTICATED,
+    Identity,
+    IdentityKind,
+    RefusalCode,
+)
 from mcpgw.inbound.caller import SCOPE_KEY, Caller
 from mcpgw.inbound.gate import Gate
 from mcpgw.inbound.head import Turned

@@ -15,7 +15,14 @@ import anyio
 from mcp.shared.exceptions import MCPError
 from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS
 
-from mcpgw.core.model import Answer, CleanNotice, Identity, JsonObject, RawNotice, Waiting
+from mcpgw.core.model import (
+    Answer,
+    CleanNotice,
+    Identity,
+    JsonObject,
+    RawNotice,
+    Waiting,
+)
 from mcpgw.inbound.peer import RequestPeer
 from mcpgw.inbound.questions import Questions
 from mcpgw.inbound.tasks import Tasks

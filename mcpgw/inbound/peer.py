@@ -14,7 +14,13 @@ from mcp.shared.message import ServerMessageMetadata
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mcpgw.core.errors import QuestionRefused
-from mcpgw.core.model import CleanNotice, Identity, JsonObject, RawNotice, Waiting
+from mcpgw.core.model import (
+    CleanNotice,
+    Identity,
+    JsonObject,
+    RawNotice,
+    Waiting,
+)
 from mcpgw.inbound.caller import caller_of
 from mcpgw.inbound.shaping import encoded_size, is_modern
 

@@ -8,7 +8,11 @@ import anyio
 from mcp.server.context import ServerRequestContext
 
 from mcpgw.core.errors import QuestionRefused
-from mcpgw.core.model import CleanNotice, Identity, JsonObject
+from mcpgw.core.model import (
+    CleanNotice,
+    Identity,
+    JsonObject,
+)
 from mcpgw.inbound.presentation import declared_in
 from mcpgw.inbound.shaping import is_modern
 

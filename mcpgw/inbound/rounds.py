@@ -21,7 +21,12 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp_types.methods import INPUT_REQUIRED_METHODS
 
 from mcpgw.core.answers import INPUT_REQUIRED, STATE, Answers
-from mcpgw.core.model import CleanReply, Held, JsonObject, Patience
+from mcpgw.core.model import (
+    CleanReply,
+    Held,
+    JsonObject,
+    Patience,
+)
 from mcpgw.inbound.answers import APPROVAL_META
 from mcpgw.inbound.caller import caller_of, session_owner
 from mcpgw.inbound.shaping import is_modern

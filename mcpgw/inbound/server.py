@@ -22,7 +22,12 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data
 from mcp_types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND
 
-from mcpgw.core.model import JsonObject, RefusalCode, Refused, TargetKind
+from mcpgw.core.model import (
+    JsonObject,
+    RefusalCode,
+    Refused,
+    TargetKind,
+)
 from mcpgw.inbound.asked import KINDS
 from mcpgw.inbound.caller import caller_of
 from mcpgw.inbound.calling import Calls

@@ -24,7 +24,12 @@ from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types.jsonrpc import INVALID_REQUEST, ErrorData, JSONRPCError, JSONRPCResponse
 
 from mcpgw.core.errors import AuthenticationError
-from mcpgw.core.model import Identity, Origin, RefusalCode, Refused
+from mcpgw.core.model import (
+    Identity,
+    Origin,
+    RefusalCode,
+    Refused,
+)
 from mcpgw.inbound.caller import Caller
 from mcpgw.inbound.guard import MalformedMessage, check
 from mcpgw.inbound.server import GatewayServer

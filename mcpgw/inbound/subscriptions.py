@@ -18,7 +18,11 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from mcpgw.core.errors import AuthenticationError
-from mcpgw.core.model import Completed, Patience, Request
+from mcpgw.core.model import (
+    Completed,
+    Patience,
+    Request,
+)
 from mcpgw.core.uris import upstream_uri
 from mcpgw.inbound.answers import to_result
 from mcpgw.inbound.asked import Asked, asked_of

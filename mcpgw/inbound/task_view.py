@@ -12,7 +12,13 @@ from typing import Any, Final
 from mcp.shared.exceptions import MCPError
 from mcp_types.jsonrpc import MISSING_REQUIRED_CLIENT_CAPABILITY
 
-from mcpgw.core.model import AlreadyDone, JsonObject, Proposal, Target, UnknownTarget
+from mcpgw.core.model import (
+    AlreadyDone,
+    JsonObject,
+    Proposal,
+    Target,
+    UnknownTarget,
+)
 from mcpgw.inbound.answers import APPROVAL_META, denied_result, misses_it_of_the_gateway, reply_result
 from mcpgw.inbound.shaping import shape_result
 from mcpgw.ports import Approval, ApprovalState

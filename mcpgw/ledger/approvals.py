@@ -24,17 +24,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mcpgw.core.allowance import Allowance
-from mcpgw.core.errors import ApprovalConflict
-from mcpgw.core.model import (
-    Allow,
-    ApprovalRef,
-    CleanReply,
+from mcpgw.core.entries import (
     Escalated,
-    Identity,
-    Intent,
     Lapsed,
     Opened,
-    Outcome,
     Proposed,
     Refusal,
     Resolved,
@@ -45,6 +38,15 @@ from mcpgw.core.model import (
     Verdict,
     Vote,
     VoteWithdrawn,
+)
+from mcpgw.core.errors import ApprovalConflict
+from mcpgw.core.model import (
+    Allow,
+    ApprovalRef,
+    CleanReply,
+    Identity,
+    Intent,
+    Outcome,
 )
 from mcpgw.core.terms import Terms
 from mcpgw.ledger.describe import Indeterminate, Recordable

@@ -13,7 +13,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mcpgw.core.model import Changed, Event, Standing
+from mcpgw.core.entries import (
+    Changed,
+    Event,
+    Standing,
+)
 from mcpgw.ledger.describe import cut
 
 _NAMED = 20

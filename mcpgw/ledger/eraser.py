@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from mcpgw.core.model import Event
+from mcpgw.core.entries import Event
 from mcpgw.ledger.holds import HELD, RELEASED, LegalHold
 from mcpgw.ledger.places import Selection
 from mcpgw.ledger.record import Draft

@@ -4,7 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mcpgw.core.model import Event, Refusal, Rejection
+from mcpgw.core.entries import (
+    Event,
+    Refusal,
+    Rejection,
+)
 
 KIND = "refusals.counted"
 _LINES = 50

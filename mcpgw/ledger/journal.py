@@ -13,8 +13,19 @@ from typing import TypeVar
 
 import anyio
 
+from mcpgw.core.entries import (
+    Changed,
+    Event,
+    Refusal,
+    Rejection,
+)
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import Changed, Event, Failed, FailureCode, Outcome, Refusal, Rejection, Sealed
+from mcpgw.core.model import (
+    Failed,
+    FailureCode,
+    Outcome,
+    Sealed,
+)
 from mcpgw.ledger import changes, summaries
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.assemble import assemble

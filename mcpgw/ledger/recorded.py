@@ -13,7 +13,12 @@ from typing import Any
 
 from mcpgw.core.canonical import commitment
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import Identity, IdentityKind, JsonObject, TargetKind
+from mcpgw.core.model import (
+    Identity,
+    IdentityKind,
+    JsonObject,
+    TargetKind,
+)
 from mcpgw.ledger.describe import MAX_LIST
 from mcpgw.ledger.record import Members, parse, unpack
 from mcpgw.ledger.spans import SPAN, read

@@ -18,8 +18,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError, GatewayError, LedgerUnavailable
-from mcpgw.core.model import Event
 from mcpgw.ledger.checkpoint import EVERY_SIZE, InvalidNote, Signer, Verifier, open_note
 from mcpgw.ledger.describe import Recordable, RecordContext, draft
 from mcpgw.ledger.ids import new_id

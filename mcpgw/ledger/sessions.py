@@ -12,7 +12,18 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
-from mcpgw.core.model import Call, Intent, Interviewed, Joined, Opened, Outcome, Refusal, Replay
+from mcpgw.core.entries import (
+    Interviewed,
+    Joined,
+    Opened,
+    Refusal,
+)
+from mcpgw.core.model import (
+    Call,
+    Intent,
+    Outcome,
+    Replay,
+)
 from mcpgw.ledger.describe import Indeterminate, Recordable, SessionClosed
 from mcpgw.ledger.ids import new_id
 from mcpgw.ledger.record import Draft, counted_as

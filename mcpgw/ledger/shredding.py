@@ -7,7 +7,7 @@ after which somebody would have to erase what a record names already. Legal hold
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from mcpgw.core.model import Event
+from mcpgw.core.entries import Event
 from mcpgw.ledger.approvals import ApprovalRow
 from mcpgw.ledger.erasure import CLEAN_SLOTS, ERASABLE, MAX_RECORDS, RAW_SLOTS, SHREDDED, SWEPT, named
 from mcpgw.ledger.holds import LegalHold

@@ -5,7 +5,16 @@ from typing import Any, Final, Protocol
 from mcpgw.core.access import MAX_ALTERNATIVES, MAX_REASON, Access, access_of, clean_sentences
 from mcpgw.core.allowance import MAX_CALLS
 from mcpgw.core.errors import GatewayError
-from mcpgw.core.model import Call, Held, JsonObject, Masking, Patience, Refused, Request, TargetKind
+from mcpgw.core.model import (
+    Call,
+    Held,
+    JsonObject,
+    Masking,
+    Patience,
+    Refused,
+    Request,
+    TargetKind,
+)
 from mcpgw.core.visible import visible
 from mcpgw.own.approvals import iso
 from mcpgw.own.doors import ApproversDesk

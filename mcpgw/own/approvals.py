@@ -10,8 +10,16 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from mcpgw.core.access import clean_sentences
+from mcpgw.core.entries import Verdict
 from mcpgw.core.errors import GatewayError, RedactionError
-from mcpgw.core.model import Audience, Call, CleanReply, JsonObject, RawReply, ReplyKind, Verdict
+from mcpgw.core.model import (
+    Audience,
+    Call,
+    CleanReply,
+    JsonObject,
+    RawReply,
+    ReplyKind,
+)
 from mcpgw.core.visible import visible, visible_json, visible_line
 from mcpgw.own.doors import ApproversDesk, Sheet
 from mcpgw.own.shelf import result_payload

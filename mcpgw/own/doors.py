@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from mcpgw.core.model import Identity, Verdict
+from mcpgw.core.entries import Verdict
+from mcpgw.core.model import Identity
 from mcpgw.ports import Approval, ApprovalState
 
 

@@ -8,7 +8,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from mcpgw.core.model import Call, JsonObject, Masking, Target, TargetKind
+from mcpgw.core.model import (
+    Call,
+    JsonObject,
+    Masking,
+    Target,
+    TargetKind,
+)
 from mcpgw.core.naming import CALL_TOOL, FIND_TOOLS
 from mcpgw.own.ranking import Document, ranked
 from mcpgw.own.tool import NotUnderstood, Offer

@@ -7,7 +7,16 @@ from typing import Any
 import anyio
 
 from mcpgw.core.errors import GatewayError, LedgerUnavailable, UpstreamError
-from mcpgw.core.model import Call, Permit, RawJson, RawReply, ReplyKind, Target, TargetKind, UnknownTarget
+from mcpgw.core.model import (
+    Call,
+    Permit,
+    RawJson,
+    RawReply,
+    ReplyKind,
+    Target,
+    TargetKind,
+    UnknownTarget,
+)
 from mcpgw.own.tool import Offer, OwnTool, text_of
 from mcpgw.ports import Catalog, Interview, OnNotice, Upstreams
 

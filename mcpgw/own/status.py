@@ -5,7 +5,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mcpgw.core.errors import GatewayError
-from mcpgw.core.model import Call, Identity, JsonObject
+from mcpgw.core.model import (
+    Call,
+    Identity,
+    JsonObject,
+)
 from mcpgw.own.approvals import APPROVAL_ID, iso
 from mcpgw.own.tool import Offer, OwnTool
 from mcpgw.ports import Approval, ApprovalState, HeldCalls

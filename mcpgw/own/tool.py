@@ -7,7 +7,15 @@ from typing import Any, TypeAlias
 
 from mcpgw.core.canonical import digest
 from mcpgw.core.errors import GatewayError
-from mcpgw.core.model import Audience, Call, Json, JsonObject, Masking, Target, TargetKind
+from mcpgw.core.model import (
+    Audience,
+    Call,
+    Json,
+    JsonObject,
+    Masking,
+    Target,
+    TargetKind,
+)
 from mcpgw.core.naming import OWN_SERVER, published_name
 from mcpgw.core.shape import misfits
 

@@ -14,7 +14,11 @@ from typing import Any
 from cel_expr_python import cel
 
 from mcpgw.core.answers import answers_of, own_arguments
-from mcpgw.core.model import Call, Identity, Target
+from mcpgw.core.model import (
+    Call,
+    Identity,
+    Target,
+)
 from mcpgw.policy.plain import Unsuitable, plain
 
 _STRING, _STRINGS = cel.Type.STRING, cel.Type.List(cel.Type.STRING)

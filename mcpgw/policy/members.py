@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mcpgw.core.members import has_claim
-from mcpgw.core.model import UNAUTHENTICATED, Identity, IdentityKind
+from mcpgw.core.model import (
+    UNAUTHENTICATED,
+    Identity,
+    IdentityKind,
+)
 
 
 class Member(Protocol):

@@ -4,7 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Identity, Target, TargetKind
+from mcpgw.core.model import (
+    Identity,
+    Target,
+    TargetKind,
+)
 from mcpgw.core.naming import CALL_TOOL, FIND_TOOLS
 from mcpgw.policy.config import Profile
 from mcpgw.policy.glob import Glob

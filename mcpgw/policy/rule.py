@@ -7,7 +7,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mcpgw.core.allowance import DIGITS, MAX_CALLS, NO_GRANTS, GrantLimits
-from mcpgw.core.model import Identity, JsonObject, Target
+from mcpgw.core.model import (
+    Identity,
+    JsonObject,
+    Target,
+)
 from mcpgw.core.terms import BreakGlass, Freshness, Level, Terms
 from mcpgw.policy.cel import VARIABLES, BadExpression, EvaluationError, Expression, Facts
 from mcpgw.policy.config import Defaults, Effect, Grants, Mode, Rule

@@ -6,7 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mcpgw.core.errors import GatewayError
-from mcpgw.core.model import Masking, Target, TargetKind
+from mcpgw.core.model import (
+    Masking,
+    Target,
+    TargetKind,
+)
 from mcpgw.redaction.config import RedactionConfig
 from mcpgw.redaction.engine import Engine
 from mcpgw.redaction.judge import NoModel

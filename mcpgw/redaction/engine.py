@@ -7,7 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mcpgw.core.errors import RedactionError
-from mcpgw.core.model import Json, Masked, Masking
+from mcpgw.core.model import (
+    Json,
+    Masked,
+    Masking,
+)
 from mcpgw.redaction.blobs import Decoded, decoded
 from mcpgw.redaction.config import Blobs, Operator, RedactionConfig
 from mcpgw.redaction.findings import PLACEHOLDER, Finding

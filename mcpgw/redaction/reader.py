@@ -4,7 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mcpgw.core.canonical import digest
-from mcpgw.core.model import Call, Identity, Json
+from mcpgw.core.model import (
+    Call,
+    Identity,
+    Json,
+)
 from mcpgw.redaction.config import TokenScope
 
 

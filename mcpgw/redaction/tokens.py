@@ -14,7 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mcpgw.core.model import Json, JsonObject, Masked
+from mcpgw.core.model import (
+    Json,
+    JsonObject,
+    Masked,
+)
 
 TOKEN = re.compile(r"(?:<|&lt;)(?P<entity>[A-Z][A-Z0-9_]{1,40})_(?P<id>[0-9a-hjkmnp-tv-z]{12})(?:>|&gt;)")
 """A token as redaction writes it, and as it is written between tags."""

@@ -13,8 +13,9 @@ from typing import Protocol
 import anyio
 from anyio import to_thread
 
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import GatewayError
-from mcpgw.core.model import Event, Sealed
+from mcpgw.core.model import Sealed
 from mcpgw.sinks.config import Feed
 from mcpgw.sinks.cursor import Cursor, CursorKeep
 from mcpgw.sinks.outbox import DamagedRecord, Outbox, OutboxRecord, OutgoingEvent, event_of

@@ -22,7 +22,15 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_MODERN_VERSION
 
 from mcpgw.core.answers import answers_of, own_arguments
 from mcpgw.core.errors import UpstreamError
-from mcpgw.core.model import Call, Json, JsonObject, RawReply, ReplyKind, Target, TargetKind
+from mcpgw.core.model import (
+    Call,
+    Json,
+    JsonObject,
+    RawReply,
+    ReplyKind,
+    Target,
+    TargetKind,
+)
 from mcpgw.ports import Interview, OnNotice
 from mcpgw.upstream.clock import Clock
 from mcpgw.upstream.config import Limits

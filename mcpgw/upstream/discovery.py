@@ -5,7 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcpgw.core.errors import UpstreamError
-from mcpgw.core.model import JsonObject, ReplyKind, TargetKind
+from mcpgw.core.model import (
+    JsonObject,
+    ReplyKind,
+    TargetKind,
+)
 from mcpgw.ports import Definitions
 from mcpgw.upstream.config import Limits
 from mcpgw.upstream.conversation import Conversation

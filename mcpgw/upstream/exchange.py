@@ -8,7 +8,12 @@ from collections.abc import Callable
 import anyio
 
 from mcpgw.core.errors import UpstreamError
-from mcpgw.core.model import Json, RawJson, RawNotice, RawReply
+from mcpgw.core.model import (
+    Json,
+    RawJson,
+    RawNotice,
+    RawReply,
+)
 from mcpgw.ports import OnNotice
 from mcpgw.upstream.jsonrpc import Malformed, Notification, Response, ServerRequest, Stray, decode, guess_id
 from mcpgw.upstream.questions import CANCELLED, COMPLETE, Questions

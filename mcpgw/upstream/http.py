@@ -10,7 +10,12 @@ from anyio.abc import TaskGroup
 from yarl import URL
 
 from mcpgw.core.errors import UpstreamError
-from mcpgw.core.model import Json, RawJson, RawNotice, RawReply
+from mcpgw.core.model import (
+    Json,
+    RawJson,
+    RawNotice,
+    RawReply,
+)
 from mcpgw.upstream.client import http_client, http_url, refusal, unreachable
 from mcpgw.upstream.config import HttpServer, Limits
 from mcpgw.upstream.framing import Oversize, SseParser

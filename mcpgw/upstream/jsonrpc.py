@@ -12,7 +12,12 @@ from typing import TypeAlias
 
 import orjson
 
-from mcpgw.core.model import Json, RawJson, RawReply, ReplyKind
+from mcpgw.core.model import (
+    Json,
+    RawJson,
+    RawReply,
+    ReplyKind,
+)
 
 METHOD_NOT_FOUND = -32601
 """JSON-RPC 2.0 section 5.1, as is the next."""

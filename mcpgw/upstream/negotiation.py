@@ -19,7 +19,12 @@ from mcp_types import (
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
 
 from mcpgw.core.errors import UpstreamError
-from mcpgw.core.model import Json, JsonObject, RawReply, ReplyKind
+from mcpgw.core.model import (
+    Json,
+    JsonObject,
+    RawReply,
+    ReplyKind,
+)
 from mcpgw.upstream.clock import Clock
 from mcpgw.upstream.config import Limits
 from mcpgw.upstream.wire import Ask, Wire, WireLost

@@ -9,7 +9,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcpgw.core.errors import UpstreamError
-from mcpgw.core.model import Permit, RawReply, UnknownTarget
+from mcpgw.core.model import (
+    Permit,
+    RawReply,
+    UnknownTarget,
+)
 from mcpgw.ports import Definitions, Interview, OnNotice, ServerStatus
 from mcpgw.upstream.config import Limits, ServerConfig
 from mcpgw.upstream.server import OnDefinitions, OnStatus, Upstream

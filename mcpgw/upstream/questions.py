@@ -12,7 +12,12 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcpgw.core.errors import QuestionRefused, UpstreamError
-from mcpgw.core.model import Json, JsonObject, RawJson, RawNotice
+from mcpgw.core.model import (
+    Json,
+    JsonObject,
+    RawJson,
+    RawNotice,
+)
 from mcpgw.ports import Interview, OnNotice
 from mcpgw.upstream.clock import Clock
 from mcpgw.upstream.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, Notification, ServerRequest

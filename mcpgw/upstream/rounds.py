@@ -10,7 +10,13 @@ import anyio
 
 from mcpgw.core.answers import Answers
 from mcpgw.core.errors import QuestionRefused, UpstreamError
-from mcpgw.core.model import Json, JsonObject, RawJson, RawNotice, RawReply
+from mcpgw.core.model import (
+    Json,
+    JsonObject,
+    RawJson,
+    RawNotice,
+    RawReply,
+)
 from mcpgw.ports import Interview
 from mcpgw.upstream.clock import Clock
 

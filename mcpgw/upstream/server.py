@@ -10,7 +10,14 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from mcpgw.core.answers import capabilities
 from mcpgw.core.errors import GatewayError, UpstreamError
-from mcpgw.core.model import Call, Identity, IdentityKind, JsonObject, RawReply, Target
+from mcpgw.core.model import (
+    Call,
+    Identity,
+    IdentityKind,
+    JsonObject,
+    RawReply,
+    Target,
+)
 from mcpgw.ports import Definitions, Interview, OnNotice, ServerState, ServerStatus
 from mcpgw.upstream.config import Limits, ServerConfig, SseServer
 from mcpgw.upstream.connection import Connection, Connector

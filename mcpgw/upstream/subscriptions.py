@@ -15,7 +15,12 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcpgw.core.errors import UpstreamError
-from mcpgw.core.model import JsonObject, RawJson, RawReply, ReplyKind
+from mcpgw.core.model import (
+    JsonObject,
+    RawJson,
+    RawReply,
+    ReplyKind,
+)
 from mcpgw.upstream.conversation import Conversation
 from mcpgw.upstream.negotiation import Peer, as_object
 

@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mcpgw.core.errors import UpstreamError
-from mcpgw.core.model import Json, RawJson, RawNotice, RawReply
+from mcpgw.core.model import (
+    Json,
+    RawJson,
+    RawNotice,
+    RawReply,
+)
 from mcpgw.ports import OnNotice
 from mcpgw.upstream.clock import Clock
 from mcpgw.upstream.jsonrpc import Notification

@@ -22,6 +22,7 @@ from mcpgw.approval import Desk
 from mcpgw.catalog.registry import Registry
 from mcpgw.cli.common import open_folder, open_ledger
 from mcpgw.cli.main import build
+from mcpgw.core.entries import Verdict
 from mcpgw.core.model import (
     Answer,
     CleanNotice,
@@ -34,7 +35,6 @@ from mcpgw.core.model import (
     RawNotice,
     Request,
     TargetKind,
-    Verdict,
     Waiting,
 )
 from mcpgw.ledger import Ledger

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from mcpgw.app.anchors import anchoring
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Event, Sealed
+from mcpgw.core.model import Sealed
 from mcpgw.ledger.cosignature import Cosigner
 from mcpgw.ledger.keys import create_keys
 from mcpgw.ledger.store import StoredRecord

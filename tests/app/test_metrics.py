@@ -8,8 +8,13 @@ import pytest
 from mcpgw.app import metrics
 from mcpgw.app.counting import CountingJournal, Ended
 from mcpgw.app.metrics import Family, families, metrics_routes
+from mcpgw.core.entries import Rejection
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import Origin, RefusalCode, Refused, Rejection
+from mcpgw.core.model import (
+    Origin,
+    RefusalCode,
+    Refused,
+)
 from mcpgw.settings import Settings
 
 

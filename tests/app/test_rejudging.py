@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcpgw.app.rejudging import NO_CATALOG, Change
-from mcpgw.core.model import Held, IdentityKind, Verdict
+from mcpgw.core.entries import Verdict
+from mcpgw.core.model import Held, IdentityKind
 from mcpgw.ledger.recorded import Effect, Why
 from mcpgw.ledger.sqlite import FILE
 from tests.app.past import CONFIG, Past, Present, Story, person

@@ -9,7 +9,14 @@ from typing import Any
 from mcpgw.cli.records import COLUMNS as LOG_COLUMNS
 from mcpgw.cli.report import COLUMNS
 from mcpgw.core.access import access_of
-from mcpgw.core.model import Held, IdentityKind, Patience, Request, TargetKind, Verdict
+from mcpgw.core.entries import Verdict
+from mcpgw.core.model import (
+    Held,
+    IdentityKind,
+    Patience,
+    Request,
+    TargetKind,
+)
 from tests.app.past import CAROL, ORIGIN, Story, person
 
 EVIL = '=HYPERLINK("http://x")\x1b[2J<script>'

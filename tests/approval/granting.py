@@ -6,7 +6,14 @@ from typing import Any
 from mcpgw.approval import Desk
 from mcpgw.core.access import Access, access_of
 from mcpgw.core.allowance import GrantLimits
-from mcpgw.core.model import CleanJson, Hold, Identity, Patience, ShownCall, Verdict
+from mcpgw.core.entries import Verdict
+from mcpgw.core.model import (
+    CleanJson,
+    Hold,
+    Identity,
+    Patience,
+    ShownCall,
+)
 from tests.approval.world import BOB, HOLD, World
 
 HOUR_NS = 3_600 * 10**9

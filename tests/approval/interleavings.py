@@ -20,10 +20,10 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from mcpgw.approval import Desk, NotEntitled
+from mcpgw.core.entries import Happened, Verdict
 from mcpgw.core.errors import ApprovalConflict
 from mcpgw.core.model import (
     Allow,
-    Happened,
     Hold,
     Identity,
     IdentityKind,
@@ -32,8 +32,7 @@ from mcpgw.core.model import (
     Patience,
     Sealed,
     ShownCall,
-    Verdict,
-)  # fmt: skip
+)
 from mcpgw.core.terms import BreakGlass, Level, Seats, Terms
 from mcpgw.ledger import Ledger, RecordContext, create_keys
 from mcpgw.ports import Approval, ApprovalState

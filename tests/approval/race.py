@@ -6,8 +6,16 @@ from contextlib import suppress
 import anyio
 
 from mcpgw.approval import Desk
+from mcpgw.core.entries import Verdict
 from mcpgw.core.errors import ApprovalConflict
-from mcpgw.core.model import Allow, Intent, Outcome, Patience, ShownCall, Verdict, Waiting
+from mcpgw.core.model import (
+    Allow,
+    Intent,
+    Outcome,
+    Patience,
+    ShownCall,
+    Waiting,
+)
 from mcpgw.ledger import Ledger, Query
 from mcpgw.ports import ApprovalState
 from tests.approval.world import KEY, REPLY, Everybody, Witness, World, asking, person

@@ -22,7 +22,15 @@ from mcpgw.cli.approvals import approvals, as_table, span
 from mcpgw.cli.common import open_folder, open_gateway_store, record_changes
 from mcpgw.cli.init import initialise, make_keys
 from mcpgw.core.errors import ApprovalConflict, AuthenticationError, GatewayError
-from mcpgw.core.model import Allow, Hold, Identity, IdentityKind, Intent, Patience, Waiting
+from mcpgw.core.model import (
+    Allow,
+    Hold,
+    Identity,
+    IdentityKind,
+    Intent,
+    Patience,
+    Waiting,
+)
 from mcpgw.core.terms import BreakGlass, Seats
 from mcpgw.identity.administration import create_key
 from mcpgw.identity.api_keys import ApiKeys

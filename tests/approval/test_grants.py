@@ -6,6 +6,11 @@ from typing import Any
 import pytest
 
 from mcpgw.approval import NotEntitled
+from mcpgw.core.entries import (
+    Opened,
+    StoppedAs,
+    Verdict,
+)
 from mcpgw.core.errors import ApprovalConflict
 from mcpgw.core.model import (
     Allow,
@@ -16,10 +21,7 @@ from mcpgw.core.model import (
     Identity,
     IdentityKind,
     Intent,
-    Opened,
     ShownCall,
-    StoppedAs,
-    Verdict,
     Waiting,
 )
 from mcpgw.core.terms import BreakGlass, Freshness, Level, Seats

@@ -7,8 +7,20 @@ import pytest
 
 from mcpgw.approval import SealBroken
 from mcpgw.approval.kept import kept
+from mcpgw.core.entries import (
+    Event,
+    Joined,
+    Verdict,
+)
 from mcpgw.core.errors import ApprovalConflict
-from mcpgw.core.model import Allow, AlreadyDone, CleanReply, Deny, Event, Joined, ReplyKind, ShownCall, Verdict
+from mcpgw.core.model import (
+    Allow,
+    AlreadyDone,
+    CleanReply,
+    Deny,
+    ReplyKind,
+    ShownCall,
+)
 from mcpgw.ports import ApprovalState
 from tests.approval.world import ALICE, ARGUMENTS, BOB, HOLD, World
 

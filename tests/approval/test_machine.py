@@ -13,8 +13,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from mcpgw.approval import NotEntitled
+from mcpgw.core.entries import Verdict
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
-from mcpgw.core.model import Allow, Hold, Identity, IdentityKind, Intent, Patience, Sealed, ShownCall, Verdict
+from mcpgw.core.model import (
+    Allow,
+    Hold,
+    Identity,
+    IdentityKind,
+    Intent,
+    Patience,
+    Sealed,
+    ShownCall,
+)
 from mcpgw.ports import Approval, ApprovalState, CastVote
 from tests.approval.world import ALICE, BOB, CAROL, DAVE, FAILED, HOLD, MALLORY, REPLY, Witness, World, asking, person
 

@@ -9,8 +9,17 @@ import anyio
 import pytest
 
 from mcpgw.approval import Desk, NotEntitled
+from mcpgw.core.entries import Verdict
 from mcpgw.core.errors import ApprovalConflict
-from mcpgw.core.model import Allow, AlreadyDone, Deny, Intent, Outcome, Patience, Verdict, Waiting
+from mcpgw.core.model import (
+    Allow,
+    AlreadyDone,
+    Deny,
+    Intent,
+    Outcome,
+    Patience,
+    Waiting,
+)
 from mcpgw.ledger import Ledger, RecordContext, create_keys
 from mcpgw.ports import ApprovalState
 from tests.approval.race import race

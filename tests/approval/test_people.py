@@ -9,8 +9,14 @@ import pytest
 
 from mcpgw.approval import NotEntitled
 from mcpgw.approval.stats import GrantStats, stats_of
+from mcpgw.core.entries import Happened, Verdict
 from mcpgw.core.errors import ApprovalConflict
-from mcpgw.core.model import Allow, Deny, Happened, Identity, IdentityKind, Verdict
+from mcpgw.core.model import (
+    Allow,
+    Deny,
+    Identity,
+    IdentityKind,
+)
 from mcpgw.core.terms import BreakGlass, Freshness, Level, Seats
 from mcpgw.identity import ApiKeys, KeyRoster, new_key
 from mcpgw.ports import Approval, ApprovalState, CastVote, Deed

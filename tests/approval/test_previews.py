@@ -9,6 +9,7 @@ import pytest
 from mcpgw.app.previews import _MOST, Previews
 from mcpgw.approval.seal import Seal
 from mcpgw.approval.sheet import MAX_PREVIEW, Sheet, lay_out
+from mcpgw.core.entries import Refusal, Verdict
 from mcpgw.core.errors import ApprovalConflict, AuthenticationError
 from mcpgw.core.model import (
     Allow,
@@ -16,7 +17,6 @@ from mcpgw.core.model import (
     JsonObject,
     Patience,
     Preview,
-    Refusal,
     RefusalCode,
     Refused,
     Request,
@@ -24,7 +24,6 @@ from mcpgw.core.model import (
     ShownCall,
     TargetKind,
     UnknownTarget,
-    Verdict,
     Waiting,
 )
 from mcpgw.ports import ApprovalState, Peer, Previewed

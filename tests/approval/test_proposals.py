@@ -9,21 +9,23 @@ import pytest
 
 from mcpgw.approval import NotEntitled
 from mcpgw.approval.proposal import MAX_PROPOSED_BYTES, differences
+from mcpgw.core.entries import (
+    Event,
+    Lapsed,
+    Proposed,
+    Verdict,
+)
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
 from mcpgw.core.model import (
     Allow,
     Change,
     Deny,
-    Event,
     Hold,
     Identity,
     IdentityKind,
-    Lapsed,
     Patience,
     Proposal,
-    Proposed,
     ShownCall,
-    Verdict,
     Waiting,
 )
 from mcpgw.core.terms import Freshness, Level, Seats

@@ -6,20 +6,19 @@ import anyio
 import pytest
 
 from mcpgw.approval.facts import facts_of
+from mcpgw.core.entries import Opened, Verdict
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
 from mcpgw.core.model import (
     Allow,
     AlreadyDone,
     Deny,
     Hold,
-    Opened,
     Patience,
     Ruling,
     Sealed,
     ShownCall,
     TargetKind,
     UnknownTarget,
-    Verdict,
     Waiting,
 )
 from mcpgw.ports import ApprovalState

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from mcpgw.approval import KEY_BYTES, SealBroken
 from mcpgw.approval.seal import Seal
+from mcpgw.core.entries import Verdict
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import Verdict
 from mcpgw.core.visible import oddities, visible, visible_json, visible_line
 from tests.approval.world import ARGUMENTS, BOB, DEADLINE_S, KEY, World
 

@@ -7,7 +7,17 @@ import pytest
 from mcpgw.approval.answers import answer
 from mcpgw.approval.people import names, same_person
 from mcpgw.approval.standing import Standing, weigh
-from mcpgw.core.model import Allow, AlreadyDone, CleanJson, Deny, Escalated, Settled, SettledAs
+from mcpgw.core.entries import (
+    Escalated,
+    Settled,
+    SettledAs,
+)
+from mcpgw.core.model import (
+    Allow,
+    AlreadyDone,
+    CleanJson,
+    Deny,
+)
 from mcpgw.core.terms import BreakGlass, Freshness, Level, Seats, Terms
 from mcpgw.ports import TRANSITIONS, Approval, ApprovalState, CastVote
 from tests.approval.world import ALICE, BOB, CAROL, HOLD, LEADS, REPLY, START_NS, TRANSFER

@@ -5,8 +5,13 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
+from mcpgw.core.entries import (
+    Settled,
+    Verdict,
+    Vote,
+)
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
-from mcpgw.core.model import Patience, Sealed, Settled, Verdict, Vote
+from mcpgw.core.model import Patience, Sealed
 from mcpgw.ports import Approval, ApprovalState
 from tests.approval.world import BOB, DEADLINE_S, LEADS, EntryT, MemoryLedger, World, asking
 

@@ -6,8 +6,19 @@ import anyio
 import pytest
 
 from mcpgw.approval import NotEntitled
+from mcpgw.core.entries import (
+    Event,
+    Verdict,
+    Vote,
+)
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
-from mcpgw.core.model import Allow, Event, Identity, IdentityKind, Sealed, Verdict, Vote, Waiting
+from mcpgw.core.model import (
+    Allow,
+    Identity,
+    IdentityKind,
+    Sealed,
+    Waiting,
+)
 from mcpgw.ports import ApprovalState
 from tests.approval.world import (
     ALICE,

@@ -8,6 +8,11 @@ from typing import Any, TypeVar
 import anyio.lowlevel
 
 from mcpgw.approval import Desk
+from mcpgw.core.entries import (
+    Entry,
+    Event,
+    Opened,
+)
 from mcpgw.core.errors import LedgerUnavailable
 from mcpgw.core.model import (
     Allow,
@@ -17,8 +22,6 @@ from mcpgw.core.model import (
     CleanReply,
     Commitment,
     Deny,
-    Entry,
-    Event,
     Failed,
     FailureCode,
     Hold,
@@ -27,7 +30,6 @@ from mcpgw.core.model import (
     Intent,
     JsonObject,
     Manifest,
-    Opened,
     Origin,
     Outcome,
     Patience,

@@ -11,7 +11,12 @@ from mcpgw.catalog.entry import Rules, Transport, WhenDown
 from mcpgw.catalog.load import load_catalog, read_entry
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.core.answers import Question
-from mcpgw.core.model import Masking, Risk, Target, TargetKind
+from mcpgw.core.model import (
+    Masking,
+    Risk,
+    Target,
+    TargetKind,
+)
 from mcpgw.upstream import HttpServer, StdioServer
 
 BANK = """\

@@ -10,7 +10,13 @@ import pytest
 from mcpgw.catalog.load import load_catalog
 from mcpgw.catalog.publish import HeldBack, Quarantine, warnings
 from mcpgw.catalog.registry import Change, Registry
-from mcpgw.core.model import Masking, Risk, Target, TargetKind, UnknownTarget
+from mcpgw.core.model import (
+    Masking,
+    Risk,
+    Target,
+    TargetKind,
+    UnknownTarget,
+)
 from mcpgw.core.naming import skeleton
 from mcpgw.ports import Catalog
 from tests.catalog.conftest import STDIO, Accept, Write, tool, tools

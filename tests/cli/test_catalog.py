@@ -18,8 +18,9 @@ from mcpgw.cli.catalog import Probe, Wish, accept_offers, drift_of, survey
 from mcpgw.cli.common import system_user
 from mcpgw.cli.init import initialise, make_keys
 from mcpgw.cli.main import build
+from mcpgw.core.entries import Changed, Standing
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import Changed, Standing, TargetKind
+from mcpgw.core.model import TargetKind
 from mcpgw.ports import Definitions
 
 ODD_SERVER = Path(__file__).parent.parent / "servers" / "odd_server.py"

@@ -15,8 +15,14 @@ from mcpgw.app.console import console_routes
 from mcpgw.app.network import inbound
 from mcpgw.console import ConsoleConfig, Doors, NotForYou, Unclear, make_routes
 from mcpgw.console.doors import CatalogView
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import AuthenticationError, LedgerUnavailable
-from mcpgw.core.model import Event, Identity, IdentityKind, Origin, Refused
+from mcpgw.core.model import (
+    Identity,
+    IdentityKind,
+    Origin,
+    Refused,
+)
 from mcpgw.ports import Approval, ApprovalState
 from mcpgw.settings import from_text
 from tests.console.bank import Person

@@ -10,8 +10,8 @@ from pathlib import Path
 import anyio
 
 from mcpgw.cli.common import acting_identity, open_gateway_store
+from mcpgw.core.entries import Verdict
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
-from mcpgw.core.model import Verdict
 from mcpgw.ports import ApprovalState
 
 _PAUSE_S = 0.1

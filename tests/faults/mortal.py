@@ -13,7 +13,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 from mcpgw.cli.main import run
-from mcpgw.core.model import Permit, RawReply, Sealed
+from mcpgw.core.model import (
+    Permit,
+    RawReply,
+    Sealed,
+)
 from mcpgw.ledger import Ledger
 from mcpgw.ports import EntryT, Interview, OnNotice
 from mcpgw.upstream import UpstreamPool

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mcpgw.app import convert
 from mcpgw.cli.common import open_gateway_store
-from mcpgw.core.model import Verdict
+from mcpgw.core.entries import Verdict
 from mcpgw.ports import Approval
 from tests.faults.evidence import Evidence
 from tests.faults.folder import Faults, fault_folder

@@ -16,8 +16,8 @@ import pytest
 
 from mcpgw.app import convert
 from mcpgw.cli.common import open_gateway_store
+from mcpgw.core.entries import Verdict
 from mcpgw.core.errors import ApprovalConflict
-from mcpgw.core.model import Verdict
 from mcpgw.ports import ApprovalState
 from tests.flows.gateway import Folder, Gateway, listening, make_folder, serving
 from tests.flows.raw_tasks import TASKS, raw_client

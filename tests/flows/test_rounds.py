@@ -14,7 +14,7 @@ from mcp_types import ElicitRequestParams, ElicitRequestURLParams, ElicitResult,
 
 from mcpgw.app import convert
 from mcpgw.cli.common import open_gateway_store
-from mcpgw.core.model import Verdict
+from mcpgw.core.entries import Verdict
 from tests.flows.gateway import BOUND_S, CONFIG, Folder, Gateway, bearer, lines_of, make_folder, serving, words
 from tests.flows.raw_tasks import WITH_URL, RawClient, raw_client
 from tests.real_servers import story_server

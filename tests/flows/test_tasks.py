@@ -11,7 +11,7 @@ from mcp.shared.inbound import encode_header_value
 
 from mcpgw.app import convert
 from mcpgw.cli.common import open_gateway_store
-from mcpgw.core.model import Verdict
+from mcpgw.core.entries import Verdict
 from tests.faults.process import start
 from tests.flows.gateway import BOUND_S, CONFIG, Folder, Gateway, lines_of, make_folder, serving, until, wait
 from tests.flows.raw_tasks import TASKS, RawClient, raw_client

@@ -15,8 +15,9 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpgw.core.entries import Changed, Standing
 from mcpgw.core.errors import AuthenticationError, ConfigError, LedgerUnavailable
-from mcpgw.core.model import Changed, IdentityKind, Standing
+from mcpgw.core.model import IdentityKind
 from mcpgw.identity import ApiKeys, create_key, new_key, parse_expiry, revoke_key
 from mcpgw.identity.key_text import SCANNER_PATTERN, generate, parse
 

@@ -11,6 +11,7 @@ import anyio
 
 from mcpgw.app.vaulting import NoVault
 from mcpgw.core.answers import answers_of
+from mcpgw.core.entries import Entry, Rejection
 from mcpgw.core.errors import ApprovalConflict, AuthenticationError, GatewayError, LedgerUnavailable, QuestionRefused
 from mcpgw.core.model import (
     Allow,
@@ -23,7 +24,6 @@ from mcpgw.core.model import (
     Commitment,
     Decision,
     Deny,
-    Entry,
     Hold,
     Identity,
     IdentityKind,
@@ -36,7 +36,6 @@ from mcpgw.core.model import (
     RawJson,
     RawNotice,
     RawReply,
-    Rejection,
     ReplyKind,
     Ruling,
     Sealed,

@@ -11,7 +11,8 @@ import aiohttp
 import anyio
 import pytest
 
-from mcpgw.core.model import Refusal, RefusalCode
+from mcpgw.core.entries import Refusal
+from mcpgw.core.model import RefusalCode
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.head import Turned, check_host
 from mcpgw.inbound.http import ROUTES, Access

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from mcp.shared.inbound import encode_header_value
 from mcp.shared.uri_template import UriTemplate
 
-from mcpgw.core.model import CleanJson, RawJson, RawReply, Refusal, ReplyKind, Target, TargetKind, UnknownTarget
+from mcpgw.core.entries import Refusal
+from mcpgw.core.model import (
+    CleanJson,
+    RawJson,
+    RawReply,
+    ReplyKind,
+    Target,
+    TargetKind,
+    UnknownTarget,
+)
 from mcpgw.core.uris import published_uri
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.covering import located

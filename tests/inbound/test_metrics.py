@@ -7,7 +7,12 @@ import aiohttp
 import anyio
 import pytest
 
-from mcpgw.core.model import UNAUTHENTICATED, Identity, IdentityKind, RefusalCode
+from mcpgw.core.model import (
+    UNAUTHENTICATED,
+    Identity,
+    IdentityKind,
+    RefusalCode,
+)
 from mcpgw.inbound.http import ROUTES, Access, make_app
 from mcpgw.inbound.metrics import METRICS, metrics_route
 from mcpgw.inbound.serving import ListenerConfig, make_uvicorn

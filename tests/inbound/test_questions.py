@@ -12,7 +12,17 @@ import mcp_types
 import pytest
 
 from mcpgw.core.answers import Answers, Question, answers_of
-from mcpgw.core.model import Answer, Deny, Failed, FailureCode, Intent, Interviewed, Outcome, RefusalCode, Refused
+from mcpgw.core.entries import Interviewed
+from mcpgw.core.model import (
+    Answer,
+    Deny,
+    Failed,
+    FailureCode,
+    Intent,
+    Outcome,
+    RefusalCode,
+    Refused,
+)
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.parking import ParkedPeer, Parking
 from mcpgw.inbound.peer import RequestPeer

@@ -8,7 +8,16 @@ import aiohttp
 import anyio
 import pytest
 
-from mcpgw.core.model import AlreadyDone, CleanJson, CleanReply, Commitment, Manifest, Proposal, Refusal, ReplyKind
+from mcpgw.core.entries import Refusal
+from mcpgw.core.model import (
+    AlreadyDone,
+    CleanJson,
+    CleanReply,
+    Commitment,
+    Manifest,
+    Proposal,
+    ReplyKind,
+)
 from mcpgw.core.terms import Terms
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.presentation import Presentation

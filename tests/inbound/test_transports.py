@@ -6,7 +6,13 @@ import anyio
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from mcpgw.core.model import Failed, FailureCode, Intent, Outcome, Refusal
+from mcpgw.core.entries import Refusal
+from mcpgw.core.model import (
+    Failed,
+    FailureCode,
+    Intent,
+    Outcome,
+)
 from tests.inbound.doors import ECHO_TOOLS, World, identity, target
 from tests.inbound.wire import LEGACY, MODERN, TRANSPORTS, Connect, Live
 

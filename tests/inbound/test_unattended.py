@@ -9,7 +9,7 @@ import aiohttp
 import anyio
 import pytest
 
-from mcpgw.core.model import Refusal
+from mcpgw.core.entries import Refusal
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.server import GatewayServer
 from mcpgw.ports import ApprovalState

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ledger_parts import CONTEXT, ORIGIN
 
-from mcpgw.core.model import Changed, Standing
+from mcpgw.core.entries import Changed, Standing
 from mcpgw.ledger import Ledger
 from mcpgw.ledger.postgres_database import PostgresDatabase
 from mcpgw.ledger.sqlite import SqliteDatabase

@@ -32,7 +32,18 @@ from ledger_parts import (
 )
 
 from mcpgw.core.allowance import Allowance
-from mcpgw.core.model import Changed, Outcome, Refusal, RefusalCode, Refused, Sealed, Standing, VoteWithdrawn
+from mcpgw.core.entries import (
+    Changed,
+    Refusal,
+    Standing,
+    VoteWithdrawn,
+)
+from mcpgw.core.model import (
+    Outcome,
+    RefusalCode,
+    Refused,
+    Sealed,
+)
 from mcpgw.ledger import shredding
 from mcpgw.ledger.completeness import DAY_NS
 from mcpgw.ledger.evidence import MANIFEST, NODES, PAYLOADS, README, RECORDS, SIGNATURE

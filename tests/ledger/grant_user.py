@@ -15,7 +15,12 @@ from ledger_parts import CONTEXT, ORIGIN
 
 from mcpgw.approval import Desk
 from mcpgw.core.errors import ApprovalConflict
-from mcpgw.core.model import Allow, Intent, Outcome, Patience
+from mcpgw.core.model import (
+    Allow,
+    Intent,
+    Outcome,
+    Patience,
+)
 from mcpgw.ledger import Ledger
 from mcpgw.ledger.postgres_database import PostgresDatabase
 from mcpgw.ledger.sqlite import SqliteDatabase

@@ -8,6 +8,18 @@ from contextlib import AbstractAsyncContextManager
 import anyio
 
 from mcpgw.core.allowance import Allowance
+from mcpgw.core.entries import (
+    Interviewed,
+    Opened,
+    Proposed,
+    Refusal,
+    Rejection,
+    Settled,
+    SettledAs,
+    Turn,
+    Verdict,
+    Vote,
+)
 from mcpgw.core.model import (
     Allow,
     ApprovalRef,
@@ -21,29 +33,19 @@ from mcpgw.core.model import (
     Identity,
     IdentityKind,
     Intent,
-    Interviewed,
     Manifest,
     Masked,
-    Opened,
     Origin,
     Outcome,
-    Proposed,
-    Refusal,
     RefusalCode,
     Refused,
-    Rejection,
     ReplyKind,
     Ruling,
     Sealed,
-    Settled,
-    SettledAs,
     ShownCall,
     Target,
     TargetKind,
-    Turn,
     UnknownTarget,
-    Verdict,
-    Vote,
 )
 from mcpgw.core.terms import Terms
 from mcpgw.ledger.describe import RecordContext

@@ -26,7 +26,7 @@ import postgres_server
 from ledger_parts import CONTEXT, ORIGIN, failed, intent, opened, outcome, refusal, rejection, settled, spend, vote
 from stores import Admin, PostgresAdmin
 
-from mcpgw.core.model import Event
+from mcpgw.core.entries import Event
 from mcpgw.ledger import Ledger
 from mcpgw.ledger.checkpoint import Checkpoint
 from mcpgw.ledger.checks import ProblemKind as K

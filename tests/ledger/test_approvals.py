@@ -12,18 +12,15 @@ import pytest
 from ledger_parts import HOUR_NS, Open, buried, failed, opened, outcome, person, proposed, reply, settled, shown, spend, vote
 from stores import Kept
 
-from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
-from mcpgw.core.model import (
+from mcpgw.core.entries import (
     Entry,
     Escalated,
     Happened,
     Joined,
     Lapsed,
     Opened,
-    Replay,
     Resolved,
     Reviewed,
-    Ruling,
     Settled,
     SettledAs,
     Stopped,
@@ -31,6 +28,8 @@ from mcpgw.core.model import (
     Verdict,
     VoteWithdrawn,
 )
+from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
+from mcpgw.core.model import Replay, Ruling
 from mcpgw.core.terms import BreakGlass, Level, Seats, Terms
 from mcpgw.ledger import Ledger, Query
 from mcpgw.ledger.describe import Indeterminate

@@ -33,8 +33,18 @@ from stores import Kept, KeptInPostgres, KeptInSqlite, verified
 from typer.testing import CliRunner
 
 from mcpgw.cli.main import build
+from mcpgw.core.entries import (
+    Escalated,
+    Happened,
+    Resolved,
+    Reviewed,
+    Settled,
+    SettledAs,
+    Stopped,
+    StoppedAs,
+    VoteWithdrawn,
+)
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import Escalated, Happened, Resolved, Reviewed, Settled, SettledAs, Stopped, StoppedAs, VoteWithdrawn
 from mcpgw.core.terms import BreakGlass, Level, Seats, Terms
 from mcpgw.ledger.backup import back_up, restore
 from mcpgw.ledger.describe import Indeterminate

@@ -12,7 +12,8 @@ from ledger_parts import Open, intent
 from stores import Kept, verified
 from test_completeness import found, written_again
 
-from mcpgw.core.model import Changed, JsonObject, Standing
+from mcpgw.core.entries import Changed, Standing
+from mcpgw.core.model import JsonObject
 from mcpgw.ledger import Ledger, Query, changes
 from mcpgw.ledger.checks import ProblemKind as K
 from mcpgw.ledger.completeness import Changes

@@ -22,8 +22,8 @@ from mcpgw.app import convert
 from mcpgw.cli.log import Format, parse_time, show
 from mcpgw.cli.main import build
 from mcpgw.cli.verify import Examination, as_data, as_text, keep_watch, kept_elsewhere, newest_checkpoint, read_note
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import Event
 from mcpgw.core.question import Place, Question
 from mcpgw.ledger.checkpoint import open_checkpoint
 from mcpgw.ledger.checks import ProblemKind

@@ -21,7 +21,12 @@ from shredder import STEPS
 from stores import Kept, verified
 
 from mcpgw.core.canonical import commitment
-from mcpgw.core.model import Commitment, Intent, Sealed, SettledAs
+from mcpgw.core.entries import SettledAs
+from mcpgw.core.model import (
+    Commitment,
+    Intent,
+    Sealed,
+)
 from mcpgw.ledger.backup import back_up, restore
 from mcpgw.ledger.checks import ProblemKind
 from mcpgw.ledger.erasure import CLEAN_SLOTS, RAW_SLOTS, Erasures, named, places_named

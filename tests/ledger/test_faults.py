@@ -16,8 +16,8 @@ from disks import FailingDisk, mounted
 from ledger_parts import ORIGIN, Open, intent, outcome, refusal
 from power_cuts import cut_and_judged
 
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import Event
 from mcpgw.ledger import Ledger, Query
 from mcpgw.ledger.keys import create_keys, load_verifiers
 from mcpgw.ledger.record import Record

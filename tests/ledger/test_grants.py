@@ -11,8 +11,9 @@ from ledger_parts import Open, allowance, buried, failed, opened, outcome, settl
 from stores import Kept, verified
 
 from mcpgw.approval import Desk
+from mcpgw.core.entries import SettledAs, Verdict
 from mcpgw.core.errors import ApprovalConflict
-from mcpgw.core.model import Allow, Patience, SettledAs, Verdict
+from mcpgw.core.model import Allow, Patience
 from mcpgw.ledger import Ledger, Query
 from mcpgw.ledger.checks import ProblemKind as K
 from mcpgw.ledger.projections import compare

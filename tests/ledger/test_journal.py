@@ -13,8 +13,16 @@ from hypothesis import strategies as st
 from ledger_parts import CONTEXT, ORIGIN, Open, failed, intent, opened, outcome, refusal, rejection, shown, vote
 
 from mcpgw.core.canonical import canonical
+from mcpgw.core.entries import Event, Refusal
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import Event, Identity, IdentityKind, Manifest, Masked, Refusal, RefusalCode, Refused
+from mcpgw.core.model import (
+    Identity,
+    IdentityKind,
+    Manifest,
+    Masked,
+    RefusalCode,
+    Refused,
+)
 from mcpgw.ledger import COUNTED, FloodLimits, Ledger, Query, new_id
 from mcpgw.ledger.describe import draft
 from mcpgw.ledger.record import parse, seal

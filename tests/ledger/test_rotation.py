@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 from mcpgw.app import convert
 from mcpgw.cli.main import build
 from mcpgw.cli.verify import Examination, kept_elsewhere, newest_checkpoint
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.model import Event
 from mcpgw.ledger import Query, keys, rotation
 from mcpgw.ledger.checkpoint import Checkpoint, InvalidNote, Signer, open_checkpoint, signatures_of
 from mcpgw.ledger.checks import ProblemKind

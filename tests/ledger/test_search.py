@@ -12,7 +12,16 @@ import pytest
 from ledger_parts import Open, intent, opened, outcome, person, refusal, reply, settled, spend, vote
 from stores import Kept
 
-from mcpgw.core.model import CleanJson, Event, Identity, Intent, Manifest, Masked, RefusalCode, Ruling
+from mcpgw.core.entries import Event
+from mcpgw.core.model import (
+    CleanJson,
+    Identity,
+    Intent,
+    Manifest,
+    Masked,
+    RefusalCode,
+    Ruling,
+)
 from mcpgw.core.question import Place, Question, cursor, place_of
 from mcpgw.ledger.journal import Ledger
 from mcpgw.ledger.record import Members, parse, unpack

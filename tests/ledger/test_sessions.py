@@ -27,8 +27,15 @@ from ledger_parts import (
 from stores import Kept, verified
 from test_processes import acknowledged, start
 
+from mcpgw.core.entries import Joined
 from mcpgw.core.errors import ApprovalConflict
-from mcpgw.core.model import Call, Intent, Joined, Origin, Ruling, Sealed
+from mcpgw.core.model import (
+    Call,
+    Intent,
+    Origin,
+    Ruling,
+    Sealed,
+)
 from mcpgw.ledger import Ledger, Query
 from mcpgw.ledger.record import Members, parse
 from mcpgw.ledger.sessions import key_of

@@ -12,7 +12,7 @@ import apsw
 import pytest
 from ledger_parts import CONTEXT, ORIGIN, Open, failed, intent, opened, outcome, refusal, rejection, settled, spend, vote
 
-from mcpgw.core.model import Event, SettledAs
+from mcpgw.core.entries import Event, SettledAs
 from mcpgw.ledger import Ledger
 from mcpgw.ledger.checks import ProblemKind
 from mcpgw.ledger.keys import create_keys, load_verifiers

@@ -11,7 +11,7 @@ import pytest
 from ledger_parts import Open, failed, intent, opened, outcome, settled, spend
 from stores import Kept
 
-from mcpgw.core.model import Event
+from mcpgw.core.entries import Event
 from mcpgw.ledger import verify as verifying
 from mcpgw.ledger.checkpoint import Checkpoint, Verifier, open_checkpoint
 from mcpgw.ledger.checks import Approvals

@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mcpgw.core.model import Call, Identity, IdentityKind, Origin, Risk, Target, TargetKind, UnknownTarget
+from mcpgw.core.model import (
+    Call,
+    Identity,
+    IdentityKind,
+    Origin,
+    Risk,
+    Target,
+    TargetKind,
+    UnknownTarget,
+)
 from mcpgw.policy import Defaults, Policy, Role, Rule, Scope
 
 ORIGIN = Origin(transport="http", protocol_version="2026-07-28")

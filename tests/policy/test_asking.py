@@ -8,7 +8,11 @@ import pytest
 
 from mcpgw.core.allowance import NO_GRANTS, GrantLimits
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Allow, Deny, Hold
+from mcpgw.core.model import (
+    Allow,
+    Deny,
+    Hold,
+)
 from mcpgw.core.terms import BreakGlass, Freshness, Level, Seats
 from mcpgw.policy import Defaults, Effect, Grants, Hours, Mode, Rule, Step
 from tests.policy.samples import LEADS, RISKY, call, identity, policy, target

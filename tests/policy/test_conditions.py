@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from mcpgw.core.model import Allow, Decision, Deny
+from mcpgw.core.model import (
+    Allow,
+    Decision,
+    Deny,
+)
 from mcpgw.policy import Effect, Rule
 from mcpgw.policy.plain import MAX_DEPTH, MAX_TEXT, MAX_VALUES, Unsuitable, plain
 from tests.policy.samples import call, identity, policy, target

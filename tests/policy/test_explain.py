@@ -23,7 +23,11 @@ from mcpgw.cli.explain import (
     render,
 )
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import IdentityKind, TargetKind, UnknownTarget
+from mcpgw.core.model import (
+    IdentityKind,
+    TargetKind,
+    UnknownTarget,
+)
 from mcpgw.policy import Effect, Rule
 from tests.policy.samples import RISKY, call, identity, policy, target
 

@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Allow, Deny, IdentityKind, Risk, TargetKind, UnknownTarget
+from mcpgw.core.model import (
+    Allow,
+    Deny,
+    IdentityKind,
+    Risk,
+    TargetKind,
+    UnknownTarget,
+)
 from mcpgw.policy import Grant, Policy, Role, Rule, Scope
 from mcpgw.policy.config import Effect
 from tests.policy.samples import EVERYTHING, LEADS, TELLER, call, identity, policy, target

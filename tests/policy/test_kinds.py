@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Allow, Deny, Hold, Risk, Target, TargetKind
+from mcpgw.core.model import (
+    Allow,
+    Deny,
+    Hold,
+    Risk,
+    Target,
+    TargetKind,
+)
 from mcpgw.policy import Defaults, Effect, Policy, Role, Rule, Scope
 from tests.policy.samples import LEADS, call, identity, target
 

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from mcpgw.core.model import UNAUTHENTICATED, Allow, Audience, Deny, IdentityKind, Risk
+from mcpgw.core.model import (
+    UNAUTHENTICATED,
+    Allow,
+    Audience,
+    Deny,
+    IdentityKind,
+    Risk,
+)
 from mcpgw.policy import Defaults, Effect, Mode, Policy, Role, Rule, Scope, Step
 from tests.policy.samples import LEADS, call, identity, target
 

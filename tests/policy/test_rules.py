@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from mcpgw.core.errors import ConfigError
-from mcpgw.core.model import Allow, Deny, Hold, IdentityKind, Risk, TargetKind, UnknownTarget
+from mcpgw.core.model import (
+    Allow,
+    Deny,
+    Hold,
+    IdentityKind,
+    Risk,
+    TargetKind,
+    UnknownTarget,
+)
 from mcpgw.core.terms import Terms
 from mcpgw.policy import Defaults, Effect, Finding, Outcome, Policy, Role, Rule, Scope, SqlCondition
 from tests.policy.samples import EVERYTHING, LEADS, RISKY, TELLER, call, identity, policy, target

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcpgw.core.model import Allow, Deny, Hold, Identity, IdentityKind, Risk
+from mcpgw.core.model import (
+    Allow,
+    Deny,
+    Hold,
+    Identity,
+    IdentityKind,
+    Risk,
+)
 from mcpgw.policy import Effect, Policy, Role, Rule, Scope, SqlCondition
 from tests.policy.samples import LEADS, call, identity, policy, target
 

@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from mcpgw.core.model import Call, Identity, IdentityKind, Masking, Origin, Target, TargetKind
+from mcpgw.core.model import (
+    Call,
+    Identity,
+    IdentityKind,
+    Masking,
+    Origin,
+    Target,
+    TargetKind,
+)
 from mcpgw.redaction import PresidioRedactor, RedactionConfig
 from mcpgw.redaction.engine import Engine
 from mcpgw.redaction.judge import NoModel

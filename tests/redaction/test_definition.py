@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
-from mcpgw.core.model import Masking, Target, TargetKind
+from mcpgw.core.model import (
+    Masking,
+    Target,
+    TargetKind,
+)
 from mcpgw.redaction import Operator, Profile, RedactionConfig, ShownDefinitions
 
 OPEN = Profile(operators={"EMAIL": Operator.KEEP})

@@ -12,7 +12,11 @@ import jsonschema_rs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcpgw.core.model import Masking, Target, TargetKind
+from mcpgw.core.model import (
+    Masking,
+    Target,
+    TargetKind,
+)
 from mcpgw.redaction import Operator, Profile, RedactionConfig, ShownDefinitions
 from mcpgw.redaction.engine import Engine
 from mcpgw.redaction.judge import NoModel

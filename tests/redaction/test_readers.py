@@ -12,7 +12,16 @@ import pytest
 
 from mcpgw.catalog.load import read_entry
 from mcpgw.core.errors import ConfigError, RedactionError
-from mcpgw.core.model import Call, Masked, Masking, MaskingRule, RawJson, RawReply, ReplyKind, TargetKind
+from mcpgw.core.model import (
+    Call,
+    Masked,
+    Masking,
+    MaskingRule,
+    RawJson,
+    RawReply,
+    ReplyKind,
+    TargetKind,
+)
 from mcpgw.redaction import Audience, Operator, PresidioRedactor, Profile, RedactionConfig
 from mcpgw.redaction.config import profile_hash
 from mcpgw.redaction.engine import Engine

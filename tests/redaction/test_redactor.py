@@ -15,7 +15,17 @@ import pytest
 
 from mcpgw.core.canonical import commitment
 from mcpgw.core.errors import ConfigError, RedactionError
-from mcpgw.core.model import Call, Masked, Masking, RawJson, RawNotice, RawReply, ReplyKind, TargetKind, UnknownTarget
+from mcpgw.core.model import (
+    Call,
+    Masked,
+    Masking,
+    RawJson,
+    RawNotice,
+    RawReply,
+    ReplyKind,
+    TargetKind,
+    UnknownTarget,
+)
 from mcpgw.redaction import PresidioRedactor, Profile, RedactionConfig
 from mcpgw.redaction.payload import payload_bytes
 from tests.redaction.helpers import in_workers

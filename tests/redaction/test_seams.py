@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from mcpgw.core.model import Call, Masked, Masking, RawJson, RawNotice, RawReply, ReplyKind
+from mcpgw.core.model import (
+    Call,
+    Masked,
+    Masking,
+    RawJson,
+    RawNotice,
+    RawReply,
+    ReplyKind,
+)
 from mcpgw.redaction import Operator, PresidioRedactor, Profile, RedactionConfig
 from mcpgw.redaction.engine import Engine
 from mcpgw.redaction.judge import NoModel

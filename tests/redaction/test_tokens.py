@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from mcpgw.core.errors import RedactionError
-from mcpgw.core.model import Call, Masked, Masking, Origin, RawJson, RawNotice, RawReply, ReplyKind, Target
+from mcpgw.core.model import (
+    Call,
+    Masked,
+    Masking,
+    Origin,
+    RawJson,
+    RawNotice,
+    RawReply,
+    ReplyKind,
+    Target,
+)
 from mcpgw.redaction import Operator, PresidioRedactor, Profile, RedactionConfig, TokenScope
 from mcpgw.redaction.engine import Engine
 from mcpgw.redaction.judge import NoModel

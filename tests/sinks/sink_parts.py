@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mcpgw.core.model import Event, Sealed
+from mcpgw.core.entries import Event
+from mcpgw.core.model import Sealed
 from mcpgw.sinks.outbox import leaf_hash
 from mcpgw.sinks.pace import Pace
 

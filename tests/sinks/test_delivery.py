@@ -14,8 +14,9 @@ import pytest
 from aiohttp import web
 from sink_parts import FAST, SECRET, Collector, MemoryLog, Row, seq_of
 
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import Event, Sealed
+from mcpgw.core.model import Sealed
 from mcpgw.sinks.config import WebhookSink
 from mcpgw.sinks.cursor import Cursor, CursorFile
 from mcpgw.sinks.exporter import Exporter, open_exporter

@@ -27,10 +27,8 @@ from ledger_parts import (
 from sink_parts import MemoryLog, Row
 
 import mcpgw.sinks
-from mcpgw.core.model import (
-    ApprovalRef,
+from mcpgw.core.entries import (
     Event,
-    RefusalCode,
     Reviewed,
     Settled,
     SettledAs,
@@ -39,6 +37,7 @@ from mcpgw.core.model import (
     Verdict,
     VoteWithdrawn,
 )
+from mcpgw.core.model import ApprovalRef, RefusalCode
 from mcpgw.ledger import Ledger
 from mcpgw.ledger.record import parse
 from mcpgw.sinks.backfill import trial_event

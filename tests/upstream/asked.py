@@ -6,7 +6,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 
 from mcpgw.core.errors import QuestionRefused
-from mcpgw.core.model import Identity, IdentityKind, JsonObject, RawNotice
+from mcpgw.core.model import (
+    Identity,
+    IdentityKind,
+    JsonObject,
+    RawNotice,
+)
 from mcpgw.upstream import Limits, ServerConfig
 from tests.real_servers import asking_server, asking_url
 from tests.upstream.world import QUICK, World, http, pool_of, sse, stdio

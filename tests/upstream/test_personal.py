@@ -8,7 +8,12 @@ import anyio
 import pytest
 
 from mcpgw.core.errors import UpstreamError
-from mcpgw.core.model import Identity, JsonObject, RawNotice, TargetKind
+from mcpgw.core.model import (
+    Identity,
+    JsonObject,
+    RawNotice,
+    TargetKind,
+)
 from mcpgw.ports import Interview, ServerState
 from mcpgw.upstream import Limits
 from tests.real_servers import moody_server, odd_server

@@ -9,7 +9,8 @@ from mcpgw.console.approvals import turning_away
 from mcpgw.console.doors import NotForYou, Unclear
 from mcpgw.console.room import Room
 from mcpgw.console.turned import Turned
-from mcpgw.core.model import JsonObject, RefusalCode, Verdict
+from mcpgw.core.entries import Verdict
+from mcpgw.core.model import JsonObject, RefusalCode
 from mcpgw.ports import ApprovalState, Deed
 
 _ALL: Final = 1_000_000

@@ -26,7 +26,11 @@ from mcpgw.console.people import is_named
 from mcpgw.console.room import Room
 from mcpgw.console.turned import Turned
 from mcpgw.core.errors import AuthenticationError
-from mcpgw.core.model import Identity, JsonObject, RefusalCode
+from mcpgw.core.model import (
+    Identity,
+    JsonObject,
+    RefusalCode,
+)
 from mcpgw.core.shape import misfits
 from mcpgw.core.strict_json import loads
 

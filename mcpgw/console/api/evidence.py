@@ -10,8 +10,9 @@ from mcpgw.console.api.entrance import Ask, Shape
 from mcpgw.console.doors import Download, NotForYou, Record, Wanted
 from mcpgw.console.room import Room
 from mcpgw.console.turned import Turned
+from mcpgw.core.entries import Event
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import Event, JsonObject, RefusalCode
+from mcpgw.core.model import JsonObject, RefusalCode
 from mcpgw.core.moments import HINT, span_of
 from mcpgw.core.question import BEGINNING_NS, END_NS, MAX_TEXT, BadCursor, Place, Question, cursor, place_of, reading
 from mcpgw.core.strict_json import loads

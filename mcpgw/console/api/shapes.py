@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from mcpgw.console.api.entrance import Shape
 from mcpgw.console.doors import PeoplesDesk, Sheet
-from mcpgw.core.model import Happened, Identity, JsonObject, Verdict
+from mcpgw.core.entries import Happened, Verdict
+from mcpgw.core.model import Identity, JsonObject
 from mcpgw.core.visible import visible, visible_line
 from mcpgw.ports import Approval, ApprovalState, Deed
 

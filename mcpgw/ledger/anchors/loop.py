@@ -16,8 +16,15 @@ from typing import Protocol
 
 import anyio
 
+from mcpgw.core.entries import Event, Refusal
 from mcpgw.core.errors import GatewayError, LedgerUnavailable, NotAnchored
-from mcpgw.core.model import Event, Intent, JsonObject, Refusal, RefusalCode, Refused, Sealed
+from mcpgw.core.model import (
+    Intent,
+    JsonObject,
+    RefusalCode,
+    Refused,
+    Sealed,
+)
 from mcpgw.ledger.anchors.anchor import Anchor, AnchorFailed, Head, Overtaken
 from mcpgw.ledger.checkpoint import InvalidNote, Verifier, open_checkpoint
 from mcpgw.ledger.store import StoredRecord
