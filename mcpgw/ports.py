@@ -480,6 +480,31 @@ class Previewed:
     """Why there is none; empty where there is."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """One approval, laid out for a person: of one call, or of a grant, whose arguments are an example."""
+
+    approval: Approval
+    exact: bool
+    """True: the arguments are what will run, to the letter. False: they are the clean ones, the exact ones being erased."""
+    arguments: str
+    """JSON over several lines, see `core.visible.visible_json`: the eye can trust it."""
+    oddities: tuple[str, ...]
+    """The characters that were escaped in it, for the reader's attention; mostly none."""
+    commitment: str
+    """Hex `SHA-256(nonce || arguments)`, of a grant with all that it covers behind them, then the preview, where there is one:
+    says later what was on the screen, and tells nothing by itself."""
+    granted: tuple[str, ...] = ()
+    """Of a grant: what it covers, one sentence each. Whoever shows the arguments of a grant must show these."""
+    words: str = ""
+    """Of a grant: the requester's own words, which nobody checked."""
+    preview: str = ""
+    """What the server says that the call would do, over several lines; its own word. Empty where there is none."""
+    preview_problem: str = ""
+    """Why there is none, or why not to rely on it; empty where all is well, or none was made. Whoever shows the arguments must
+    show these two."""
+
+
 class Deed(StrEnum):
     """What a person can do about an approval."""
 

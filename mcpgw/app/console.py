@@ -11,7 +11,7 @@ from mcpgw import __version__
 from mcpgw.app import convert
 from mcpgw.app.evidence import LogEvidence
 from mcpgw.app.gateway import Gateway
-from mcpgw.approval import Desk, NotEntitled, SealBroken, Sheet
+from mcpgw.approval import Desk, NotEntitled, SealBroken
 from mcpgw.approval.proposal import differences
 from mcpgw.approval.standing import Standing
 from mcpgw.catalog.drift import diff
@@ -21,7 +21,6 @@ from mcpgw.catalog.publish import Quarantine
 from mcpgw.catalog.telling import tell
 from mcpgw.console import ConsoleConfig, Doors, NotForYou, Routes, Search, ServerView, Unclear, make_routes
 from mcpgw.console.doors import CatalogView, Refused
-from mcpgw.console.doors import Sheet as SheetToSee
 from mcpgw.core.entries import Happened, Verdict
 from mcpgw.core.model import (
     Change,
@@ -33,7 +32,7 @@ from mcpgw.identity import ApiKeys
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.head import Turned, check_host, credential_of
 from mcpgw.ledger import Ledger, Query, StoredRecord
-from mcpgw.ports import Approval, ApprovalState, Deed, Definitions, ServerState, ServerStatus
+from mcpgw.ports import Approval, ApprovalState, Deed, Definitions, ServerState, ServerStatus, Sheet
 
 _HELD_BACK: Mapping[Quarantine, str] = {
     Quarantine.NEW: "new, not accepted",
@@ -98,7 +97,7 @@ class _PeoplesDesk:
         with _in_their_words():
             return await self.desk.vote(approval_id, voter, verdict, comment, shown=shown, break_glass=break_glass)
 
-    def changes(self, sheet: SheetToSee, arguments: JsonObject) -> Sequence[Change]:
+    def changes(self, sheet: Sheet, arguments: JsonObject) -> Sequence[Change]:
         return differences(json.loads(sheet.arguments), arguments)
 
     async def propose(self, approval_id: str, person: Identity, arguments: JsonObject, comment: str, *, shown: str) -> Approval:

@@ -3,6 +3,5 @@
 from mcpgw.approval.desk import Desk
 from mcpgw.approval.people import NotEntitled
 from mcpgw.approval.seal import KEY_BYTES, SealBroken
-from mcpgw.approval.sheet import Sheet
 
-__all__ = ["KEY_BYTES", "Desk", "NotEntitled", "SealBroken", "Sheet"]
+__all__ = ["KEY_BYTES", "Desk", "NotEntitled", "SealBroken"]

@@ -22,7 +22,7 @@ from mcpgw.approval.grants import use_of
 from mcpgw.approval.kept import exact_facts, kept
 from mcpgw.approval.proposal import draft, proposal
 from mcpgw.approval.seal import Seal, SealBroken
-from mcpgw.approval.sheet import Sheet, lay_out
+from mcpgw.approval.sheet import lay_out
 from mcpgw.approval.standing import Standing, is_fresh, weigh
 from mcpgw.core.access import Access, allowance_of
 from mcpgw.core.entries import (
@@ -60,7 +60,7 @@ from mcpgw.core.model import (
     ShownCall,
     Waiting,
 )
-from mcpgw.ports import Approval, ApprovalState, ApprovalStore, CastVote, Deed, Journal, Peer, Roster
+from mcpgw.ports import Approval, ApprovalState, ApprovalStore, CastVote, Deed, Journal, Peer, Roster, Sheet
 
 logger = logging.getLogger(__name__)
 

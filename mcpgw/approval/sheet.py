@@ -1,41 +1,14 @@
 """What an approver looks at: exactly the facts that the digest binds, in characters that cannot deceive."""
 
-from dataclasses import dataclass
-
 from mcpgw.approval.grants import granted, words
 from mcpgw.approval.kept import exact_facts
 from mcpgw.approval.seal import Seal
 from mcpgw.core.canonical import commitment
 from mcpgw.core.visible import oddities, visible, visible_json
-from mcpgw.ports import Approval
+from mcpgw.ports import Approval, Sheet
 
 MAX_PREVIEW = 4_000
 """Characters of a preview on a sheet: the record holds all of it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
-    """One approval, laid out for a person: of one call, or of a grant, whose arguments are an example."""
-
-    approval: Approval
-    exact: bool
-    """True: the arguments are what will run, to the letter. False: they are the clean ones, the exact ones being erased."""
-    arguments: str
-    """JSON over several lines, see `visible_json`."""
-    oddities: tuple[str, ...]
-    """The characters that were escaped in it, for the reader's attention; mostly none."""
-    commitment: str
-    """Hex `SHA-256(nonce || arguments)`, of a grant with all that it covers behind them, then the preview, where there is one:
-    says later what was on the screen, and tells nothing by itself."""
-    granted: tuple[str, ...] = ()
-    """Of a grant: what it covers, one sentence each. Whoever shows the arguments of a grant must show these."""
-    words: str = ""
-    """Of a grant: the requester's own words, which nobody checked."""
-    preview: str = ""
-    """What the server says that the call would do, over several lines; its own word. Empty where there is none."""
-    preview_problem: str = ""
-    """Why there is none, or why not to rely on it; empty where all is well, or none was made. Whoever shows the arguments must
-    show these two."""
 
 
 def lay_out(approval: Approval, seal: Seal) -> Sheet:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from mcpgw.approval import Desk, Sheet
+from mcpgw.approval import Desk
 from mcpgw.approval.answers import clock_time
 from mcpgw.approval.desk import MAX_COMMENT
 from mcpgw.approval.people import is_requester
@@ -30,7 +30,7 @@ from mcpgw.core.model import Change, Identity
 from mcpgw.core.terms import as_data
 from mcpgw.core.visible import visible
 from mcpgw.identity.local import FILE_VARIABLE, KEY_VARIABLE
-from mcpgw.ports import Approval, ApprovalState, CastVote, Remark, Use
+from mcpgw.ports import Approval, ApprovalState, CastVote, Remark, Sheet, Use
 from mcpgw.settings import Settings
 
 approvals = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -11,14 +11,14 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from mcpgw.console.admission import is_signed_in
 from mcpgw.console.arrival import Visit
-from mcpgw.console.doors import NotForYou, Sheet, Unclear
+from mcpgw.console.doors import NotForYou, Unclear
 from mcpgw.console.room import Room
 from mcpgw.console.turned import Turned
 from mcpgw.console.view import HEADERS
 from mcpgw.core.entries import Verdict
 from mcpgw.core.errors import ApprovalConflict, LedgerUnavailable
 from mcpgw.core.model import RefusalCode
-from mcpgw.ports import Approval, ApprovalState, Deed, ballots
+from mcpgw.ports import Approval, ApprovalState, Deed, Sheet, ballots
 
 _ID = re.compile(r"[a-z0-9_]{1,64}")
 _ALL: Final = 1_000_000

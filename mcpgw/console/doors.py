@@ -14,7 +14,7 @@ from mcpgw.core.model import (
 from mcpgw.core.question import Place
 from mcpgw.core.terms import Seats
 from mcpgw.pipeline import Corridor
-from mcpgw.ports import Approval, ApprovalState, Authenticator, Deed, Journal, ServerState
+from mcpgw.ports import Approval, ApprovalState, Authenticator, Deed, Journal, ServerState, Sheet
 
 
 class NotForYou(GatewayError):
@@ -23,45 +23,6 @@ class NotForYou(GatewayError):
 
 class Unclear(GatewayError):
     """What is kept is not what was bound, so it is not shown: somebody has to look at the store."""
-
-
-class Sheet(Protocol):
-    """An approval laid out for a person: what stands in `arguments` can be trusted by the eye."""
-
-    @property
-    def approval(self) -> Approval: ...
-
-    @property
-    def exact(self) -> bool: ...
-
-    @property
-    def arguments(self) -> str: ...
-
-    @property
-    def preview(self) -> str:
-        """What the server says that the call would do; empty where there is none."""
-        ...
-
-    @property
-    def preview_problem(self) -> str:
-        """Why there is none, or why it is not to be relied on."""
-        ...
-
-    @property
-    def oddities(self) -> tuple[str, ...]: ...
-
-    @property
-    def commitment(self) -> str: ...
-
-    @property
-    def granted(self) -> tuple[str, ...]:
-        """Of a grant: what it covers. Whoever shows its arguments must show these."""
-        ...
-
-    @property
-    def words(self) -> str:
-        """Of a grant: the requester's own words."""
-        ...
 
 
 class SeatsTaken(Protocol):

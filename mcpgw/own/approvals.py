@@ -21,10 +21,10 @@ from mcpgw.core.model import (
     ReplyKind,
 )
 from mcpgw.core.visible import visible, visible_json, visible_line
-from mcpgw.own.doors import ApproversDesk, Sheet
+from mcpgw.own.doors import ApproversDesk
 from mcpgw.own.shelf import result_payload
 from mcpgw.own.tool import Offer, OwnTool
-from mcpgw.ports import Approval, ApprovalState, Redactor
+from mcpgw.ports import Approval, ApprovalState, Redactor, Sheet
 
 APPROVAL_ID: Final = {"type": "string", "pattern": "^[a-z0-9_]{1,64}$", "description": "An approval's id, `apr_…`."}
 _TEXT: Final = {"type": "string"}

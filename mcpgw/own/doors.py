@@ -5,35 +5,7 @@ from typing import Protocol
 
 from mcpgw.core.entries import Verdict
 from mcpgw.core.model import Identity
-from mcpgw.ports import Approval, ApprovalState
-
-
-class Sheet(Protocol):
-    """An approval laid out for a person."""
-
-    @property
-    def approval(self) -> Approval: ...
-
-    @property
-    def exact(self) -> bool: ...
-
-    @property
-    def arguments(self) -> str: ...
-
-    @property
-    def oddities(self) -> tuple[str, ...]: ...
-
-    @property
-    def commitment(self) -> str: ...
-
-    @property
-    def preview(self) -> str: ...
-
-    @property
-    def preview_problem(self) -> str: ...
-
-    @property
-    def granted(self) -> tuple[str, ...]: ...
+from mcpgw.ports import Approval, ApprovalState, Sheet
 
 
 class Standing(Protocol):

@@ -8,7 +8,7 @@ import pytest
 
 from mcpgw.app.previews import _MOST, Previews
 from mcpgw.approval.seal import Seal
-from mcpgw.approval.sheet import MAX_PREVIEW, Sheet, lay_out
+from mcpgw.approval.sheet import MAX_PREVIEW, lay_out
 from mcpgw.core.entries import Refusal, Verdict
 from mcpgw.core.errors import ApprovalConflict, AuthenticationError
 from mcpgw.core.model import (
@@ -26,7 +26,7 @@ from mcpgw.core.model import (
     UnknownTarget,
     Waiting,
 )
-from mcpgw.ports import ApprovalState, Peer, Previewed
+from mcpgw.ports import ApprovalState, Peer, Previewed, Sheet
 from tests.approval.world import BOB, HOLD, KEY, REPLY, TOOL, World
 
 NOW = Patience(budget_s=0.0)

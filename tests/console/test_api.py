@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcpgw.app.evidence import LogEvidence
-from mcpgw.approval import Sheet
 from mcpgw.cli.common import open_folder, open_ledger
 from mcpgw.console.api import ROUTES
 from mcpgw.console.api import evidence as evidence_shapes
@@ -31,6 +30,7 @@ from mcpgw.ledger.evidence.check import check
 from mcpgw.ledger.keys import load_verifiers
 from mcpgw.ledger.proof import Proof
 from mcpgw.ledger.tree import leaf_hash
+from mcpgw.ports import Sheet
 from tests.approval.test_grants import asked
 from tests.approval.world import BOB, World
 from tests.console import contract

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from mcpgw.console.api.entrance import Shape
-from mcpgw.console.doors import PeoplesDesk, Sheet
+from mcpgw.console.doors import PeoplesDesk
 from mcpgw.core.entries import Happened, Verdict
 from mcpgw.core.model import Identity, JsonObject
 from mcpgw.core.visible import visible, visible_line
-from mcpgw.ports import Approval, ApprovalState, Deed
+from mcpgw.ports import Approval, ApprovalState, Deed, Sheet
 
 MAX_PAGE: Final = 200
 _TEXT: Final = {"type": "string"}
