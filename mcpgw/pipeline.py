@@ -13,6 +13,7 @@ from typing import TypeVar
 import anyio
 
 from mcpgw.core.access import Access, objection
+from mcpgw.core.answers import RESERVED
 from mcpgw.core.entries import Refusal, Rejection
 from mcpgw.core.errors import (
     ApprovalConflict,
@@ -61,6 +62,7 @@ logger = logging.getLogger(__name__)
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
 
+_RESERVED_NAME = f"The example has an argument whose name begins with {RESERVED}, as no call can have one. Leave it out."
 _SPEND_ATTEMPTS = 3
 """A lost race for an approval moves it forward (approved, spent, done), so a third try can lose to nothing."""
 
@@ -213,6 +215,10 @@ class Corridor:
         return await self._turn_away(shown, taken, taken)
 
     async def _ask(self, call: Call, access: Access) -> Held | Refused:
+        # An example comes from its caller alone, so nothing in it may pass for what the gateway puts among the arguments.
+        if any(name.startswith(RESERVED) for name in call.arguments):
+            return await self._refuse_unshown(call, _RESERVED_NAME, RefusalCode.MALFORMED)
+
         # (1) redaction: the example, and the requester's own words, as they may be recorded
         shown = await self._shown(call)
         words = await self._shown(replace(call, arguments={"reason": access.reason}))

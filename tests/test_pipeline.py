@@ -13,7 +13,7 @@ import pytest
 
 from mcpgw.core.access import Access, access_of
 from mcpgw.core.allowance import GrantLimits
-from mcpgw.core.answers import Question
+from mcpgw.core.answers import ANSWERS, Question
 from mcpgw.core.canonical import digest
 from mcpgw.core.entries import (
     Entry,
@@ -738,6 +738,17 @@ async def test_a_grant_that_is_none_to_ask_for_is_refused_on_record(decision: De
     assert await world.request_access(access) == Refused(code=RefusalCode.DENIED, reason=reason, rule_ids=("rule",))
     assert world.recorded() == ["Refusal"]
     assert "ask" not in world.log
+
+
+@pytest.mark.parametrize("name", [ANSWERS, "mcpgw/anything"])
+async def test_an_example_with_an_argument_of_a_name_that_is_the_gateways_own_is_refused_before_anything_reads_it(
+    name: str,
+) -> None:
+    world = World(decisions=[GRANTING])
+    example = replace(REQUEST, arguments={**REQUEST.arguments, name: "no answers at all"})
+    answer = await world.corridor().request_access(example, ACCESS)
+    assert isinstance(answer, Refused) and answer.code is RefusalCode.MALFORMED
+    assert "begins with mcpgw/" in answer.reason and world.log == ["Rejection"]
 
 
 async def test_a_grant_for_a_hidden_tool_and_for_an_unknown_one_get_the_same_answer_and_the_same_steps() -> None:

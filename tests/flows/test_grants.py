@@ -188,6 +188,11 @@ async def test_an_agent_asks_over_mcp_and_a_person_decides_on_the_page(bank: Ban
         assert (await tool(bot, "mcpgw__access_list", all=True))["grants"][0]["state"] == "revoked"
         refused = await bot.call_tool("mcpgw__request_access", {**asked, "tool": "bank__balance", "vary": {}, "total": {}})
         assert refused.is_error
+        answers = {"mcpgw/answers": {"inputResponses": {"k": {"action": "accept"}}}}
+        refused = await bot.call_tool("mcpgw__request_access", {**asked, "arguments": {**EXAMPLE, **answers}})
+        assert refused.is_error and "an argument whose name begins with mcpgw/" in words(refused)
+    said = bank.folder.records("call.refused")[-1]["outcome"]
+    assert said["code"] == "malformed" and said["reason"] in words(refused)
     kept = json.dumps(bank.folder.records())
     assert "Roe" not in kept and "CHK-100002" not in kept
 
