@@ -15,8 +15,9 @@ MAX_DEPTH = 64
 """Levels of nesting."""
 MAX_VALUES = 10_000
 """Values and keys together."""
-MAX_TEXT = 262_144
-"""Characters in all strings and keys together. Regular expressions are linear in it."""
+MAX_TEXT = 1_048_576
+"""Characters in all strings and keys together: what the longest message (`listen.max_body_bytes`, as it is set by default) can
+hold. Each expression that reads such a text takes up to 75 ms, regular expressions as well, which are linear in it."""
 MIN_INT, MAX_INT = -(2**63), 2**64 - 1
 """CEL's int and uint."""
 

@@ -13,6 +13,7 @@ from mcpgw.core.model import (
 )
 from mcpgw.policy import Effect, Rule
 from mcpgw.policy.plain import MAX_DEPTH, MAX_TEXT, MAX_VALUES, Unsuitable, plain
+from mcpgw.settings import Listen
 from tests.policy.samples import call, identity, policy, target
 
 
@@ -138,8 +139,14 @@ def test_all_rules_share_the_facts_of_one_call() -> None:
 
 def test_regular_expressions_run_in_linear_time() -> None:
     started = time.perf_counter()
-    assert isinstance(decide("args.s.matches('^(a|a)*$')", {"s": "a" * 200_000 + "b"}), Allow)
+    assert isinstance(decide("args.s.matches('^(a|a)*$')", {"s": "a" * (MAX_TEXT - 2) + "b"}), Allow)
     assert time.perf_counter() - started < 2
+
+
+def test_no_message_of_the_longest_that_are_taken_by_default_holds_too_much_text() -> None:
+    arguments = {"s": "x" * (Listen().max_body_bytes - len("s"))}
+    assert isinstance(decide("args.s.endsWith('y')", arguments), Allow)
+    assert isinstance(decide("args.s.endsWith('x')", arguments), Deny)
 
 
 def test_a_tool_may_have_odd_annotations() -> None:
