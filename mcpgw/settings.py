@@ -58,7 +58,8 @@ def _steps(value: object) -> object:
     return value
 
 
-def _outside(value: object) -> object:
+def outside_hours(value: object) -> object:
+    """Read `"deny"` as no time at all, and all else as `seconds` does."""
     return 0 if value == "deny" else seconds(value)
 
 
@@ -241,11 +242,11 @@ class Hours(Section):
     """In that zone."""
     closes: str = "18:00"
     """The first minute that is outside; later than `opens`, at most `24:00`."""
-    outside: Annotated[float, BeforeValidator(_outside), Field(ge=0)] = 0.0
+    outside: Annotated[float, BeforeValidator(outside_hours), Field(ge=0)] = 0.0
     """`"deny"`, or the first deadline of calls that arrive at another time: `"16h"`."""
 
 
-def _amounts(value: object) -> object:
+def amounts(value: object) -> object:
     """Take numbers as they are written: an amount is compared in decimal."""
     if not isinstance(value, dict):
         return value
@@ -262,7 +263,7 @@ class Grants(Section):
     """How many calls a grant may cover."""
     max_for: Seconds
     """How long it may last, from when it was asked for; at most 30 days."""
-    max_total: Annotated[dict[str, str], BeforeValidator(_amounts)] = {}
+    max_total: Annotated[dict[str, str], BeforeValidator(amounts)] = {}
     """`{ amount = 10000 }`: a grant must have a total of that argument over all its calls, of at most so much."""
 
 
@@ -286,7 +287,7 @@ class Rule(Section):
     when: str = ""
     """A CEL expression over `identity`, `tool`, `args` and `now`; one that cannot be evaluated denies."""
     sql: Sql | None = None
-    """A condition over SQL in an argument."""
+    """It must hold beside `when`."""
     mode: Literal["enforce", "observe"] = "enforce"
     """`observe`: the decision's record says what the rule would have done, and nothing else comes of it."""
     approvers: list[str] = []
@@ -308,7 +309,7 @@ class Rule(Section):
     amr: list[str] = []
     """For `hold`: voters must have signed in with all of these methods: `["mfa"]`."""
     hours: Hours | None = None
-    """For `hold`: when there is somebody to ask."""
+    """For `hold`; without it there always is."""
     break_glass: bool = True
     """For `hold`: whether the openers of `[approval.break_glass]` may stand in."""
     run_unattended: bool = False
@@ -392,7 +393,7 @@ class RedactionProfile(Section):
     paths: list[str] = []
     """JSON paths: `rows[*].ssn`, `**.email`, or `column:"Tax ID"`."""
     audiences: list[RedactionAudience] = []
-    """Operators by identity: the first that a caller is a member of."""
+    """For whom none fits, the profile's operators hold."""
 
 
 class RedactionTokens(Section):
@@ -401,7 +402,7 @@ class RedactionTokens(Section):
     scope: Literal["session", "identity", "deployment"] = "identity"
     """How far equal values have equal tokens. Only who was given a token can use it, whatever the scope."""
     lifetime: Seconds = 28_800.0
-    """How long after it was last given out a token can be used; 8 hours."""
+    """How long after it was last given out a token can be used."""
 
 
 class RedactionRecognizer(Section):
@@ -447,7 +448,7 @@ class RedactionSettings(Section):
     packs: list[str] = ["us"]
     """Countries whose identifiers are looked for: `us`, `uk`, `eu`."""
     recognizers: list[RedactionRecognizer] = []
-    """Kinds of values of your own."""
+    """Looked for beside what the packs know."""
     tokens: RedactionTokens = RedactionTokens()
 
 
@@ -508,9 +509,9 @@ class RetentionSettings(Section):
     """How long payloads are kept beside their records, at most. Records are kept for good. See docs/retention.md."""
 
     clean: Seconds = Field(default=34_214_400.0, ge=3600)
-    """Clean arguments and results, and what people wrote on approvals; 13 months (396 days)."""
+    """Clean arguments and results, and what people wrote on approvals; 396 days are 13 months."""
     raw: Seconds = Field(default=7_776_000.0, ge=3600)
-    """What was sealed into the vault; 90 days."""
+    """What was sealed into the vault."""
 
 
 class LedgerSettings(Section):
