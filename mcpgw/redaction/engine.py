@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mcpgw.core.answers import INPUT_REQUIRED, OPAQUE
 from mcpgw.core.errors import RedactionError
 from mcpgw.core.model import (
     Json,
@@ -27,22 +28,14 @@ from mcpgw.redaction.seams import Seams
 from mcpgw.redaction.vocabulary import BARE, meaning
 from mcpgw.redaction.walk import Place, Taker, safe_key
 
-_VERBATIM = frozenset(
-    {
-        "progressToken",
-        "progress",
-        "total",
-        "level",
-        "nextCursor",
-        "resultType",
-        "isError",
-        "requestState",
-        "ttlMs",
-        "cacheScope",
-        "code",
-    }
-)
-"""Fields at the top of MCP's own messages that carry no one's words, and that the protocol needs as they are."""
+_NUMBERS = frozenset({"progressToken", "progress", "total", "ttlMs", "code"})
+_WORDS: Mapping[str, frozenset[str]] = {
+    "resultType": frozenset({"complete", INPUT_REQUIRED, "task"}),
+    "requestState": frozenset({OPAQUE}),
+    "cacheScope": frozenset({"public", "private"}),
+    "level": frozenset({"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}),
+}
+"""Fields at the top of MCP's own messages by which the protocol works, and what they hold then, which is no one's words."""
 _BLOB_KEYS = frozenset({"image", "audio"})
 _CONTENT = re.compile(r"content(?:\[\*\])?$")
 """Where a block of content stands: in a tool's result, or as a prompt's message."""
@@ -178,12 +171,21 @@ def _withheld_resource(resource: dict[str, Any]) -> dict[str, Any]:
 def _envelope(payload: dict[str, Any], taker: Taker) -> Iterator[tuple[Any, Node | None]]:
     """Walk the top of an MCP message; `structuredContent` is a document of its own, where paths start."""
     for key, value in payload.items():
-        if key in _VERBATIM and not isinstance(value, dict | list):
+        if _is_protocols_own(key, value):
             yield value, None
         elif key == "structuredContent":
             yield from taker.json(value, Place("", BARE, "structuredContent", (), False))
         else:
             yield from taker.json(value, Place(key, meaning(key), key, (key,), False))
+
+
+def _is_protocols_own(key: str, value: Any) -> bool:
+    """Tell whether a field holds what the protocol puts there. Under the same name a server may write anything else."""
+    if isinstance(value, bool):
+        return key == "isError"
+    if isinstance(value, int | float):
+        return key in _NUMBERS
+    return isinstance(value, str) and value in _WORDS.get(key, ())
 
 
 def _rebuild(value: Any, scalars: Iterator[tuple[Any, Node | None]]) -> Any:

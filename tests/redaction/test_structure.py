@@ -172,3 +172,22 @@ def test_a_manifest_names_what_where_and_by_whom_and_never_a_value(engine: Engin
 def test_fields_that_the_protocol_needs_stay(engine: Engine) -> None:
     params = {"progressToken": 219099999, "progress": 4111111111111111, "message": "for SSN 219-09-9999"}
     assert engine.redact(params, Masking()).payload == {**params, "message": "for SSN <US_SSN>"}
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["resultType", "requestState", "cacheScope", "level", "nextCursor", "isError", "code", "total", "progressToken", "ttlMs"],
+)
+def test_what_a_server_writes_into_a_field_of_the_protocol_is_read_like_all_else(engine: Engine, field: str) -> None:
+    payload = {"content": [], field: "of 219-09-9999"}
+    assert engine.redact(payload, Masking()).payload == {"content": [], field: "of <US_SSN>"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("resultType", "input_required"), ("requestState", "(opaque)"), ("cacheScope", "private"), ("level", "error"),
+     ("isError", True), ("code", -32603), ("ttlMs", 4111111111111111)],
+)  # fmt: skip
+def test_what_the_protocol_works_by_stays_even_under_a_rule_for_its_name(engine: Engine, field: str, value: object) -> None:
+    payload = {"content": [], field: value}
+    assert engine.redact(payload, Masking(columns=(field,))).payload == payload
