@@ -76,12 +76,12 @@ class Eraser:
         if every_ns and not await self._submit(lambda batch: batch.tx.take_turn(now_ns, now_ns + every_ns)):
             return tally
         for kept, slots, lasts_ns in retention.classes():
-            selection = Selection(slots=frozenset(slots))
-            found = await self._read(_older(selection, now_ns - lasts_ns))
+            selection = Selection(slots=frozenset(slots), before_ns=now_ns - lasts_ns)
+            found = await self._read(_older(selection))
             if dry_run:
                 tally.add(await self._look(found, selection))
             else:
-                tally.add(await self._erase(found, selection, swept(kept, now_ns - lasts_ns), all_or_none=False))
+                tally.add(await self._erase(found, selection, swept(kept, selection.before_ns), all_or_none=False))
         return tally
 
     async def scrub(self) -> bool:
@@ -149,8 +149,8 @@ def _selected(store: Reading, asked: Asked) -> tuple[Selection, Pages]:
     return selection, [*pages(store, selection, store.size())]
 
 
-def _older(selection: Selection, before_ns: int) -> Callable[[Reading], Pages]:
-    return lambda store: [*pages(store, selection, first_at_or_after(store, before_ns))]
+def _older(selection: Selection) -> Callable[[Reading], Pages]:
+    return lambda store: [*pages(store, selection, first_at_or_after(store, selection.before_ns))]
 
 
 def _counted(store: Reading, found: Pages, selection: Selection) -> Tally:

@@ -43,7 +43,7 @@ def examine(record: StoredRecord, origin: str, payloads: Sequence[StoredPayload]
         columns = index_of(members)
         found.extend(_place(record, members, origin))
         found.extend(_columns(record, columns))
-        found.extend(_payloads(record, members.get("payloads", {}), payloads, erasures))
+        found.extend(_payloads(record, members.get("payloads", {}), columns, payloads, erasures))
         notes = notes_of(members)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         found.append((ProblemKind.ALTERED, f"record {record.seq} is not a leaf of version {VERSION}: {type(error).__name__}"))
@@ -73,13 +73,17 @@ def _columns(record: StoredRecord, columns: Index) -> Objections:
         )
 
 
-def _payloads(record: StoredRecord, committed: Members, payloads: Sequence[StoredPayload], erasures: Erasures) -> Objections:
+def _payloads(
+    record: StoredRecord, committed: Members, columns: Index, payloads: Sequence[StoredPayload], erasures: Erasures
+) -> Objections:
     stored = {payload.slot: payload for payload in payloads}
     for slot in sorted(stored.keys() - committed.keys()):
         yield ProblemKind.PAYLOAD, f"record {record.seq}: the payload {slot} is foreign: the leaf does not know it"
     for slot in sorted(committed.keys() - stored.keys() - _NOBODY_KEEPS):
         if erasures.by(record.seq, slot) < 0:
             yield ProblemKind.PAYLOAD, f"record {record.seq}: the payload {slot} is missing"
+        elif why := erasures.objection(record.seq, slot, columns):
+            yield ProblemKind.PAYLOAD, f"record {record.seq}: the payload {slot} {why}"
     for slot in sorted(committed.keys() & stored.keys()):
         if not _fits(stored[slot], committed[slot]):
             yield ProblemKind.PAYLOAD, f"record {record.seq}: the payload {slot} was altered"

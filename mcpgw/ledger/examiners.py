@@ -111,7 +111,7 @@ def _serve(asked: BinaryIO, answers: BinaryIO) -> None:
     """Answer each span that is asked for, until nothing more is asked."""
     database, origin, verifiers = pickle.load(asked)  # noqa: S301 - from our parent
     with closing(database.connect_read_only()) as store:
-        erasures = Erasures(store.erasing())
+        erasures = Erasures(store.erasing(), store.holding())
         while True:
             question = pickle.load(asked)  # noqa: S301 - as above
             answer = damage(store) if question == _DAMAGE else sound(store, question, origin, verifiers, erasures)

@@ -45,3 +45,5 @@ class Selection:
     session: str = ""
     call_id: str = ""
     event_id: str = ""
+    before_ns: int = 2**63 - 1
+    """Of records of an earlier time, whatever stands before or behind them: a clock may have been wrong."""

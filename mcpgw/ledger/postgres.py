@@ -28,6 +28,7 @@ from mcpgw.ledger.rows import (
     APPROVAL,
     ERASING,
     HOLD,
+    HOLDING,
     INDEX,
     PLACES,
     RARER,
@@ -181,6 +182,10 @@ class PostgresStore:
         sql = f"SELECT {', '.join(RECORD)} FROM records WHERE {ERASING} ORDER BY seq"
         return [record_of(_shown(row)) for row in execute(self._db, sql)]
 
+    def holding(self) -> Sequence[StoredRecord]:
+        sql = f"SELECT {', '.join(RECORD)} FROM records WHERE {HOLDING} ORDER BY seq"
+        return [record_of(_shown(row)) for row in execute(self._db, sql)]
+
     def holds(self) -> Sequence[LegalHold]:
         return [hold_of(_shown(row)) for row in execute(self._db, _HOLDS)]
 
@@ -191,7 +196,12 @@ class PostgresStore:
         where, values = selected(selection, "%s", "strpos")
         within = f"FROM ({SELECTABLE}) places WHERE seq >= %s AND seq < %s AND {where}"
         sql = f"SELECT DISTINCT seq {within} ORDER BY seq LIMIT %s"
-        return [seq for (seq,) in execute(self._db, sql, (start, end, *map(stored, values), limit))]
+        return [
+            seq
+            for (seq,) in execute(
+                self._db, sql, (start, end, *(stored(one) if isinstance(one, str) else one for one in values), limit)
+            )
+        ]
 
     def open_calls(self) -> Sequence[OpenCall]:
         return [OpenCall(*_shown(row)) for row in execute(self._db, _OPEN_CALLS)]

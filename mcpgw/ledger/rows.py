@@ -40,13 +40,14 @@ FROM payloads p JOIN records r ON r.seq = p.seq LEFT JOIN approvals a ON r.appro
 """The columns `_PLACE`, in this order."""
 _PLACE = tuple(field.name for field in fields(Place))
 SELECTABLE = """
-SELECT p.seq, p.slot, r.event_id, r.call_id, r.session, coalesce(h.session, '') AS asked_in, r.principal,
+SELECT p.seq, p.slot, r.time_ns, r.event_id, r.call_id, r.session, coalesce(h.session, '') AS asked_in, r.principal,
     coalesce(a.requester, '') AS requester
 FROM payloads p JOIN records r ON r.seq = p.seq LEFT JOIN approvals a ON r.approval_id != '' AND a.id = r.approval_id
     LEFT JOIN records h ON h.seq = a.held_seq
 """
 """What a `Selection` goes by."""
 ERASING = f"{RARER} AND kind IN ('payload.shredded', 'retention.swept')"
+HOLDING = f"{RARER} AND kind IN ('retention.held', 'retention.released')"
 
 
 def walked_names(column: Named) -> str:
@@ -116,6 +117,7 @@ def selected(selection: Selection, mark: str, position: str) -> tuple[str, list[
     """
     parts: list[tuple[str, list[Any]]] = [
         (f"slot IN ({', '.join([mark] * len(selection.slots))})", sorted(selection.slots)),
+        (f"time_ns < {mark}", [selection.before_ns]),
     ]
     if selection.who:
         named = "({0} = {1} OR substr({0}, {2}({0}, '#') + 1) = {1})"

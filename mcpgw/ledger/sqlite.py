@@ -24,6 +24,7 @@ from mcpgw.ledger.rows import (
     APPROVAL,
     ERASING,
     HOLD,
+    HOLDING,
     INDEX,
     PLACES,
     RARER,
@@ -289,6 +290,9 @@ class SqliteStore:
 
     def erasing(self) -> Sequence[StoredRecord]:
         return [record_of(row) for row in self._all(f"SELECT {', '.join(RECORD)} FROM records WHERE {ERASING} ORDER BY seq")]
+
+    def holding(self) -> Sequence[StoredRecord]:
+        return [record_of(row) for row in self._all(f"SELECT {', '.join(RECORD)} FROM records WHERE {HOLDING} ORDER BY seq")]
 
     def holds(self) -> Sequence[LegalHold]:
         return [hold_of(row) for row in self._all(_HOLDS)] if self._has_holds else []

@@ -260,6 +260,10 @@ class Reading(Tiles, Protocol):
         """Return the records of kinds `erasure.ERASING`, in order."""
         ...
 
+    def holding(self) -> Sequence[StoredRecord]:
+        """Return the records of kinds `erasure.HOLDING`, in order."""
+        ...
+
     def holds(self) -> Sequence[LegalHold]:
         """Return the legal holds that stand, the oldest first."""
         ...

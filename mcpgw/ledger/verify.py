@@ -258,9 +258,9 @@ def _total(store: Reading, walk: Walk) -> int:
 def _erasures(store: Reading, walk: Walk) -> Erasures:
     """Return what the log says that was erased. What cannot be read names nothing, so what it erased is reported as missing."""
     try:
-        return Erasures(store.erasing())
+        return Erasures(store.erasing(), store.holding())
     except LedgerUnavailable as error:
-        walk.problem(ProblemKind.DAMAGED, range(0), f"the records of what was erased cannot be read: {error}")
+        walk.problem(ProblemKind.DAMAGED, range(0), f"the records of what was erased or held cannot be read: {error}")
         return Erasures()
 
 

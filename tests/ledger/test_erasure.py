@@ -272,6 +272,61 @@ async def test_a_sweep_erases_each_class_when_its_time_is_over_and_records_it(op
     assert verified(kept).ok
 
 
+async def test_a_sweep_takes_nothing_young_that_stands_before_a_record_of_a_clock_that_was_wrong(
+    open_ledger: Open, kept: Kept
+) -> None:
+    now = [time.time_ns()]
+    async with open_ledger(clock=lambda: now[0]) as ledger:
+        for _ in range(10):
+            await called(ledger, "alice")
+        today, now[0] = now[0], DAY_NS  # a machine that has not asked for the time yet
+        for _ in range(10):
+            await called(ledger, "bob")
+        now[0] = today
+        for _ in range(10):
+            await called(ledger, "carol")
+        await ledger.eraser.sweep(Retention(clean_ns=10 * DAY_NS, raw_ns=10 * DAY_NS))
+    assert len(of(kept, "alice")) == len(of(kept, "carol")) == 20
+    assert verified(kept).ok
+
+
+async def test_a_sweep_that_was_made_to_take_what_was_not_due_is_found(open_ledger: Open, kept: Kept) -> None:
+    async with open_ledger() as ledger:
+        begun = await called(ledger, "alice")
+    told = "UPDATE records SET time_ns = ? WHERE seq <= ?"
+    with kept.tampering() as admin:
+        times = admin.execute("SELECT seq, time_ns FROM records WHERE seq <= ?", (begun.seq,)).fetchall()
+        admin.execute(told, (DAY_NS, begun.seq))
+    async with open_ledger() as ledger:
+        swept = await ledger.eraser.sweep(Retention(clean_ns=10 * DAY_NS, raw_ns=10 * DAY_NS))
+    assert swept.payloads["arguments.clean"] == 1
+    with kept.tampering() as admin:
+        for seq, time_ns in times:
+            admin.execute("UPDATE records SET time_ns = ? WHERE seq = ?", (time_ns, seq))
+    why = f"was swept, as record {swept.records[0]} says, before its time was over"
+    whats = [problem.what for problem in verified(kept).problems]
+    assert f"record {begun.seq}: the payload arguments.clean {why}" in whats
+    assert sum(what.endswith(why) for what in whats) == swept.count
+
+
+async def test_what_is_erased_while_the_records_say_that_it_is_held_is_found(open_ledger: Open, kept: Kept) -> None:
+    async with open_ledger() as ledger:
+        begun = await called(ledger, "alice")
+        await ledger.eraser.hold(LegalHold(id="H0", who="alice"), WHO)
+        await ledger.eraser.release("H0", "over", WHO)
+        held = await ledger.eraser.hold(LegalHold(id="H1", who="alice"), WHO)
+    with kept.tampering() as admin:
+        admin.execute("DELETE FROM holds")
+    async with open_ledger() as ledger:
+        shred = await ledger.eraser.shred(Asked(who="alice"), WHY, WHO)
+        await ledger.eraser.hold(LegalHold(id="H2", who="alice"), WHO)
+    why = f"was erased, as record {shred.records[0]} says, and the legal hold of record {held} stood"
+    assert [problem.what for problem in verified(kept).problems] == [
+        f"record {seq}: the payload {slot} {why}"
+        for seq, slot in ((begun.seq, "arguments.clean"), (begun.seq + 1, "result.clean"))
+    ]
+
+
 async def test_one_process_of_several_sweeps(open_ledger: Open) -> None:
     now = [time.time_ns()]
     kept_for = Retention(clean_ns=DAY_NS, raw_ns=DAY_NS)
