@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,11 @@ from tests.real_servers import OUR_SERVERS, ROOT
 
 AGE = ROOT / ".age" / "usr" / "bin" / "age"
 SSN, ACCOUNT, PASSWORD, CODE = "219-09-9999", "4929 1234 5678 9014", "correct-horse-battery-7", "918"
-FLEETING = "536-22-8726"
-"""Sent once, and no part of any answer."""
+FLEETING = tuple(f"536-22-87{number}" for number in range(10, 30))
+"""Each sent once, and no part of any answer."""
 MORE_CALLS = 200
-"""Of different lengths, ten at a time: in twenty trials ten were enough nineteen times, and thirty once."""
+"""Of different lengths, ten at a time. Mostly ten were enough; once in a while a piece of memory lies idle for all of them."""
+MAY_LIE_IDLE = len(FLEETING) // 4
 RESULT = (
     '{"content":[{"type":"text","text":"The SSN is 219-09-9999, caf\\u00e9."}],'
     '"isError":false,"structuredContent":{"b":1,"a":2.50}}'
@@ -191,28 +192,30 @@ async def test_no_process_of_the_gateway_holds_the_key(gateway: Gateway, key: py
     assert searched > 10_000_000
 
 
-async def test_a_raw_value_does_not_stay_in_the_memory_of_the_gateway(gateway: Gateway) -> None:
-    """Nothing is wiped, but nothing keeps it either: what goes on there writes over it. What an upstream keeps is its own."""
-    seen = []
+async def test_raw_values_do_not_gather_in_the_memory_of_the_gateway(gateway: Gateway) -> None:
+    """Nothing is wiped, but nothing keeps them either: what goes on there writes over them. What an upstream keeps is its own."""
+    left: frozenset[str] = frozenset()
     async with gateway.client("http 2026", gateway.folder.keys["alice"]) as client:
         with anyio.fail_after(BOUND_S):
             await until_listed(client, "bank__answer")
-            await client.call_tool("bank__answer", {"ssn": FLEETING})
+            for value in FLEETING:
+                await client.call_tool("bank__answer", {"ssn": value})
+            assert still_there(gateway, FLEETING[-1:]), "this searches where they were"
             for _ in range(MORE_CALLS // 10):
-                seen.append(copies(gateway, FLEETING))
-                if not seen[-1]:
-                    break
                 async with anyio.create_task_group() as calls:
                     for number in range(10):
                         calls.start_soon(client.call_tool, "bank__answer", {"ssn": SSN, "text": "x" * 7 * number})
-    assert not seen[-1], f"copies, every ten calls: {seen}"
+                if len(left := still_there(gateway, FLEETING)) <= MAY_LIE_IDLE:
+                    break
+    assert len(left) <= MAY_LIE_IDLE, f"still in memory: {sorted(left)}"
 
 
-def copies(gateway: Gateway, value: str) -> int:
-    """Count how often a value stands in the memory of the gateway's own processes."""
+def still_there(gateway: Gateway, values: Sequence[str]) -> frozenset[str]:
+    """Return those of the values that stand in the memory of the gateway's own processes."""
     ours = [gateway.process.pid]
     ours += [child.pid for child in descendants(gateway.process.pid) if "verbatim_server" not in child.command]
-    return sum(memory_of(pid).count(value.encode()) for pid in ours)
+    memory = b"\0".join(memory_of(pid) for pid in ours)
+    return frozenset(value for value in values if value.encode() in memory)
 
 
 def memory_of(pid: int) -> bytes:
