@@ -262,7 +262,7 @@ def documents(draw: st.DrawFn) -> Made:
     return schema, {"rows": value}
 
 
-many = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @many
