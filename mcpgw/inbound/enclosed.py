@@ -6,7 +6,6 @@ transports without this (stdio, HTTP+SSE) a result holds its entries themselves.
 """
 
 import secrets
-from collections.abc import Sequence
 
 from starlette.types import Message, Send
 
@@ -20,10 +19,10 @@ class Enclosed:
         self._text = b""
         self._mark = b""
 
-    def stand_in(self, entries: Sequence[bytes]) -> str:
-        """Return what stands in the answer for the array of these entries, each of which is JSON in ASCII on one line."""
+    def stand_in(self, text: bytes) -> str:
+        """Return what stands in the answer for this text, which is JSON in ASCII on one line."""
         mark = f"mcpgw:{secrets.token_hex(16)}"
-        self._mark, self._text = f'"{mark}"'.encode(), b"[" + b",".join(entries) + b"]"
+        self._mark, self._text = f'"{mark}"'.encode(), text
         return mark
 
     def into(self, send: Send) -> Send:

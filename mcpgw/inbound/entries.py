@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +16,8 @@ Publish: TypeAlias = Callable[[Target], dict[str, Any]]
 
 MOST: Final = 8_192
 """Targets whose texts are remembered: those of large catalogs, before and after a change."""
+_MOST_PAGES: Final = 32
+"""Pages whose text is remembered: those of a few roles in both eras. Each is as long as the entries that it holds."""
 
 
 @dataclass(slots=True)
@@ -27,12 +29,32 @@ class _Entry:
     mark: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    targets: tuple[Target, ...]
+    """Held, so that no other targets can have their ids."""
+    text: bytes
+
+
 class Entries:
     """What lists hold of each target."""
 
     def __init__(self, publish: Publish) -> None:
         self._publish = publish
         self._known: OrderedDict[int, _Entry] = OrderedDict()
+        self._pages: OrderedDict[tuple[bool, tuple[int, ...]], _Page] = OrderedDict()
+
+    def page(self, targets: Sequence[Target], *, modern: bool) -> bytes:
+        """Return a JSON array of the targets' entries in lists of that era, in ASCII, on one line."""
+        key = (modern, tuple(map(id, targets)))
+        page = self._pages.pop(key, None)
+        if page is None:
+            texts = b",".join(self.text(target, modern=modern) for target in targets)
+            page = _Page(tuple(targets), b"[" + texts + b"]")
+        self._pages[key] = page
+        if len(self._pages) > _MOST_PAGES:
+            self._pages.popitem(last=False)
+        return page.text
 
     def text(self, target: Target, *, modern: bool) -> bytes:
         """Return the target's entry in lists of that era: JSON in ASCII, on one line."""

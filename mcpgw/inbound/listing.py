@@ -64,13 +64,14 @@ LISTING_OF: Final[Mapping[str, Listing]] = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    entries: tuple[bytes, ...]
-    """JSON texts, ASCII on one line each."""
+    entries: bytes
+    """JSON array, ASCII on one line."""
     about: dict[str, Any]
     """Everything else that the result holds."""
 
     def decoded(self) -> list[Any]:
-        return [json.loads(entry) for entry in self.entries]
+        entries: list[Any] = json.loads(self.entries)
+        return entries
 
 
 class Lists:
@@ -104,7 +105,7 @@ class Lists:
         about: dict[str, Any] = {"ttlMs": self._config.list_ttl_ms, "cacheScope": "private"}
         if begin + len(page) < len(targets):
             about["nextCursor"] = self._sealed(identity, listing, page[-1].name)
-        return Page(tuple(self._entries.text(target, modern=modern) for target in page), about)
+        return Page(self._entries.page(page, modern=modern), about)
 
     async def prepare(self) -> None:
         """Encode what lists hold, in small steps between other work, so that no client waits until it is done."""

@@ -24,7 +24,7 @@ async def sent(enclosed: Enclosed, *messages: Message) -> list[Message]:
 
 async def test_the_entries_stand_in_the_place_of_what_stood_for_them_and_the_length_is_theirs() -> None:
     enclosed = Enclosed()
-    body = json.dumps({"tools": enclosed.stand_in([b'{"a":1}', b'{"b":2}'])}).encode()
+    body = json.dumps({"tools": enclosed.stand_in(b'[{"a":1},{"b":2}]')}).encode()
     start, answer = await sent(
         enclosed,
         {**START, "headers": [(b"Content-Length", str(len(body)).encode()), (b"x", b"y")]},
@@ -36,7 +36,7 @@ async def test_the_entries_stand_in_the_place_of_what_stood_for_them_and_the_len
 
 async def test_an_event_is_filled_in_and_the_stream_around_it_is_passed_on_as_it_comes() -> None:
     enclosed = Enclosed()
-    mark = enclosed.stand_in([])
+    mark = enclosed.stand_in(b"[]")
     event = {"type": "http.response.body", "body": f'data: {{"tools":"{mark}"}}\r\n\r\n'.encode(), "more_body": True}
     ping = {"type": "http.response.body", "body": b": ping\r\n\r\n", "more_body": True}
     out = await sent(enclosed, {**START, "headers": []}, ping, event, event)
@@ -53,6 +53,6 @@ async def test_an_answer_without_a_stand_in_is_not_touched() -> None:
 
 async def test_who_guesses_at_a_stand_in_gets_nothing_put_in() -> None:
     mine, yours = Enclosed(), Enclosed()
-    body = {"type": "http.response.body", "body": f'"{yours.stand_in([b"1"])}"'.encode()}
-    assert mine.stand_in([b"2"]) not in str(body)
+    body = {"type": "http.response.body", "body": f'"{yours.stand_in(b"[1]")}"'.encode()}
+    assert mine.stand_in(b"[2]") not in str(body)
     assert await sent(mine, {**START, "headers": []}, body) == [{**START, "headers": []}, body]
