@@ -193,7 +193,7 @@ async def test_no_process_of_the_gateway_holds_the_key(gateway: Gateway, key: py
 
 
 async def test_raw_values_do_not_gather_in_the_memory_of_the_gateway(gateway: Gateway) -> None:
-    """Nothing is wiped, but nothing keeps them either: what goes on there writes over them. What upstreams keep is their own."""
+    """Nothing is wiped, but nothing keeps them either: what goes on there writes over them. An upstream keeps what it likes."""
     left: frozenset[str] = frozenset()
     async with gateway.client("http 2026", gateway.folder.keys["alice"]) as client:
         with anyio.fail_after(BOUND_S):

@@ -187,4 +187,4 @@ async def test_both_eras_list_the_same_whether_entries_are_put_in_or_stand_in_th
     lists = Lists(catalog=world.catalog, policy=world.policy, publish=published, config=world.config)
     page = lists.page(identity("alice"), Listing.TOOLS, None, modern=True)
     assert json.dumps(put_in) == json.dumps(page.decoded())
-    assert int(headers["Content-Length"]) > sum(map(len, page.entries))
+    assert int(headers["Content-Length"]) > len(page.entries)
