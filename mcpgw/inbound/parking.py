@@ -6,7 +6,9 @@ another one, or comes too late, is told so. What the client holds is an id, seal
 """
 
 import logging
+import math
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -37,15 +39,21 @@ _NOT_THEIRS: Final = (
     "The call that this answers was made with another credential, or with other rights than this one has now. "
     "Answer with the one that made it, or make it again without answers."
 )
+_MOST_KEPT: Final = 100
+"""Notices that wait for a client to come back, the newest of them."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ParkedPeer:
-    """`ports.Peer` of a call whose client comes and goes: whoever asks for it now is told of it."""
+    """`ports.Peer` of a call whose client comes and goes: whoever asks for it now is told of it, in order."""
 
     now: RequestPeer
     questions: Questions
     in_rounds: bool = True
+    is_waited_for: bool = True
+    """Whether a request of its client is open."""
+    _kept: deque[CleanNotice] = field(default_factory=lambda: deque(maxlen=_MOST_KEPT))
+    """Notices for which no client was there."""
 
     @property
     def is_cancelled(self) -> bool:
@@ -68,7 +76,14 @@ class ParkedPeer:
         return self.now.wants(notice)
 
     async def notify(self, notice: CleanNotice) -> None:
-        await self.now.notify(notice)
+        self._kept.append(notice)
+        if self.is_waited_for:
+            await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Tell a client that came back what happened meanwhile."""
+        while self._kept:
+            await self.now.notify(self._kept.popleft())
 
     async def waiting(self, waiting: Waiting, message: str, elapsed_s: float) -> None:
         await self.now.waiting(waiting, message, elapsed_s)
@@ -82,8 +97,10 @@ class Parked:
     peer: ParkedPeer
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     outcome: list[Answer | MCPError] = field(default_factory=list)
-    is_waited_for: bool = True
-    """Whether a request of its client is open."""
+    is_given_up: bool = False
+    """Its client left while it waited."""
+    kept_until: float = math.inf
+    """By the event loop's clock: when it is given up that the client of a call that has ended comes back."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,6 +119,7 @@ class Parking:
         Raises:
             MCPError: too many are under way, or the gateway is ending.
         """
+        self._forget_old()
         his = sum(one.peer.questions.asked_of.principal == identity.principal for one in self._parked.values())
         if len(self._parked) >= self.most or his >= self.most_per_identity:
             raise MCPError(INTERNAL_ERROR, "Too many calls that may ask for input are under way. Try again later.")
@@ -120,9 +138,10 @@ class Parking:
                     logger.exception("a call that can be asked failed")
             if not parked.outcome:
                 parked.outcome.append(MCPError(INTERNAL_ERROR, "The call was given up. The record says how far it came."))
-            questions.tell()
-            if not parked.is_waited_for:
+            if parked.is_given_up:
                 self._parked.pop(parked.id, None)
+            parked.kept_until = anyio.current_time() + self.answer_timeout_s
+            questions.tell()
 
         if not self.tasks.in_background(run, parked.id):
             del self._parked[parked.id]
@@ -136,12 +155,13 @@ class Parking:
             MCPError: it does not wait here, or not for this identity: another credential of the same principal may have
                 other scopes.
         """
+        self._forget_old()
         parked = self._parked.get(parked_id)
-        if parked is None or parked.is_waited_for:
+        if parked is None or parked.peer.is_waited_for:
             raise MCPError(INTERNAL_ERROR, _GONE)
         if parked.peer.questions.asked_of != identity:
             raise MCPError(INVALID_PARAMS, _NOT_THEIRS)
-        parked.is_waited_for = True
+        parked.peer.is_waited_for = True
         peer.waits = parked.peer.waits
         parked.peer.now = peer
         parked.peer.questions.give(responses)
@@ -150,21 +170,23 @@ class Parking:
     async def next(self, parked: Parked) -> Answer | Parked:
         """Return what the call came to, or the call itself as soon as its client has something to answer.
 
+        A call can end while its client is busy with an answer that its server does not wait for: it is told when it comes back.
         Cancelled, because the client is gone: so is the call, which is recorded.
 
         Raises:
             MCPError: what it came to is a JSON-RPC error.
         """
         try:
+            await parked.peer.catch_up()
             while not parked.outcome and not parked.peer.questions.requests:
                 await parked.peer.questions.changed()
         except anyio.get_cancelled_exc_class():
-            parked.is_waited_for = False
+            parked.is_given_up = True
             parked.scope.cancel()
-            if parked.outcome:  # it ended in the same moment, when it still was waited for
+            if parked.outcome:  # it ended in the same moment
                 self._parked.pop(parked.id, None)
             raise
-        parked.is_waited_for = False
+        parked.peer.is_waited_for = False
         if not parked.outcome:
             return parked
         self._parked.pop(parked.id, None)
@@ -172,3 +194,9 @@ class Parking:
         if isinstance(outcome, MCPError):
             raise outcome
         return outcome
+
+    def _forget_old(self) -> None:
+        """Free the places of calls that have ended and whose clients did not come back."""
+        now = anyio.current_time()
+        for old in [one.id for one in self._parked.values() if one.kept_until <= now and not one.peer.is_waited_for]:
+            del self._parked[old]

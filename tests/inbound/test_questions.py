@@ -10,11 +10,15 @@ import aiohttp
 import anyio
 import mcp_types
 import pytest
+from anyio.abc import TaskGroup
+from mcp.shared.exceptions import MCPError
 
 from mcpgw.core.answers import Answers, Question, answers_of
 from mcpgw.core.entries import Interviewed
 from mcpgw.core.model import (
     Answer,
+    CleanJson,
+    CleanNotice,
     Deny,
     Failed,
     FailureCode,
@@ -24,7 +28,7 @@ from mcpgw.core.model import (
     Refused,
 )
 from mcpgw.inbound.config import InboundConfig
-from mcpgw.inbound.parking import ParkedPeer, Parking
+from mcpgw.inbound.parking import Parked, ParkedPeer, Parking
 from mcpgw.inbound.peer import RequestPeer
 from mcpgw.inbound.tasks import Tasks
 from mcpgw.own import CALL as CALL_TOOL
@@ -183,7 +187,8 @@ async def test_a_client_that_does_not_come_back_in_time_is_not_waited_for(hasty:
     assert [entry.turn.value for entry in live.world.journal.of(Interviewed)] == ["asked", "unanswered"]
     (outcome,) = live.world.outcomes()
     assert "refused: The caller did not answer in time." in outcome.result.payload["content"][0]["text"]  # type: ignore[union-attr]
-    assert "does not wait here" in (await retry(http, state))["error"]["message"]
+    told = await retry(http, state)
+    assert "refused: The caller did not answer in time." in told["result"]["content"][0]["text"], "what came of it all the same"
 
 
 async def test_one_identity_cannot_park_calls_without_end(hasty: tuple[Live, aiohttp.ClientSession]) -> None:
@@ -353,11 +358,60 @@ async def test_a_gateway_that_ends_ends_the_calls_that_are_parked_and_records_th
     assert len(world.journal.of(Intent)) == 1
 
 
+def parking_in(group: TaskGroup, answer_timeout_s: float) -> Parking:
+    tasks = cast(Tasks, SimpleNamespace(in_background=lambda work, name: group.start_soon(work, name) or True))
+    return Parking(tasks=tasks, most=1, most_per_identity=1, answer_timeout_s=answer_timeout_s)
+
+
+def hearing(heard: list[Any]) -> RequestPeer:
+    async def notify(notice: CleanNotice) -> None:
+        await anyio.lowlevel.checkpoint()
+        heard.append(notice.params["progress"])
+
+    return cast(RequestPeer, SimpleNamespace(notify=notify, waits=()))
+
+
+async def test_a_call_that_ends_while_its_client_is_away_is_told_when_it_comes_back_with_all_that_happened() -> None:
+    """A server may ask, and go on without the answer: for the roots, say, of which it only wants to hear some day."""
+    refused = Refused(code=RefusalCode.DENIED, reason="")
+
+    async def walk(peer: ParkedPeer) -> Answer:
+        async with anyio.create_task_group() as asking:
+            asking.start_soon(peer.answers, {"who": CleanNotice(method="roots/list", params=CleanJson({}))})
+            for number in range(1, 6):
+                if number == 3:
+                    await away.wait()
+                await peer.notify(CleanNotice(method="notifications/progress", params=CleanJson({"progress": number})))
+            asking.cancel_scope.cancel()
+        return refused
+
+    before: list[Any] = []
+    after: list[Any] = []
+    for timeout_s, answers in ((5.0, True), (0.0, False)):
+        away = anyio.Event()
+        async with anyio.create_task_group() as group:
+            parking = parking_in(group, timeout_s)
+            parked = await parking.next(parking.begin(hearing(before), identity("alice"), walk))
+            assert isinstance(parked, Parked)
+            away.set()
+            with anyio.fail_after(5):
+                while not parked.outcome:
+                    await anyio.lowlevel.checkpoint()
+            if answers:
+                back = parking.resume(parked.id, hearing(after), identity("alice"), {"who": {"roots": []}})
+                assert await parking.next(back) == refused
+            else:
+                parking.begin(hearing(before), identity("alice"), walk)  # there is room for one
+                group.cancel_scope.cancel()
+            with pytest.raises(MCPError, match="does not wait here"):
+                parking.resume(parked.id, hearing(after), identity("alice"), {})
+    assert (before[:2], after) == ([1, 2], [3, 4, 5])
+
+
 async def test_a_call_that_ends_as_its_client_leaves_is_parked_no_longer() -> None:
     """Whichever comes first: its place is free, or somebody would run out of places for good."""
     async with anyio.create_task_group() as group:
-        tasks = cast(Tasks, SimpleNamespace(in_background=lambda work, name: group.start_soon(work, name) or True))
-        parking = Parking(tasks=tasks, most=1, most_per_identity=1, answer_timeout_s=1.0)
+        parking = parking_in(group, 1.0)
         refused = Refused(code=RefusalCode.DENIED, reason="")
         for _ in range(2):
             leaving = anyio.CancelScope()
