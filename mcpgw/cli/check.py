@@ -233,6 +233,11 @@ def _counted(count: int, kind: TargetKind) -> str:
 def _lists(settings: Settings, registry: Registry) -> Iterator[Finding]:
     policy = convert.policy(settings)
     tools = [*registry.targets(TargetKind.TOOL), *(offer.target for offer in own.offers(settings))]
+    for rule, key in policy.wrapper_rules(tools):
+        hint = "Name the inner tool in its `tools` and the arguments of that: it then holds whichever way the tool is called."
+        where = f"{settings.config_file}: rules.{rule}.{key}"
+        detail = f"{where}: looks at arguments or time of {CALL_TOOL} itself, and no call that is made through it is judged so."
+        yield Finding("policy", Verdict.WARN, detail, hint)
     for rule, tool in policy.own_tools_held(tools):
         hint = "Name in its `tools` what it is to hold; or take the tool from the scope."
         detail = f"The rule {rule} would hold {tool}, about which nobody can be asked, so that it is denied."

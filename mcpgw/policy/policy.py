@@ -23,6 +23,7 @@ from mcpgw.core.model import (
     TargetKind,
     UnknownTarget,
 )
+from mcpgw.core.naming import CALL_TOOL
 from mcpgw.core.terms import Terms
 from mcpgw.policy.cel import CallerFacts, Facts
 from mcpgw.policy.config import Defaults, Effect, Profile, Role, Rule, Scope
@@ -250,6 +251,14 @@ class Policy:
         ]
         holding = [rule for rule in self._rules if rule.rule.effect is Effect.HOLD and not rule.is_observed]
         return tuple((rule.rule.id, target.name) for rule in holding for target in granted if rule.fits(target))
+
+    def wrapper_rules(self, targets: Iterable[Target]) -> tuple[tuple[str, str], ...]:
+        """Return each rule that looks into calls of `mcpgw__call_tool`, with the key that does. No call is judged by it:
+        what is called through that tool is judged as a call of the inner one."""
+        known = tuple(targets)
+        wrappers = [target for target in known if target.name == CALL_TOOL]
+        found = ((rule.rule.id, rule.looks_into(target, known)) for target in wrappers for rule in self._rules)
+        return tuple((rule_id, key) for rule_id, key in found if key)
 
     def _is_for(self, identity: Identity, target: Target) -> bool:
         if target.audience is Audience.GRANTED:

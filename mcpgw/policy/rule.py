@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -136,6 +136,17 @@ class CompiledRule:
     def is_meant_for(self, target: Target) -> bool:
         """Tell whether it names the target, and one of the gateway's own by a pattern that means such."""
         return self.named.means(target)
+
+    def looks_into(self, target: Target, others: Iterable[Target]) -> str:
+        """Return the key by which it depends on a call of the target that it singles out: by a pattern that fits none of the
+        others, or by name in `when`. Empty where it does neither."""
+        if self.known_before_the_call:
+            return ""
+        if self.when is not None and re.search(rf"""tool\.name\s*==\s*["']{re.escape(target.name)}["']""", self.when.source):
+            return "when"
+        rest = [one for one in others if one.name != target.name]
+        singled_out = any(not any(glob.matches(one.name) for one in rest) for glob in self.named.matching(target))
+        return ("sql" if self.sql else "when") if singled_out else ""
 
     def is_about(self, identity: Identity, target: Target) -> bool:
         return not self._not_about(identity, target)

@@ -1,4 +1,5 @@
-"""What `mcpgw check` says of rules: which decide nothing, which nobody can vote under, which are about no tool."""
+"""What `mcpgw check` says of rules: which decide nothing, which nobody can vote under, which are about no tool, or about
+no call."""
 
 from pathlib import Path
 
@@ -43,3 +44,28 @@ def test_check_warns_of_a_rule_that_does_not_do_what_it_seems_to(more: str, warn
     _, told = run(folder_at(tmp_path / "g", more=RULE + more), "check")
     assert "1 roles, 1 scopes, 1 rules" in told
     assert [warning for warning in (OBSERVED, NOBODY, IDLE) if warning in told] == warnings
+
+
+LOOKING = """
+[roles.searchers]
+members = ["group:tellers"]
+scopes = ["searching"]
+
+[scopes.searching]
+tools = ["bank__*", "mcpgw__find_tools", "mcpgw__call_tool"]
+
+[[rules]]
+id = "close-nothing"
+effect = "deny"
+tools = ["{tool}"]
+when = "{when}"
+"""
+
+
+def test_check_warns_of_a_rule_that_looks_for_the_inner_tool_in_the_arguments_of_the_outer_one(tmp_path: Path) -> None:
+    outer = folder_at(tmp_path / "outer", more=LOOKING.format(tool="mcpgw__call_tool", when="args.name == 'bank__close'"))
+    _, told = run(outer, "check")
+    assert "config.toml: rules.close-nothing.when: looks at arguments or time of mcpgw__call_tool itself" in told
+    assert "Name the inner tool in its `tools`" in told
+    inner = folder_at(tmp_path / "inner", more=LOOKING.format(tool="bank__close", when="args.id == 'x'"))
+    assert "call_tool itself" not in run(inner, "check")[1]

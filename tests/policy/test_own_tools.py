@@ -13,7 +13,7 @@ from mcpgw.core.model import (
     IdentityKind,
     Risk,
 )
-from mcpgw.policy import Defaults, Effect, Mode, Policy, Role, Rule, Scope, Step
+from mcpgw.policy import Defaults, Effect, Mode, Policy, Role, Rule, Scope, SqlCondition, Step
 from tests.policy.samples import LEADS, call, identity, target
 
 OWN = target("mcpgw__approvals_show", audience=Audience.DECIDERS)
@@ -124,3 +124,31 @@ def test_a_rule_about_every_tool_is_idle_where_there_are_own_tools_alone() -> No
     built = policy(every, own)
     assert built.idle_rules([STATUS]) == ("every",)
     assert built.idle_rules([target("bank__transfer")]) == ("own",)
+
+
+@pytest.mark.parametrize(
+    ("key", "fields"),
+    [
+        ("when", {"tools": ("mcpgw__call_tool",), "when": "args.name == 'bank__close'"}),
+        ("when", {"tools": ("bank__close", "mcpgw__call*"), "when": "args.arguments.amount > 5"}),
+        ("when", {"when": "tool.name == 'mcpgw__call_tool' && args.name == 'bank__close'"}),
+        (
+            "sql",
+            {
+                "tools": ("mcpgw__call_tool",),
+                "sql": SqlCondition(argument="arguments.query", dialect="postgres", statements=("drop",)),
+            },
+        ),
+        ("", {"tools": ("mcpgw__call_tool",)}),
+        ("", {"tools": ("mcpgw__call_tool",), "when": "identity.kind == 'agent'"}),
+        ("", {"tools": ("mcpgw__*",), "when": "args.id == 'x'"}),
+        ("", {"when": "args.amount > 5"}),
+        ("", {"when": "tool.name != 'mcpgw__call_tool' && args.amount > 5"}),
+        ("", {"tools": ("bank__close",), "sql": SqlCondition(argument="query", dialect="postgres", statements=("drop",))}),
+    ],
+)
+def test_a_rule_that_looks_into_calls_of_the_tool_that_calls_others_is_pointed_out(key: str, fields: dict[str, Any]) -> None:
+    built = policy(Rule(id="r", effect=Effect.DENY, **fields))
+    others = (target("bank__close"), target("mcpgw__find_tools"), STATUS)
+    assert built.wrapper_rules([*others, target("mcpgw__call_tool")]) == ((("r", key),) if key else ())
+    assert built.wrapper_rules(others) == ()
