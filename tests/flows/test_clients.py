@@ -163,6 +163,17 @@ async def test_the_inspector_lists_and_calls(stories: Gateway, era: str, path: s
     assert called["content"] == [{"type": "text", "text": "hello"}]
 
 
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_the_inspector_starts_a_gateway_and_calls_over_stdio(stories: Gateway, era: str) -> None:
+    key = stories.folder.keys["bob"]
+    called = await inspected(
+        stories, key, era, "stdio", "--method", "tools/call", "--tool-name", "pipe__echo", "--tool-arg", "text=hello"
+    )
+    assert called["content"] == [{"type": "text", "text": "hello"}]
+    intent = stories.folder.records("call.intent")[-1]
+    assert (intent["who"]["sub"], intent["origin"]["transport"]) == ("bob", "stdio")
+
+
 async def test_the_inspector_waits_for_people_and_gets_the_result(holding: Gateway) -> None:
     """Of 2026-07-28 it declares the tasks extension, and polls."""
     folder, said = holding.folder, list[dict[str, Any]]()
@@ -195,9 +206,14 @@ def holding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 async def inspected(gateway: Gateway, key: str, era: str, path: str, *method: str) -> dict[str, Any]:
     if not NODE.exists():
         pytest.skip("the Inspector is not installed: scripts/upstreams")
-    transport = ["--transport", "sse" if path == "sse" else "http"]
-    where = ["--server-url", f"{gateway.url}/{path}", *transport, "--header", f"Authorization: Bearer {key}"]
-    command = inspector("--cli", *where, "--protocol-era", era, "--stored-auth-only", *method)
+    era_and_method = ("--protocol-era", era, *method)
+    if path == "stdio":
+        program = [sys.executable, "-m", "mcpgw", "stdio", "-C", str(gateway.folder.path)]
+        command = inspector("--cli", "--transport", "stdio", "-e", f"MCPGW_API_KEY={key}", *era_and_method, "--", *program)
+    else:
+        transport = ["--transport", "sse" if path == "sse" else "http"]
+        where = ["--server-url", f"{gateway.url}/{path}", *transport, "--header", f"Authorization: Bearer {key}"]
+        command = inspector("--cli", *where, "--stored-auth-only", *era_and_method)
 
     def run() -> "subprocess.CompletedProcess[str]":
         return subprocess.run(command, capture_output=True, text=True, timeout=BOUND_S, stdin=subprocess.DEVNULL)

@@ -13,11 +13,11 @@ import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -29,6 +29,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     METHOD_NOT_FOUND,
+    URL_ELICITATION_REQUIRED,
     CreateMessageRequestParams,
     CreateMessageResult,
     ElicitRequestParams,
@@ -62,6 +63,7 @@ from tests.real_servers import (
 
 pytestmark = pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")  # of what older clients do
 
+Action = Literal["accept", "decline", "cancel"]
 Calls = Sequence[tuple[str, Mapping[str, Any]]]
 ASKING = ("everything", "everything-http", "everything-sse", "filesystem")
 """These ask their callers, which each era does in a way of its own; the others are met as in test_every_pair.py."""
@@ -414,12 +416,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, world: dict[str, Real]) ->
 # --- a client that can do everything -------------------------------------------------------------------------------------
 
 
-def abilities(path: Path) -> dict[str, Any]:
-    """Return a client's callbacks: it fills in forms, visits pages, has a model, and works in a folder."""
+def abilities(path: Path, action: Action = "accept") -> dict[str, Any]:
+    """Return a client's callbacks: it fills in forms and visits pages, or does not, has a model, and works in a folder."""
 
     async def elicit(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
-        if isinstance(params, ElicitRequestURLParams):
-            return ElicitResult(action="accept")
+        if isinstance(params, ElicitRequestURLParams) or action != "accept":
+            return ElicitResult(action=action)
         return ElicitResult(action="accept", content={"name": "tests", "check": True, "integer": 42})
 
     async def sample(context: ClientRequestContext, params: CreateMessageRequestParams) -> CreateMessageResult:
@@ -485,10 +487,7 @@ class Asker:
             templates = [one for one in templates if offers_uri(one.uri_template)]
             prompts = [one for one in await self.listed("prompts", client.list_prompts, "prompts") if offers(one.name)]
             await self.until_ready()
-            calls = [
-                await self.said(client.call_tool(self.name(tool), dict(arguments), progress_callback=self.on_progress))
-                for tool, arguments in self.real.calls
-            ]
+            calls = await self.called()
             uris = [*sorted(one.uri for one in resources), *map(self.uri, self.real.reads)]
             reads = [await self.said(client.read_resource(uri)) for uri in uris]
             got = [
@@ -508,6 +507,13 @@ class Asker:
                 completed,
                 self.progress,
             )
+
+    async def called(self) -> list[Any]:
+        """Make the server's calls, one after the other."""
+        return [
+            await self.said(self.client.call_tool(self.name(tool), dict(arguments), progress_callback=self.on_progress))
+            for tool, arguments in self.real.calls
+        ]
 
     async def until_ready(self) -> None:
         """A server answers calls while it still asks its client for roots."""
@@ -630,6 +636,52 @@ async def test_all_that_a_server_offers_is_the_same_through_the_gateway(
             assert here == there, part.name
     assert told == heard[name]
     assert {tool for tool, _ in real.calls} >= {tool["name"] for tool in told.tools}
+
+
+QUESTIONS_PUT: Calls = (
+    ("trigger-elicitation-request", {}),
+    ("trigger-url-elicitation", {"url": "https://example.org/page", "elicitationId": "e1"}),
+)
+
+
+@pytest.mark.parametrize("downstream", ["http 2026", "http 2025"])
+@pytest.mark.parametrize("action", ["decline", "cancel"])
+async def test_a_server_hears_of_a_no_and_of_a_dialog_that_was_closed_as_without_the_gateway(
+    gateway: Gateway, world: dict[str, Real], action: Action, downstream: str, tmp_path: Path
+) -> None:
+    for server in ASKING[:3]:
+        real, able = replace(world[server], calls=QUESTIONS_PUT), abilities(tmp_path, action)
+        async with directly(real, **able) as client:
+            heard = await Asker(client, real).called()
+        async with gateway.client(downstream, gateway.folder.keys["alice"], **able) as client:
+            told = await Asker(client, real, server).called()
+        assert told == heard, server
+        word = {"decline": "declined", "cancel": "cancelled"}[action]
+        assert all(f"User {word}" in answer["content"][0]["text"] for answer in told)
+
+
+@pytest.mark.parametrize("downstream", ["http 2026", "http 2025"])
+async def test_a_page_that_must_be_visited_before_a_call_is_told_and_the_call_then_made_again_goes_on(
+    gateway: Gateway, world: dict[str, Real], downstream: str, tmp_path: Path
+) -> None:
+    """-32042 of 2025-11-25. The server knows the call again by its session."""
+    able = abilities(tmp_path)
+
+    async def told_by(client: Client, tool: str) -> tuple[Any, str]:
+        """Return what the first call is told to visit, and what the second says."""
+        arguments = {"url": "https://example.org/first", "elicitationId": downstream, "errorPath": True}
+        with pytest.raises(MCPError) as first:
+            await client.call_tool(tool, arguments)
+        assert first.value.code == URL_ELICITATION_REQUIRED
+        pages = [{**page, "elicitationId": "…"} for page in first.value.error.data["elicitations"]]
+        return pages, words(await client.call_tool(tool, arguments))
+
+    for server in ASKING[:3]:
+        async with directly(world[server], **able) as client:
+            heard = await told_by(client, "trigger-url-elicitation")
+        async with gateway.client(downstream, gateway.folder.keys["alice"], **able) as client:
+            told = await told_by(client, f"{server}__trigger-url-elicitation")
+        assert told == heard and "User completed" in told[1], server
 
 
 async def test_changes_of_its_resources_are_told_to_whom_subscribed(gateway: Gateway) -> None:
