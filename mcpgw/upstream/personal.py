@@ -24,20 +24,26 @@ logger = logging.getLogger(__name__)
 
 _LISTENING_S = 2.0
 """For the stream on which an HTTP server asks: what it asked before would be lost. One that keeps it back may have another."""
-
-
 _PONG_S = 2.0
 """For the answer to a ping, which comes after what the server asks at once. One that answers none is not waited for."""
 
 
+class NotOpened(UpstreamError):
+    """The server was asked for a session of somebody's own, and there is none."""
+
+
 class PersonalSessions:
-    """Those of one server: opened when a call needs one, kept a while for the next, never more than `Limits` says."""
+    """Those of one server: opened when a call needs one, kept a while for the next, never more than `Limits` says.
+
+    A question may wait for its caller for long, so a quarter of them is out of reach of the identity that has the others.
+    """
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._limits = connector.limits
         is_child = isinstance(connector.config, StdioServer)
         self._most = self._limits.personal_children if is_child else self._limits.personal_sessions
+        self._most_of_one = self._most - self._most // 4
         self._sessions: list[_Session] = []
         self._tasks: TaskGroup | None = None  # None while nothing runs
 
@@ -56,16 +62,17 @@ class PersonalSessions:
         A session whose call ended without an answer is not lent again: its server may still be at it, and ask.
 
         Raises:
+            NotOpened: the server did not begin one; nothing was sent.
             UpstreamError: none was to be had, in time or at all; nothing was sent.
         """
         who = [identity.principal, identity.kind.value, [*identity.actors]]
         session = None
         with anyio.move_on_after(patience_s):
-            session = await self._opened(digest({"who": who, "declares": declares}), declares)
+            session = await self._opened(digest({"who": who, "declares": declares}), identity.principal, declares)
         if session is None:
             raise self._not_to_be_had("did not begin another session in time")
         if session.conversation is None:
-            raise UpstreamError(session.problem, sent=False)
+            raise NotOpened(session.problem, sent=False)
         answered = False
         try:
             yield session.conversation
@@ -74,8 +81,8 @@ class PersonalSessions:
             session.is_used_up = not answered
             session.leave(self._limits.personal_idle_s if answered else self._limits.stop_s)
 
-    async def _opened(self, key: str, declares: JsonObject) -> "_Session":
-        session = await self._taken(key, declares)
+    async def _opened(self, key: str, principal: str, declares: JsonObject) -> "_Session":
+        session = await self._taken(key, principal, declares)
         try:
             await session.known.wait()
         except anyio.get_cancelled_exc_class():
@@ -83,16 +90,18 @@ class PersonalSessions:
             raise
         return session
 
-    async def _taken(self, key: str, declares: JsonObject) -> "_Session":
+    async def _taken(self, key: str, principal: str, declares: JsonObject) -> "_Session":
         while True:
             if self._tasks is None:
                 raise self._not_to_be_had("was stopped")
+            if sum(session.is_busy and session.principal == principal for session in self._sessions) >= self._most_of_one:
+                raise self._all_busy(f"as one identity may have ({self._most_of_one})")
             if own := [session for session in self._sessions if session.key == key and session.is_free]:
                 session = max(own, key=lambda one: one.since)
                 session.take()
                 return session
             if len(self._sessions) < self._most:
-                session = _Session(key)
+                session = _Session(key, principal)
                 self._sessions.append(session)
                 self._tasks.start_soon(self._own, session, declares)
                 return session
@@ -102,8 +111,7 @@ class PersonalSessions:
         """End the session that has been idle for longest; or wait for one that is ending already."""
         idle = [session for session in self._sessions if not session.is_busy]
         if not idle:
-            what = f"has as many sessions as it may ({self._most}), and each carries a call: make this one again later"
-            raise self._not_to_be_had(what)
+            raise self._all_busy(f"as it may ({self._most})")
         session = min(idle, key=lambda one: (one.is_ending, one.since))
         session.end()
         await session.finished.wait()
@@ -122,6 +130,9 @@ class PersonalSessions:
         told = "\n".join(part for part in (ended.reason, ended.stderr) if part)
         logger.warning("upstream %s: no personal session: %s", self._connector.name, told)
 
+    def _all_busy(self, most: str) -> UpstreamError:
+        return self._not_to_be_had(f"has as many sessions {most}, and each carries a call: make this one again later")
+
     def _not_to_be_had(self, what: str) -> UpstreamError:
         return UpstreamError(f"The upstream server {self._connector.name!r} {what}.", sent=False)
 
@@ -129,8 +140,9 @@ class PersonalSessions:
 class _Session:
     """One, which is busy from the moment on that it is made for a call."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, principal: str) -> None:
         self.key = key
+        self.principal = principal
         self.since = 0.0
         """When it was last left idle."""
         self.is_busy = True

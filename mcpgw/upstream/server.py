@@ -24,7 +24,7 @@ from mcpgw.upstream.connection import Connection, Connector
 from mcpgw.upstream.conversation import ASKING, Conversation
 from mcpgw.upstream.discovery import Found, discover
 from mcpgw.upstream.jsonrpc import Notification, encode
-from mcpgw.upstream.personal import PersonalSessions
+from mcpgw.upstream.personal import NotOpened, PersonalSessions
 from mcpgw.upstream.subscriptions import Subscriptions
 from mcpgw.upstream.wire import ACKNOWLEDGED, RESOURCE_UPDATED, Wire, WireLost
 
@@ -131,7 +131,7 @@ class Upstream:
             if error.sent or not conversation.peer.modern:
                 raise
             logger.info("upstream %s: no session of an earlier revision, so it asks in rounds: %s", self.name, error)
-            self._is_modern_alone = True
+            self._is_modern_alone = isinstance(error, NotOpened)
         return await conversation.call(call, target, on_notice, interview)
 
     def stop(self) -> None:

@@ -16,9 +16,9 @@ from mcpgw.core.model import (
 )
 from mcpgw.ports import Interview, ServerState
 from mcpgw.upstream import Limits
-from tests.real_servers import moody_server, odd_server
+from tests.real_servers import asking_server, moody_server, odd_server
 from tests.upstream.asked import ANN, BOB, FORMS, Caller, day, slow
-from tests.upstream.world import World, gone, line_in, lines, pool_of, stdio
+from tests.upstream.world import World, gone, line_in, lines, pool_of, stdio, texts
 
 QUESTION = {"id": "q", "method": "elicitation/create", "params": {"message": "?", "requestedSchema": {}}}
 LIMITS = Limits(backoff_first_s=0.05, stop_s=0.5, drain_s=0.2, personal_children=2)
@@ -101,6 +101,43 @@ async def test_there_are_never_more_than_the_limit_and_the_longest_idle_one_make
             for caller in callers.values():
                 caller.ready.set()
         assert await pid(world, third) == cids
+
+
+async def test_one_identity_cannot_take_all_of_them() -> None:
+    limits = Limits(stop_s=0.5, personal_children=4)
+    agent = Identity(subject=ANN.subject, issuer=ANN.issuer, kind=ANN.kind, method="jwt", actors=("agent",))
+    async with pool_of(stdio(odd_server()), limits=limits) as world:
+        callers = [slow("Monday") for _ in range(3)]
+        async with anyio.create_task_group() as tasks:
+            for caller in callers:
+                tasks.start_soon(_ask, world, {"questions": [QUESTION], "answers": 1}, ANN, caller)
+            for caller in callers:
+                await caller.until_asked()
+            for identity in (ANN, agent):
+                with pytest.raises(UpstreamError, match=r"as many sessions as one identity may have \(3\)") as caught:
+                    await pid(world, identity)
+                assert caught.value.sent is False
+            assert await pid(world, BOB)
+            for caller in callers:
+                caller.ready.set()
+        assert await pid(world, ANN)
+
+
+async def test_a_server_of_both_eras_that_has_no_session_left_has_one_again_later() -> None:
+    limits = Limits(stop_s=0.5, personal_children=1)
+    async with pool_of(stdio(asking_server()), limits=limits) as world:
+        taken = slow("Monday")
+
+        async def both(identity: Identity, caller: Caller) -> list[str]:
+            """Call what asks as a legacy server does, and fails where it cannot."""
+            return texts(await world.call("both", identity=identity, interview=caller, client="2025-11-25"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(both, BOB, taken)
+            await taken.until_asked(2)
+            assert await both(ANN, day("Monday")) != ["Monday, Monday"]
+            taken.ready.set()
+        assert await both(ANN, day("Monday")) == ["Monday, Monday"]
 
 
 async def _ask(world: World, arguments: JsonObject, identity: Identity, caller: Caller) -> None:
