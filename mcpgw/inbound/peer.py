@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 PROGRESS: Final = "notifications/progress"
 LOG: Final = "notifications/message"
+_COMPLETE: Final = "notifications/elicitation/complete"
 SEVERITY: Final = {
     level: rank for rank, level in enumerate(("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"))
 }
@@ -88,9 +89,12 @@ class RequestPeer:
 
     def wants(self, notice: RawNotice) -> bool:
         """Progress of a request with a token; messages of the levels that were asked for, which before 2026-07-28 are all of
-        them until a client sets one (2025-11-25 server/utilities/logging)."""
+        them until a client sets one (2025-11-25 server/utilities/logging); and that a page which the client was asked to show
+        is done with (2025-11-25 client/elicitation)."""
         if notice.method == PROGRESS:
             return self._token is not None and _is_number(notice.params.get("progress"))
+        if notice.method == _COMPLETE:
+            return not self.in_rounds
         return notice.method == LOG and self._is_loud_enough(notice.params.get("level"))
 
     async def notify(self, notice: CleanNotice) -> None:

@@ -120,15 +120,15 @@ class _Owner:
         self._tasks = tasks
         self._open: dict[int | float | str, _Question] = {}
         """By the server's ids."""
+        self._pages: set[str] = set()
+        """Ids of the pages that were asked for, and of which the server has not said that they are done with."""
         self._count = 0
 
     async def ask_first(self, early: Sequence[tuple[ServerRequest, Post]]) -> None:
         """Ask what came before the call, and return once all of it is answered."""
         async with anyio.create_task_group() as tasks:
             for request, post in early:
-                self._count += 1
-                question = self._open[request.id] = _Question(request, post)
-                tasks.start_soon(self._put, question)
+                self._begin(request, post, tasks)
 
     def ask(self, request: ServerRequest, post: Post) -> None:
         if request.id in self._open:
@@ -136,9 +136,7 @@ class _Owner:
         elif len(self._open) >= _AT_ONCE or self._count >= _OF_ONE_CALL:
             post(_error(request, _REJECTED, "There are too many questions in one call."))
         else:
-            self._count += 1
-            question = self._open[request.id] = _Question(request, post)
-            self._tasks.start_soon(self._put, question)
+            self._begin(request, post, self._tasks)
 
     def cancel(self, request_id: Json) -> None:
         """The server does not want the answer any more, so it gets none (2025-11-25, basic/utilities/cancellation)."""
@@ -146,6 +144,11 @@ class _Owner:
             self._open.pop(request_id).asking.cancel()
 
     def notice(self, notification: Notification) -> None:
+        """Tell the caller that a page is done with, once, and of those alone that this call asked for."""
+        page = notification.params.get("elicitationId")
+        if not isinstance(page, str) or page not in self._pages:
+            return
+        self._pages.remove(page)
         self._tasks.start_soon(self._pass_on, RawNotice(method=notification.method, params=RawJson(notification.params)))
 
     def end(self) -> None:
@@ -153,6 +156,13 @@ class _Owner:
             question.asking.cancel()
             question.post(_error(question.request, _REJECTED, "The call in which this was asked is over."))
         self._open.clear()
+
+    def _begin(self, request: ServerRequest, post: Post, tasks: TaskGroup) -> None:
+        self._count += 1
+        if isinstance(page := request.params.get("elicitationId"), str):
+            self._pages.add(page)
+        question = self._open[request.id] = _Question(request, post)
+        tasks.start_soon(self._put, question)
 
     async def _put(self, question: "_Question") -> None:
         request = question.request

@@ -19,6 +19,7 @@ from mcp_types import (
     CallToolResult,
     CreateMessageRequestParams,
     CreateMessageResult,
+    ElicitCompleteNotification,
     ElicitRequestParams,
     ElicitResult,
     ListRootsResult,
@@ -72,6 +73,9 @@ QUESTIONS = """
 [defaults]
 questions = ["form", "sampling", "roots"]
 
+[tools.sign]
+questions = ["url"]
+
 [tools.whereabouts]
 questions = []
 """
@@ -85,9 +89,13 @@ class Person:
     def __init__(self) -> None:
         self.day = "Monday"
         self.shown: list[str] = []
+        self.completed: list[str] = []
+        """Pages that their servers are done with."""
 
     async def fill_in(self, _: Any, params: ElicitRequestParams) -> ElicitResult:
         self.shown.append(params.message)
+        if params.mode == "url":
+            return ElicitResult(action="accept")
         if self.day == "Sunday?":
             return ElicitResult(action="decline")
         return ElicitResult(action="accept", content={"day": self.day})
@@ -98,12 +106,17 @@ class Person:
     async def folders(self, _: Any) -> ListRootsResult:
         return ListRootsResult(roots=[Root(uri="file:///work")])  # type: ignore[arg-type]
 
+    async def hear(self, message: Any) -> None:
+        if isinstance(message, ElicitCompleteNotification):
+            self.completed.append(message.params.elicitation_id)
+
     @property
     def callbacks(self) -> dict[str, Any]:
         return {
             "elicitation_callback": self.fill_in,
             "sampling_callback": self.complete,
             "list_roots_callback": self.folders,
+            "message_handler": self.hear,
         }
 
 
@@ -162,6 +175,7 @@ every_cell = pytest.mark.parametrize(("downstream", "upstream"), CELLS)
 def anew(person: Person) -> None:
     person.day = "Monday"
     person.shown.clear()
+    person.completed.clear()
 
 
 async def called(client: Client, name: str, **arguments: Any) -> CallToolResult:
@@ -177,6 +191,15 @@ async def test_form_model_and_folders_are_asked_for_in_every_pair_of_eras(
     assert person.shown == ["Which day for a room?"]
     assert words(await called(client, f"{upstream}__sum_up", text="much")) == "short"
     assert words(await called(client, f"{upstream}__folders")) == "file:///work"
+
+
+@pytest.mark.parametrize("downstream", [one for one in DOWNSTREAMS if one.endswith("2025")])
+@pytest.mark.parametrize("upstream", [one for one in UPSTREAMS if one not in ("pipe", "web")])
+async def test_a_client_that_showed_a_page_hears_that_its_server_is_done_with_it(
+    client: Client, upstream: str, person: Person
+) -> None:
+    assert words(await called(client, f"{upstream}__sign")) == "accept"
+    assert (person.shown, person.completed) == (["Please sign"], ["elicitation-7"])
 
 
 @every_cell

@@ -301,7 +301,12 @@ async def test_what_a_server_tells_of_questions_beside_any_call_is_dropped() -> 
         await world.call("asks", arguments, on_notice=keep)
         assert told == []
         await world.call("asks", arguments, identity=ANN, interview=Caller({}, declares=FORMS), on_notice=keep)
-        assert [notice.method for notice in told] == ["notifications/elicitation/complete"]
+        page = {"mode": "url", "elicitationId": "e", "url": "https://x.example", "message": "m"}
+        question = {"id": "q", "method": "elicitation/create", "params": page}
+        caller = Caller({"elicitation/create": {"action": "accept"}}, declares={"elicitation": {"url": {}}})
+        shown = {"questions": [*notices, question, notices[0], notices[0]], "answers": 1}
+        await world.call("asks", shown, identity=ANN, interview=caller, on_notice=keep)
+        assert [notice.params["elicitationId"] for notice in told] == ["e"], "once, and of a page that was shown"
 
 
 async def test_answers_are_not_brought_to_a_server_that_knows_no_such_thing() -> None:
