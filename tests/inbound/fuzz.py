@@ -13,7 +13,6 @@ import logging
 import random
 import sys
 import time
-from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -272,7 +271,8 @@ class Crashes(logging.Handler):
 class Tally:
     cases: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
-    times_s: "array[float]" = field(default_factory=lambda: array("d"))  # a list would take more memory than what is watched
+    times_ms: Counter[int] = field(default_factory=Counter)
+    """Answers by how long they took. Were each kept, they would take more memory than what is watched."""
     hangs: list[str] = field(default_factory=list)
     unrecorded: list[str] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
@@ -280,9 +280,16 @@ class Tally:
     before_mb: float = 0.0
     after_mb: float = 0.0
 
-    def quantile(self, share: float) -> float:
-        times = sorted(self.times_s) or [0.0]
-        return times[min(len(times) - 1, int(share * len(times)))]
+    def took(self, seconds: float) -> None:
+        self.times_ms[round(seconds * 1e3)] += 1
+
+    def quantile_ms(self, share: float) -> int:
+        left = int(share * self.times_ms.total())
+        for took_ms, count in sorted(self.times_ms.items()):
+            left -= count
+            if left < 0:
+                return took_ms
+        return max(self.times_ms, default=0)
 
     @property
     def problems(self) -> list[str]:
@@ -296,12 +303,12 @@ class Tally:
         ]
 
     def __str__(self) -> str:
-        slow = sum(1 for time_s in self.times_s if time_s > SLOW_S)
+        slow = sum(count for took_ms, count in self.times_ms.items() if took_ms > SLOW_S * 1e3)
         answers = ", ".join(f"{count} {status}" for status, count in self.statuses.most_common(12))
         return (
             f"{self.cases} cases ({answers}), {self.records} records\n"
-            f"p50 {self.quantile(0.5) * 1e3:.1f} ms, p99.99 {self.quantile(0.9999) * 1e3:.0f} ms,"
-            f" longest {self.quantile(1) * 1e3:.0f} ms, {slow} over {SLOW_S:g} s\n"
+            f"p50 {self.quantile_ms(0.5)} ms, p99.99 {self.quantile_ms(0.9999)} ms,"
+            f" longest {self.quantile_ms(1)} ms, {slow} over {SLOW_S:g} s\n"
             f"memory {self.before_mb:.0f} MB after a tenth, {self.after_mb:.0f} MB at the end\n"
             f"{len(self.crashes)} crashes, {len(self.hangs)} hangs, {len(self.unrecorded)} unrecorded refusals"
         )
@@ -379,7 +386,7 @@ class Attacker:
             self._leave()  # it closed the connection: an answer to what is no HTTP
             return None
         if case.is_whole:
-            self._tally.times_s.append(time.perf_counter() - began)
+            self._tally.took(time.perf_counter() - began)
         if answer.closes or not case.is_whole:
             self._leave()
         return answer
@@ -470,7 +477,7 @@ async def over_stdio(world: World, journal: Counting, tally: Tally, seeds: range
             except TimeoutError:
                 tally.hangs.append(f"stdio, seed {seed}: no answer in {HANG_S:g} s: {line[:300]!r}")
                 return
-            tally.times_s.append(time.perf_counter() - began)
+            tally.took(time.perf_counter() - began)
             if refused > journal.by_address[""] - before:
                 tally.unrecorded.append(f"stdio, seed {seed}: {line[:200]!r}")
             tally.cases += 1
