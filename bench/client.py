@@ -82,8 +82,8 @@ class HttpCaller(Caller):
             "Accept": "application/json, text/event-stream",
             "MCP-Protocol-Version": era,
         }
-        self.received = 0
-        """Bytes of the last answer."""
+        self.received = b""
+        """The last answer's body."""
         if era == MODERN:
             self._headers |= {"Mcp-Method": "tools/call", "Mcp-Name": tool}
 
@@ -98,8 +98,7 @@ class HttpCaller(Caller):
 
     async def _post(self, body: bytes) -> Any:
         async with self._http.post(self._url, data=body, headers=self._headers) as response:
-            raw = await response.read()
-            self.received = len(raw)
+            raw = self.received = await response.read()
             session = response.headers.get("Mcp-Session-Id")
             if session:
                 self._headers["Mcp-Session-Id"] = session

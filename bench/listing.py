@@ -1,11 +1,12 @@
 """What `tools/list` costs before many upstreams, of which one is dead and one hangs: the first time and every other time."""
 
+import base64
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from bench.client import LEGACY, MODERN, HttpCaller, Wrong
 from bench.contenders import CONFIG, PEERS, ROOT, await_http, free_port, mcpgw, peer_version
 from bench.processes import CROWD, cost, running
 from bench.report import Cell, Findings, median, percentile, ratio
+from bench.said_again import SAID_AGAIN
 
 TOOLS = 40
 """Of each upstream."""
@@ -73,6 +75,8 @@ class Lane:
     headers: dict[str, str] = field(default_factory=dict)
     figures: dict[tuple[str, str], Figures] = field(default_factory=dict)
     """By weather and era."""
+    said: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By era and cursor: the pages of the last list, as they came, in base64."""
 
 
 def run(folder: Path, *, short: bool) -> Iterator[Findings]:
@@ -85,10 +89,12 @@ def run(folder: Path, *, short: bool) -> Iterator[Findings]:
             if (PEERS / "fastmcp").exists():
                 lanes.append(_fastmcp(folder / transport / "fastmcp", crowd))
             _measure(lanes, WELL, effort, TOOLS * count)
+            floor = _said_again(folder / transport / "again", lanes[0])
+            _measure([floor], WELL, effort, TOOLS * count)
             stack.enter_context(crowd.failing())
             _measure(lanes, FAILING, effort, TOOLS * count)
         for era in effort.eras:
-            yield _findings(lanes, transport, era, count, effort)
+            yield _findings(lanes, floor, transport, era, count, effort)
 
 
 def _measure(lanes: list[Lane], weather: str, effort: Effort, least: int) -> None:
@@ -212,6 +218,22 @@ def _fastmcp(folder: Path, crowd: _Crowd) -> Lane:
     )
 
 
+def _said_again(folder: Path, gateway: Lane) -> Lane:
+    """The same pages from memory: what is left once nothing has to be asked, judged or put together."""
+    folder.mkdir(parents=True)
+    (folder / "pages.json").write_text(json.dumps(gateway.said))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+    return Lane(
+        name="the same pages from memory, uvicorn alone",
+        command=(sys.executable, "-m", SAID_AGAIN, str(port), "pages.json"),
+        folder=folder,
+        url=url,
+        ready=url,
+        says_ready=False,
+    )
+
+
 # --- measuring -----------------------------------------------------------------------------------------------------------
 
 
@@ -231,16 +253,21 @@ async def _list(lane: Lane, figures: Figures, era: str, effort: Effort, least: i
         before = cost(pid)
         figures.later_ms += [await lister.timed(least) for _ in range(effort.lists)]
         figures.cpu_ms.append((cost(pid).cpu_ms - before.cpu_ms) / effort.lists)
-        figures.tools, figures.pages, figures.kilobytes = lister.tools, lister.pages, lister.size // 1000
+        figures.tools, figures.pages, figures.kilobytes = lister.tools, len(lister.said), lister.size // 1000
+        lane.said[era] = {cursor: base64.b64encode(page).decode() for cursor, page in lister.said.items()}
 
 
 class Lister(HttpCaller):
     """Lists whole, page by page. Use `_lister`."""
 
     tools = 0
-    """Of the list before, as are the next two."""
-    pages = 0
-    size = 0
+    """Of the list before, as is what follows."""
+    said: Mapping[str, bytes] = {}
+    """Its pages, by cursor."""
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.said.values()))
 
     async def timed(self, least: int) -> float:
         """Read one complete list and return the milliseconds that it took.
@@ -251,23 +278,22 @@ class Lister(HttpCaller):
         began = time.perf_counter()
         names: list[str] = []
         params: dict[str, Any] = {}
-        self.pages = self.size = 0
+        said: dict[str, bytes] = {}
         while True:
             result = await self._page(params)
             names += [tool["name"] for tool in result["tools"]]
-            self.pages += 1
+            said[params.get("cursor", "")] = self.received
             if not result.get("nextCursor"):
                 break
             params = {"cursor": result["nextCursor"]}
         took_ms = (time.perf_counter() - began) * 1e3
-        self.tools = len(names)
+        self.tools, self.said = len(names), said
         if len(set(names)) < len(names) or len(names) < least:
             raise Wrong(f"{len(names)} tools, {len(set(names))} different ones; {least} are there")
         return took_ms
 
     async def _page(self, params: dict[str, Any]) -> Any:
         answer = await self._post(self.request("tools/list", params)[1])
-        self.size += self.received
         if "result" not in answer:
             raise Wrong(str(answer)[:500])
         return answer["result"]
@@ -283,9 +309,10 @@ async def _lister(lane: Lane, era: str) -> AsyncIterator[Lister]:
         yield lister
 
 
-def _findings(lanes: list[Lane], transport: str, era: str, count: int, effort: Effort) -> Findings:
+def _findings(lanes: list[Lane], floor: Lane, transport: str, era: str, count: int, effort: Effort) -> Findings:
     base = lanes[0].figures[WELL, era]
     rows = [_row(lane, weather, lane.figures.get((weather, era)), base) for weather in (WELL, FAILING) for lane in lanes]
+    rows.append(_row(floor, WELL, floor.figures.get((WELL, era)), base))
     client = "a 2026-07-28 client" if era == MODERN else "a 2025-11-25 client"
     over = "Streamable HTTP" if transport == "http" else "stdio"
     return Findings(

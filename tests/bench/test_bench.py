@@ -61,6 +61,8 @@ def test_lists_are_whole_with_all_upstreams_well_and_with_two_that_fail(place: P
     ours = [row for row in table["rows"] if row[0].startswith("mcpgw: ")]
     assert [row[0] for row in ours] == ["mcpgw: all upstreams well", "mcpgw: one dead, one hanging"]
     assert all(row[table["columns"].index("tools")] >= 160 for row in ours)
+    floor = table["rows"][-1]
+    assert floor[0].startswith("the same pages from memory") and floor[1:4] == ours[0][1:4], "to the byte"
 
 
 @at_length
