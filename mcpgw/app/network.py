@@ -13,6 +13,11 @@ from mcpgw.inbound.serving import ListenerConfig
 from mcpgw.settings import Settings
 from mcpgw.upstream import HttpServer, ServerConfig, SseServer, StdioServer
 
+_DOORS_WITH_STREAMS = 3
+"""A session's own stream, `/sse` and `subscriptions/listen`: each may have `max_sessions` open, and each holds a connection."""
+_CONNECTIONS_BESIDE = 1_000
+"""For requests, so that whoever wants to be served is when all streams are taken."""
+
 
 def inbound(settings: Settings) -> InboundConfig:
     """Return what the inbound room accepts.
@@ -61,6 +66,7 @@ def listener(settings: Settings) -> ListenerConfig:
         host=settings.listen.host,
         port=settings.listen.port,
         grace_s=settings.listen.shutdown_grace,
+        max_connections=_DOORS_WITH_STREAMS * settings.listen.max_sessions + _CONNECTIONS_BESIDE,
         trusted_proxies=tuple(settings.listen.trusted_proxies),
         tls_certificate=_beside(settings, settings.listen.tls_certificate),
         tls_key=_beside(settings, settings.listen.tls_key),

@@ -18,10 +18,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from mcpgw.core.errors import ConfigError
 from mcpgw.inbound.server import GatewayServer
 
+if sys.platform != "win32":
+    import resource
+
 logger = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES: Final = 65_536
 """Request line and headers together. A JWT with many groups takes 16 KB; httptools itself has no limit."""
+
+_FILES_BESIDE: Final = 500
+"""Open files of a gateway beside its clients' connections: stores, upstreams, sinks, the redactor's workers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +39,8 @@ class ListenerConfig:
     """How long a shutdown waits for calls under way before it ends them."""
     keep_alive_s: int = 75
     """Idle seconds before a connection is closed; above the 60 s of common load balancers, so that they close first."""
-    max_connections: int = 2_000
+    max_connections: int = 4_000
+    """One more is answered 503 by uvicorn, before anything of it is read, and is not recorded."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose `X-Forwarded-For` and `-Proto` are believed; nobody's by default."""
     tls_certificate: str = ""
@@ -66,12 +73,35 @@ def make_uvicorn(server: GatewayServer, app: ASGIApp, config: ListenerConfig) ->
         server_header=False,
         proxy_headers=bool(config.trusted_proxies),
         forwarded_allow_ips=list(config.trusted_proxies),
-        limit_concurrency=config.max_connections,
+        limit_concurrency=allow_connections(config.max_connections),
         timeout_keep_alive=config.keep_alive_s,
         timeout_graceful_shutdown=5,  # seconds for the last bytes: calls have ended before, in `drain`
         **settings,
     )
     return GatewayListener(server, config.grace_s, uvicorns)
+
+
+def allow_connections(most: int) -> int:
+    """Raise this process's limit of open files until so many connections fit, and return how many do.
+
+    Systems often set it to 1,024 and allow any process to raise it. One connection too many would not be refused: it could not
+    be accepted, and everybody behind it would wait.
+    """
+    if sys.platform == "win32":
+        return most
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most + _FILES_BESIDE
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    fitting = max(allowed - _FILES_BESIDE, allowed // 2)
+    if fitting < most:
+        logger.warning(
+            "only %d of %d connections are taken, because this process may open %d files: "
+            "allow it %d (LimitNOFILE= of systemd, nofile of a container), or lower listen.max_sessions",
+            fitting, most, hard, wanted,
+        )  # fmt: skip
+    return min(fitting, most)
 
 
 def require_certificate(config: ListenerConfig) -> None:

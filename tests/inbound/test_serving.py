@@ -3,6 +3,8 @@
 import asyncio
 import json
 import ssl
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,9 +15,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from mcpgw.app import network
 from mcpgw.core.model import FailureCode, Intent
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.serving import BoundedHttp
+from mcpgw.settings import from_text
 from tests.inbound.doors import World
 from tests.inbound.raw import ACCEPT, INITIALIZE, call, legacy, post
 from tests.inbound.test_sessions import event, open_session, sse
@@ -214,3 +218,32 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
     (folder / "key.pem").write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()))
     return folder / "cert.pem", folder / "key.pem"
+
+
+RAISING = """
+import logging, resource, sys
+from mcpgw.inbound.serving import allow_connections
+logging.basicConfig(format="%(message)s")
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, int(sys.argv[1])))
+print(allow_connections(2_000), *resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+@pytest.mark.parametrize(
+    ("hard", "told", "warning"),
+    [
+        ("4096", "2000 2500 4096", ""),
+        ("1500", "1000 1500 1500", "only 1000 of 2000 connections are taken, because this process may open 1500 files"),
+        ("600", "300 600 600", "allow it 2500 (LimitNOFILE= of systemd"),
+    ],
+)
+def test_a_gateway_takes_no_more_connections_than_the_files_that_it_may_open(hard: str, told: str, warning: str) -> None:
+    done = subprocess.run([sys.executable, "-c", RAISING, hard], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == told
+    assert warning in done.stderr and bool(done.stderr) is bool(warning)
+
+
+def test_there_are_connections_for_every_stream_that_is_allowed_and_for_requests_beside() -> None:
+    for written in ("", "[listen]\nmax_sessions = 20000"):
+        settings = from_text(written, Path())
+        assert network.listener(settings).max_connections >= 3 * settings.listen.max_sessions + 500
