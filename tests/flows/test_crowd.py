@@ -24,8 +24,8 @@ EACH = MOST // 20
 PEOPLE = [f"p{number}" for number in range(MOST // EACH)]
 AT_ONCE = 16
 """Requests under way."""
-MOST_KB = 64.0
-"""Memory that one idle session, or one open stream, may take in the gateway."""
+SESSION_KB, STREAM_KB = 64.0, 128.0
+"""Memory that one idle session and one open stream may take in the gateway; a stream has a connection."""
 LIMITS = f"""\
 [listen]
 max_sessions = {MOST}
@@ -57,10 +57,10 @@ def memory_kb(gateway: Gateway) -> int:
     return int(found[1])
 
 
-def costs(what: str, count: int, before: int, after: int) -> float:
+def costs(what: str, before: int, after: int) -> float:
     """Return and tell the memory that one of them takes, in KB."""
-    each = (after - before) / count
-    print(f"{count} {what}: {before} to {after} KB, {each:.1f} KB each")
+    each = (after - before) / MOST
+    print(f"{MOST} {what}: {before} to {after} KB, {each:.1f} KB each")
     return each
 
 
@@ -88,6 +88,22 @@ async def all_of(count: int, one: Any) -> list[Any]:
     return results
 
 
+async def crowd(http: aiohttp.ClientSession, gateway: Gateway) -> list[dict[str, str]]:
+    """Open as many sessions as there may be."""
+    return await all_of(MOST, lambda number: opened(http, gateway.folder.keys[PEOPLE[number // EACH]]))
+
+
+async def gone(http: aiohttp.ClientSession, gateway: Gateway, sessions: list[dict[str, str]]) -> None:
+    """End them all."""
+
+    async def end(number: int) -> int:
+        headers = {**ACCEPT, **bearer(gateway.folder.keys[PEOPLE[number // EACH]]), **sessions[number]}
+        async with http.delete("/mcp", headers=headers) as response:
+            return response.status
+
+    assert set(await all_of(MOST, end)) == {200}
+
+
 def refused(gateway: Gateway) -> list[tuple[str, str, str]]:
     """Return who was refused for what, as the record has it, oldest first."""
     records = gateway.folder.records("call.refused")
@@ -101,8 +117,8 @@ async def test_as_many_idle_sessions_as_there_may_be_hinder_nobody_who_has_one_a
     async with connected(gateway) as http:
         await all_of(AT_ONCE, lambda number: post(http, INITIALIZE, key="nobody's"))  # what the first requests load
         before, known = memory_kb(gateway), len(refused(gateway))
-        sessions = await all_of(MOST, lambda number: opened(http, keys[PEOPLE[number // EACH]]))
-        assert costs("idle sessions", MOST, before, memory_kb(gateway)) < MOST_KB
+        sessions = await crowd(http, gateway)
+        assert costs("idle sessions", before, memory_kb(gateway)) < SESSION_KB
 
         status, answer, headers = await post(http, INITIALIZE, key=keys["late"])
         assert (status, answer["error"]["message"], headers["retry-after"]) == (503, "Too many open sessions.", "60")
@@ -118,20 +134,18 @@ async def test_as_many_idle_sessions_as_there_may_be_hinder_nobody_who_has_one_a
             assert await names(late) == []  # whoever needs no session is served
         assert (await post(http, legacy("tools/list"), sessions[-1], key=keys[PEOPLE[-1]]))[0] == 200
 
-        async def end(number: int) -> int:
-            headers = {**ACCEPT, **bearer(keys[PEOPLE[number // EACH]]), **sessions[number]}
-            async with http.delete("/mcp", headers=headers) as response:
-                return response.status
-
-        assert set(await all_of(MOST, end)) == {200}
+        await gone(http, gateway, sessions)
         assert (await post(http, legacy("tools/list"), sessions[0], key=keys["p0"]))[0] == 404
-        late_session = await opened(http, keys["late"])
-        assert (await post(http, legacy("tools/list"), late_session, key=keys["late"]))[0] == 200
+        again = await opened(http, keys["late"])
+        assert (await post(http, legacy("tools/list"), again, key=keys["late"]))[0] == 200
+        async with http.delete("/mcp", headers={**ACCEPT, **bearer(keys["late"]), **again}) as response:
+            assert response.status == 200
 
 
-async def test_as_many_streams_as_there_may_be_hinder_nobody_and_the_next_is_refused(gateway: Gateway) -> None:
+async def test_as_many_streams_beside_as_many_sessions_hinder_nobody_and_the_next_is_refused(gateway: Gateway) -> None:
     keys = gateway.folder.keys
     async with connected(gateway) as http, AsyncExitStack() as streams:
+        sessions = await crowd(http, gateway)
         before, known = memory_kb(gateway), len(refused(gateway))
 
         async def stream(number: int) -> bytes:
@@ -141,7 +155,7 @@ async def test_as_many_streams_as_there_may_be_hinder_nobody_and_the_next_is_ref
             return await response.content.readline()
 
         assert set(await all_of(MOST, stream)) == {b"event: endpoint\r\n"}
-        assert costs("open streams", MOST, before, memory_kb(gateway)) < MOST_KB
+        assert costs("open streams beside them", before, memory_kb(gateway)) < STREAM_KB
 
         for who, status in (("late", 503), ("p0", 429)):
             async with http.get("/sse", headers=bearer(keys[who])) as response:
@@ -149,8 +163,8 @@ async def test_as_many_streams_as_there_may_be_hinder_nobody_and_the_next_is_ref
         assert [code for _, code, _ in refused(gateway)[known:]] == ["unavailable", "denied"]
         async with gateway.client("http 2026", keys["late"]) as late:
             assert await names(late) == []
-        async with gateway.client("http 2025", keys["late"]) as late:
-            assert await names(late) == []
+        assert (await post(http, legacy("tools/list"), sessions[0], key=keys["p0"]))[0] == 200
+        await gone(http, gateway, sessions)
 
     async def has_room() -> bool:
         async with connected(gateway) as http, http.get("/sse", headers=bearer(keys["p0"])) as response:

@@ -104,6 +104,20 @@ async def test_one_identity_cannot_take_all_sessions() -> None:
     assert [(entry.principal, entry.refused.code) for entry in world.rejections()] == [("test#alice", RefusalCode.DENIED)] * 2
 
 
+async def test_idle_sessions_end_by_themselves_and_make_room() -> None:
+    world = World(config=InboundConfig(version="1", max_sessions=10, session_idle_s=1.0))
+    async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
+        sessions = [await open_session(http) for _ in range(10)]
+        assert (await post(http, INITIALIZE, key="bob-key"))[0] == 503
+        with anyio.fail_after(10):
+            while (await post(http, INITIALIZE, key="bob-key"))[0] != 200:  # noqa: ASYNC110  a limit tells nobody of room
+                await anyio.sleep(0.05)
+            while len(live.server._watchers._watchers) > 0:  # noqa: ASYNC110  nor does its end
+                await anyio.sleep(0.05)
+        statuses = [(await post(http, legacy("tools/list"), session))[0] for session in sessions]
+    assert statuses == [404] * 10
+
+
 async def test_one_identity_cannot_take_all_streams_of_sse() -> None:
     world = World(config=InboundConfig(version="1", max_sessions=2, max_sessions_per_identity=1))
     async with listening(world) as live, aiohttp.ClientSession(live.url) as http:
