@@ -7,9 +7,12 @@ was given for has no answers in it, so the server of such a call asks nothing, u
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
+
+import anyio
 
 from mcpgw.core.answers import ANSWERS, STATE, Answers, Question, answers_of, with_answers
 from mcpgw.core.entries import Interviewed, Turn
@@ -34,6 +37,8 @@ logger = logging.getLogger(__name__)
 _ELICIT: Final = "elicitation/create"
 _METHODS: Final[Mapping[str, Question]] = {"sampling/createMessage": Question.SAMPLING, "roots/list": Question.ROOTS}
 _ELSEWHERE: Final = "The address holds what may not be shown, and would lead elsewhere without it."
+_OVER: Final = "The server took the question back, or the call ended, before it was answered."
+_FAILED: Final = "The gateway could not put the question."
 _NOT_APPROVED: Final = "The call was approved as it was, and what its caller answers now nobody approved."
 
 
@@ -71,7 +76,7 @@ class CallInterview:
         except Exception:
             # A question is an extra to its call: whatever is wrong with it is refused to the server, which then goes on or not.
             logger.exception("call %s: a question of its server failed", self._call.id)
-            raise QuestionRefused("The gateway could not put the question.") from None
+            raise QuestionRefused(_FAILED) from None
 
     def objection(self, raw: JsonObject, clean: JsonObject) -> str:
         """Return why a reply that asks for input cannot be the caller's, in words for the caller; empty if it can."""
@@ -102,8 +107,13 @@ class CallInterview:
         try:
             answers = Answers(responses=await self._peer.answers(clean))
             return await self._answered(answers)
-        except GatewayError as error:
-            await self._record(Turn.UNANSWERED, {}, str(error))
+        except anyio.get_cancelled_exc_class():
+            with suppress(LedgerUnavailable):  # nobody is left to be told of it, and the call's own outcome meets the same
+                await self._record(Turn.UNANSWERED, {}, _OVER)
+            raise
+        except Exception as error:
+            # Broad, because the question is on record: whatever became of it has to be as well. It is passed on.
+            await self._record(Turn.UNANSWERED, {}, str(error) if isinstance(error, GatewayError) else _FAILED)
             raise
         finally:
             self.waited_ns += time.perf_counter_ns() - began
@@ -144,7 +154,8 @@ class CallInterview:
         return clean
 
     async def _record(self, turn: Turn, clean: JsonObject, reason: str = "") -> None:
-        await self._journal.append(Interviewed(intent=self._intent, turn=turn, clean=dict(clean), reason=reason))
+        with anyio.CancelScope(shield=True):  # a question that commits unseen would have no end
+            await self._journal.append(Interviewed(intent=self._intent, turn=turn, clean=dict(clean), reason=reason))
 
 
 def _declared(call: Call) -> dict[str, JsonObject]:

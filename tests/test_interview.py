@@ -178,6 +178,43 @@ def raising(error: Exception) -> Callable[[], Any]:
     return fail
 
 
+@pytest.mark.parametrize("broken", [False, True])
+async def test_a_question_that_nobody_waits_for_any_more_is_on_record_as_unanswered(broken: bool) -> None:
+    doors = Doors()
+    asking = anyio.CancelScope()
+
+    def leave() -> Mapping[str, JsonObject]:
+        doors.broken = broken
+        asking.cancel()
+        return {"q": YES}
+
+    doors.given = leave
+    with asking:
+        await doors.interview().ask({"q": form()})
+    assert asking.cancelled_caught
+    assert [turn for turn, _ in doors.log] == (["asked"] if broken else ["asked", "unanswered"])
+
+
+async def test_a_question_that_is_taken_back_while_it_is_recorded_is_unanswered_too() -> None:
+    asking = anyio.CancelScope()
+
+    def clean(notice: RawNotice) -> dict[str, Any]:
+        asking.cancel()
+        return dict(notice.params)
+
+    doors = Doors(clean=clean)
+    with asking:
+        await doors.interview().ask({"q": form()})
+    assert asking.cancelled_caught and doors.put == []
+    assert [turn for turn, _ in doors.log] == ["asked", "unanswered"]
+
+
+async def test_a_question_that_fails_in_an_odd_way_is_on_record_as_unanswered() -> None:
+    doors = Doors(given=lambda: {}["payload"])
+    assert await refusal(doors.interview()) == "The gateway could not put the question."
+    assert [turn for turn, _ in doors.log] == ["asked", "unanswered"] and "payload" not in str(doors.log[1])
+
+
 async def test_whatever_goes_wrong_is_a_refusal_to_the_server_in_words_without_payload() -> None:
     late = Doors(given=raising(QuestionRefused("The caller did not answer in time.")))
     assert await refusal(late.interview()) == "The caller did not answer in time."
