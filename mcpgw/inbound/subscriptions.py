@@ -23,7 +23,7 @@ from mcpgw.core.model import (
     Patience,
     Request,
 )
-from mcpgw.core.uris import upstream_uri
+from mcpgw.core.uris import MAX_URI, upstream_uri
 from mcpgw.inbound.answers import to_result
 from mcpgw.inbound.asked import Asked, asked_of
 from mcpgw.inbound.caller import Caller, caller_of, session_owner
@@ -230,7 +230,8 @@ def _request(ctx: Context, asked: Asked) -> Request:
 
 
 def _covering(server: str, uri: str) -> list[_Key]:
-    """Return the keys of a URI and of every URI above it, which end at one of its slashes."""
-    ends = [position for position, character in enumerate(uri) if character == "/"]
+    """Return the keys of a URI and of every URI above it, which end at one of its slashes: of those that anybody can have
+    subscribed to, however long a URI a server tells of."""
+    ends = [position for position, character in enumerate(uri[:MAX_URI]) if character == "/"]
     above = [uri[:end] for end in ends] + [uri[: end + 1] for end in ends]
     return [(server, one) for one in dict.fromkeys([uri, *above])]

@@ -1,5 +1,6 @@
 """Subscriptions to resources at the rim: how many there may be, and what ends them. What is told is in tests/flows."""
 
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -185,4 +186,17 @@ async def test_a_client_that_cannot_be_told_keeps_nobody_else_from_being_told() 
         await until(world, ("bank", "file:///a"))
         while not told:  # noqa: ASYNC110  by another task, which tells nobody
             await anyio.sleep(0.01)
+        assert told == [OTHER]
+
+
+async def test_a_server_that_tells_of_a_long_uri_costs_no_more_than_the_longest_that_can_be_subscribed_to() -> None:
+    world = world_of(PATIENT)
+    async with subscribed(world, "http", OTHER) as (connect, _, told):
+        tracemalloc.start()
+        connect.server.resource_updated("other_bank", "file:///a" + "/" * 30_000)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 20_000_000, "each of its slashes ends a URI that may be subscribed to"
+        while not told:
+            await anyio.lowlevel.checkpoint()
         assert told == [OTHER]
