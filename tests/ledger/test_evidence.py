@@ -43,7 +43,7 @@ from mcpgw.ledger.evidence.export import manifest_text
 from mcpgw.ledger.evidence.multiproof import nodes, root
 from mcpgw.ledger.evidence.sense import erased
 from mcpgw.ledger.keys import create_keys, load_signer, load_verifiers
-from mcpgw.ledger.record import parse
+from mcpgw.ledger.record import Members, parse
 from mcpgw.ledger.rotation import rotate
 from mcpgw.ledger.store import Query
 from mcpgw.ledger.tree import leaf_hash, root_of
@@ -326,8 +326,20 @@ def test_a_record_that_names_no_earlier_payloads_erases_nothing(told: object) ->
 
 def test_each_payload_counts_for_the_first_record_that_erases_it() -> None:
     facts = {"absent": [[1, "comment"], [3, "comment"], [3, "facts"]]}
-    one, other = ({"kind": "retention.swept", "facts": {"payloads": {"comment": comment}}} for comment in ([1, 2], [0, 1]))
+    one, other = ({"kind": "payload.shredded", "facts": {"payloads": {"comment": comment}}} for comment in ([1, 2], [0, 1]))
     assert erased(facts, {7: one, 8: other}) == {7: {(1, "comment"), (3, "comment")}, 8: set(), -1: {(3, "facts")}}
+
+
+@pytest.mark.parametrize("before", ["1000", "", None, 2000, "x"])
+def test_a_sweep_accounts_for_nothing_that_was_too_young_for_it(before: object) -> None:
+    """As somebody could lead a gateway to by its database: see `Erasures.objection`, which looks at the log itself."""
+    facts = {"absent": [[1, "comment"], [2, "comment"], [3, "comment"]]}
+    told = {"payloads": {"comment": [1, 1, 1]}, "before_ns": before}
+    times: dict[int, Members] = {seq: {"kind": "call.held", "time_ns": str(at)} for seq, at in ((1, 999), (2, 1000), (3, 1001))}
+    swept: Members = {"kind": "retention.swept", "facts": told}
+    due = {(1, "comment")} if before == "1000" else set()
+    assert erased(facts, {**times, 9: swept})[9] == due
+    assert {place for place in verify.erased_by(9, swept) if verify.is_due(swept, times[place[0]])} == due
 
 
 def test_a_whole_session_that_is_withheld_by_the_holder_of_the_key_is_missed(day: bytes, told: Kept) -> None:

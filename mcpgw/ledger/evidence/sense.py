@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from mcpgw.ledger.completeness import COUNTS
-from mcpgw.ledger.erasure import ERASING
+from mcpgw.ledger.erasure import ERASING, SWEPT
 from mcpgw.ledger.evidence.lines import whole_number
 from mcpgw.ledger.record import Members, counted_as
 
 Problem: TypeAlias = tuple[str, str]
 """What is wrong, in one word, and where: a file, a record, a line, a session."""
 Facts: TypeAlias = Mapping[str, Any]
+_NANOSECONDS = re.compile("[0-9]{1,19}")
 _AMOUNT = re.compile(r"([0-9]{1,18})(?:[.]([0-9]{1,18}))?")
 
 
@@ -158,7 +159,7 @@ def erased(facts: Facts, records: Mapping[int, Members]) -> dict[int, set[tuple[
     found = {}
     for seq, one in records.items():
         if one["kind"] in ERASING:
-            gone = absent & _named(seq, one)
+            gone = {place for place in absent & _named(seq, one) if _is_due(one, records.get(place[0], {}))}
             absent -= gone
             found[seq] = gone
     return {**found, -1: absent}
@@ -178,6 +179,20 @@ def _named(seq: int, one: Members) -> set[tuple[int, str]]:
                 break
             named.add((at, slot))
     return named
+
+
+def _is_due(erasing: Members, erased: Members) -> bool:
+    """Tell whether a payload of that record could be erased: by people always, by a sweep once it was old enough."""
+    if erasing["kind"] != SWEPT:
+        return True
+    facts = erasing.get("facts")
+    before_ns = _moment(facts.get("before_ns") if isinstance(facts, dict) else None)
+    return 0 <= _moment(erased.get("time_ns")) < before_ns
+
+
+def _moment(told: object) -> int:
+    """Return Unix nanoseconds as records write them; -1 for anything else."""
+    return int(told) if isinstance(told, str) and _NANOSECONDS.fullmatch(told) else -1
 
 
 def principal(one: Members) -> str:

@@ -733,7 +733,7 @@ class Examination:
             say(f"that sessions are whole at their ends which nothing closed: {still_open}")
         absent = {(seq, slot) for seq, slot in facts["absent"]}
         for seq, one in self.records.items():
-            gone = absent & erased_by(seq, one)
+            gone = {place for place in absent & erased_by(seq, one) if is_due(one, self.records.get(place[0], {}))}
             absent -= gone
             if gone:
                 say(f"what payloads said that record {seq} says were erased: {len(gone)}{self._raw_among(gone)}")
@@ -772,6 +772,20 @@ def erased_by(seq: int, one: dict[str, Any]) -> set[tuple[int, str]]:
                 break
             found.add((place, slot))
     return found
+
+
+def is_due(erasing: Record, erased: Record) -> bool:
+    """Tell whether a payload of that record could be erased: by people always, by a sweep once it was old enough."""
+    if erasing["kind"] != "retention.swept":
+        return True
+    facts = erasing.get("facts")
+    before_ns = moment(facts.get("before_ns") if isinstance(facts, dict) else None)
+    return 0 <= moment(erased.get("time_ns")) < before_ns
+
+
+def moment(told: object) -> int:
+    """Return Unix nanoseconds as records write them; -1 for anything else."""
+    return int(told) if isinstance(told, str) and re.fullmatch("[0-9]{1,19}", told) else -1
 
 
 def is_payload(told: dict[str, Any]) -> bool:
