@@ -96,7 +96,8 @@ class Gate:
             else:
                 await self._app(scope, noticing(receive, caller.gone), watched.send)
             await watched.finish()
-        except Turned as turned:  # behind the gate there is no room for one more session
+        except Turned as turned:  # behind the gate there is no room for one more session, or it ended
+            turned.recorded = turned.recorded and not caller.trail.recorded
             await self._turn_away(turned, scope, headers, principal, receive, send)
 
     async def _turn_away(

@@ -7,6 +7,7 @@ from typing import Final
 import anyio
 from starlette.types import Message, Receive, Send
 
+from mcpgw.core.model import RefusalCode
 from mcpgw.inbound.guard import too_large
 from mcpgw.inbound.head import Turned
 
@@ -98,7 +99,7 @@ class Watched:
             Turned: it left without a first one.
         """
         if not self._started:
-            raise Turned(404, "The session ended before this was answered.", recorded=False)
+            raise Turned(404, "The session ended before this was answered.", code=RefusalCode.ABANDONED)
         if self._open:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 

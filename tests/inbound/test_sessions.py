@@ -207,6 +207,7 @@ async def test_a_standing_stream_ends_when_its_credential_cannot_be_vouched_for(
 
 async def test_a_request_whose_session_ends_under_it_is_answered_to_its_end(world: World, http: aiohttp.ClientSession) -> None:
     """The kernel leaves it without a last word, or without a first one: a broken answer, and an error in the log."""
+    lost = 0
     for moment in range(24):
         _, _, opened = await post(http, INITIALIZE)
         session = {"Mcp-Session-Id": opened["Mcp-Session-Id"], "MCP-Protocol-Version": "2025-11-25"}
@@ -223,3 +224,5 @@ async def test_a_request_whose_session_ends_under_it_is_answered_to_its_end(worl
             async with http.delete("/mcp", headers={**ACCEPT, **bearer("alice-key"), **session}) as ended:
                 assert ended.status == 200
         assert len(statuses) == 6 and set(statuses) <= {200, 404}
+        lost += statuses.count(404)
+    assert len(world.rejections()) == lost
