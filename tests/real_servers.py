@@ -79,6 +79,11 @@ def asking_server(transport: str = "stdio", *options: str) -> list[str]:
     return [sys.executable, str(OUR_SERVERS / "asking_server.py"), transport, *options]
 
 
+def task_server(*options: str) -> list[str]:
+    """Ours without any library, of 2026-07-28 alone, which makes tasks of calls: over HTTP, or `stdio`."""
+    return [sys.executable, str(OUR_SERVERS / "task_server.py"), *options]
+
+
 def library_server(log: Path) -> list[str]:
     """Ours on the SDK, on stdio and both eras: resources, templates, prompts, completions and links; reads go to the log."""
     return [sys.executable, str(OUR_SERVERS / "library_server.py"), str(log)]
@@ -111,7 +116,7 @@ async def asking_url(transport: str = "http", *options: str) -> AsyncIterator[st
 @asynccontextmanager
 async def task_url() -> AsyncIterator[str]:
     """The same of the server that makes tasks of its own, of 2026-07-28 alone."""
-    async with _announced_url([sys.executable, str(OUR_SERVERS / "task_server.py")], "http") as url:
+    async with _announced_url(task_server(), "http") as url:
         yield url
 
 

@@ -256,7 +256,8 @@ class Request:
     origin: Origin
     patience: Patience
     meta: JsonObject = field(default_factory=dict)
-    """What of the request's `_meta` goes to the upstream: its trace context and log level alone."""
+    """What of the request's `_meta` goes to the upstream: its trace context and log level, and whether its client takes a task
+    for an answer (2026-07-28)."""
     declares: JsonObject = field(default_factory=dict)
     """`ClientCapabilities` by which a server could ask the caller something in the middle of the call."""
     resumes: str = ""

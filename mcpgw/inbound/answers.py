@@ -130,7 +130,8 @@ def _given(answer: Answer, receipts: bool) -> dict[str, Any]:
 def misses_it_of_the_gateway(error: MCPError) -> MCPError:
     """Return what a server's `MissingRequiredClientCapability` means to a client that does declare what it names.
 
-    The gateway passes no tasks of a server on, and questions only where the catalog and the call's approval let it ask.
+    Tasks are declared for each client that declares them. What is left are questions that the catalog or the call's approval
+    does not let the server ask, and capabilities that the gateway does not know.
     """
     data = error.error.data
     kept = {key: value for key, value in data.items() if key == RECEIPT_META} if isinstance(data, dict) else {}

@@ -33,7 +33,7 @@ from mcpgw.inbound.in_flight import InFlight
 from mcpgw.inbound.origin import client_of, is_traceparent, origin_of
 from mcpgw.inbound.parking import Parked, ParkedPeer, Parking
 from mcpgw.inbound.peer import SEVERITY, RequestPeer
-from mcpgw.inbound.presentation import Presentation, choose, declares_all
+from mcpgw.inbound.presentation import TAKES_TASKS, Presentation, choose, declares_all, declares_tasks
 from mcpgw.inbound.questions import declares
 from mcpgw.inbound.rounds import Round, asked_by_server, asked_meanwhile, round_of
 from mcpgw.inbound.shaping import is_modern
@@ -95,7 +95,7 @@ class Calls:
             arguments=with_answers(asked.sent, this_round.answers),
             origin=replace(origin_of(ctx), via=asked.via),
             patience=_patience(presentation, this_round, patience),
-            meta=_forwarded(params.get("_meta") or {}, log_level),
+            meta=_forwarded(params.get("_meta") or {}, log_level) | (TAKES_TASKS if declares_tasks(ctx) else {}),
             declares=declares(ctx) if self._may_be_asked(asked, caller) else {},
             resumes=this_round.resumes,
         )

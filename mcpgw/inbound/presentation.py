@@ -7,9 +7,11 @@ from typing import Any, Final
 from mcp.server.context import ServerRequestContext
 from mcp_types import CLIENT_CAPABILITIES_META_KEY
 
+from mcpgw.core.tasks import TASKS_EXTENSION, WITH_TASKS
 from mcpgw.inbound.shaping import is_modern
 
-TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
+TAKES_TASKS: Final[dict[str, Any]] = {CLIENT_CAPABILITIES_META_KEY: WITH_TASKS}
+"""`_meta` of a call whose server may make a task of it, which the gateway follows."""
 
 
 class Presentation(StrEnum):

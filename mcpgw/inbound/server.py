@@ -28,6 +28,7 @@ from mcpgw.core.model import (
     Refused,
     TargetKind,
 )
+from mcpgw.core.tasks import TASKS_EXTENSION
 from mcpgw.inbound.asked import KINDS
 from mcpgw.inbound.caller import caller_of
 from mcpgw.inbound.calling import Calls
@@ -39,7 +40,7 @@ from mcpgw.inbound.in_flight import InFlight
 from mcpgw.inbound.listing import LISTING_OF, Lists
 from mcpgw.inbound.origin import origin_of
 from mcpgw.inbound.parking import Parking
-from mcpgw.inbound.presentation import TASKS_EXTENSION, Presentation
+from mcpgw.inbound.presentation import Presentation
 from mcpgw.inbound.rounds import INVALID_STATE, StateSeal
 from mcpgw.inbound.shaping import is_modern, shape_result
 from mcpgw.inbound.shares import must_have_room

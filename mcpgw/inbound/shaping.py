@@ -18,11 +18,23 @@ def is_modern(protocol_version: str) -> bool:
 
 
 def shape_definition(definition: dict[str, Any], *, modern: bool) -> dict[str, Any]:
-    """Return a tool definition as that era may list it: unchanged, but for an `outputSchema` that is no object's."""
+    """Return a tool definition as that era may list it: unchanged, but for an `outputSchema` that is no object's, and for the
+    word that it has to be called as a task of 2025-11-25. The gateway calls it so, and clients which read that word refuse to
+    call it plainly."""
+    definition = _callable(definition)
     schema = definition.get("outputSchema")
     if modern or "outputSchema" not in definition or (isinstance(schema, dict) and schema.get("type") == "object"):
         return definition
     return {key: value for key, value in definition.items() if key != "outputSchema"}
+
+
+def _callable(definition: dict[str, Any]) -> dict[str, Any]:
+    execution = definition.get("execution")
+    if not isinstance(execution, dict) or execution.get("taskSupport") != "required":
+        return definition
+    rest = {key: value for key, value in execution.items() if key != "taskSupport"}
+    kept = {key: value for key, value in definition.items() if key != "execution"}
+    return {**kept, "execution": rest} if rest else kept
 
 
 def shape_result(result: dict[str, Any], *, modern: bool, server_info: dict[str, Any]) -> dict[str, Any]:

@@ -37,10 +37,11 @@ from mcpgw.core.model import (
     UnknownTarget,
     Waiting,
 )
+from mcpgw.core.tasks import WITH_TASKS
 from mcpgw.inbound.caller import Caller, caller_of
 from mcpgw.inbound.in_flight import InFlight
 from mcpgw.inbound.origin import origin_of
-from mcpgw.inbound.presentation import TASKS_EXTENSION, declares_tasks
+from mcpgw.inbound.presentation import TAKES_TASKS, declares_tasks
 from mcpgw.inbound.questions import Questions, declares
 from mcpgw.inbound.task_view import WAITING, TaskViewer
 from mcpgw.pipeline import Corridor
@@ -261,6 +262,7 @@ class Tasks:
             arguments=await self.calls.recall(approval),
             origin=origin,
             patience=_AT_ONCE,
+            meta=TAKES_TASKS,
             declares=can,
             resumes=approval.id,
         )
@@ -324,5 +326,5 @@ def must_declare(ctx: Context) -> None:
         MCPError: it does not; the data says what to declare.
     """
     if not declares_tasks(ctx):
-        needed: dict[str, Any] = {"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}}
+        needed: dict[str, Any] = {"requiredCapabilities": WITH_TASKS}
         raise MCPError(MISSING_REQUIRED_CLIENT_CAPABILITY, "This needs the tasks extension, which is not declared.", needed)

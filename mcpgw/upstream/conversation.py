@@ -3,7 +3,7 @@
 import itertools
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Final, get_args
 
@@ -17,7 +17,7 @@ from mcp.shared.inbound import (
     mcp_param_headers,
     x_mcp_header_map,
 )
-from mcp_types import LOG_LEVEL_META_KEY, LoggingLevel
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, LOG_LEVEL_META_KEY, LoggingLevel
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_MODERN_VERSION
 
 from mcpgw.core.answers import answers_of, own_arguments
@@ -31,12 +31,14 @@ from mcpgw.core.model import (
     Target,
     TargetKind,
 )
+from mcpgw.core.tasks import WITH_TASKS
 from mcpgw.ports import Interview, OnNotice
 from mcpgw.upstream.clock import Clock
 from mcpgw.upstream.config import Limits
 from mcpgw.upstream.negotiation import Negotiator, Peer, as_object, envelope
 from mcpgw.upstream.questions import Questions
 from mcpgw.upstream.rounds import Rounds
+from mcpgw.upstream.tasks import AugmentedTask, ExtensionTask, takes_tasks, works_only_as_task
 from mcpgw.upstream.wire import Ask, SessionExpired, Wire, WireLost
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,10 @@ _LEVELS: Final = get_args(LoggingLevel)
 """Of log messages, the lowest first."""
 _LOG_LEVEL_S: Final = 5.0
 """To take a level: the call that wants it waits for no longer."""
+_CANCEL_S: Final = 2.0
+"""To take the cancellation of a task: whoever made the call is gone, and the record of its end waits for no longer."""
+_NAMED: Final = {**NAME_BEARING_METHODS, **dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "taskId")}
+"""The parameter that the header `Mcp-Name` repeats, by method; of tasks by their extension."""
 _EVERY_LIST = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
 """SubscriptionFilter of 2026-07-28."""
 
@@ -121,25 +127,46 @@ class Conversation:
         params["_meta"] = await self._with_log_level(call)
         clock = Clock(target.timeout_s)
         in_rounds = self.peer.modern and target.kind in ASKING
-        declares = interview.declares if in_rounds else {}
+        may_be_task = in_rounds and target.kind is TargetKind.TOOL and takes_tasks(call)
+        declares = {**(interview.declares if in_rounds else {}), **(WITH_TASKS if may_be_task else {})}
 
         async def send(more: JsonObject) -> RawReply:
             return await self._ask(method, {**params, **more}, clock, headers, on_notice, declares)
 
+        async def of_task(method: str, about: JsonObject) -> RawReply:
+            return await self._ask(method, about, clock, {}, on_notice, {**declares, **WITH_TASKS})
+
         if in_rounds:
-            return await Rounds(self._name, interview, clock).carry_out(send, answers)
+            rounds = Rounds(self._name, interview, clock)
+            if target.kind is not TargetKind.TOOL:
+                return await rounds.carry_out(send, answers)
+            task = ExtensionTask(self._name, of_task, clock, on_notice, is_declared=may_be_task)
+            async with task.cancelled_unless_over(self._cancel_task):
+                return await rounds.carry_out(lambda more: task.carry_out(send, more), answers)
         if answers:
             raise UpstreamError(self._says("speaks a protocol in which a call cannot bring answers along"), sent=False)
-        if self._declares:
-            reply = await self._questions.relay(interview, on_notice, clock, lambda: send({}))
-        else:
-            reply = await send({})
+        if target.kind is TargetKind.TOOL and works_only_as_task(target, self.peer.capabilities):
+            augmented = AugmentedTask(self._name, of_task, clock, on_notice)
+            async with augmented.cancelled_unless_over(self._cancel_task):
+                return await self._with_questions(lambda: augmented.carry_out(send), on_notice, interview, clock)
+        return await self._with_questions(lambda: send({}), on_notice, interview, clock)
+
+    async def _with_questions(
+        self, work: Callable[[], Awaitable[RawReply]], on_notice: OnNotice, interview: Interview, clock: Clock
+    ) -> RawReply:
+        """Carry out a call of an earlier protocol, in which a server asks meanwhile or not at all."""
+        reply = await (self._questions.relay(interview, on_notice, clock, work) if self._declares else work())
         if reply.asks:
             raise UpstreamError(self._says("asked for input where its protocol has no such answer"), sent=True)
         return reply
 
+    async def _cancel_task(self, about: JsonObject) -> None:
+        if self.peer.modern or "cancel" in as_object(self.peer.capabilities.get("tasks")):
+            declares = WITH_TASKS if self.peer.modern else {}
+            await self._ask("tasks/cancel", about, Clock(_CANCEL_S), {}, None, declares)
+
     async def _with_log_level(self, call: Call) -> JsonObject:
-        """Return the call's metadata with the level of log messages that its client is to have, however this server is told.
+        """Return the call's metadata as this server gets it, with the level of log messages that the call's client is to have.
 
         A client of an earlier protocol gets all until it sets a level (2025-11-25 server/utilities/logging); a modern server
         sends none that a request does not ask for. A legacy server has one level for all its callers: the lowest that any of
@@ -149,7 +176,7 @@ class Conversation:
         if self.peer.modern:
             implied = wanted is None and call.origin.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
             return {**call.meta, LOG_LEVEL_META_KEY: _LEVELS[0]} if implied else call.meta
-        meta = {key: value for key, value in call.meta.items() if key != LOG_LEVEL_META_KEY}
+        meta = {key: value for key, value in call.meta.items() if key not in (LOG_LEVEL_META_KEY, CLIENT_CAPABILITIES_META_KEY)}
         if wanted in _LEVELS and "logging" in self.peer.capabilities and _LEVELS.index(wanted) < self._log_level:
             self._log_level = _LEVELS.index(wanted)
             with suppress(UpstreamError, TimeoutError):  # it logs as it did, then: no reason to fail a call
@@ -243,7 +270,7 @@ class Conversation:
     def _routing(self, method: str, params: Mapping[str, Json]) -> dict[str, str]:
         """The headers of 2026-07-28 that repeat the body, for intermediaries."""
         headers = {MCP_PROTOCOL_VERSION_HEADER: self.peer.version, MCP_METHOD_HEADER: method}
-        named = params.get(NAME_BEARING_METHODS.get(method, ""))
+        named = params.get(_NAMED.get(method, ""))
         if isinstance(named, str):
             headers[MCP_NAME_HEADER] = encode_header_value(named)
         return headers

@@ -2,7 +2,8 @@
 
 Nine are about tasks that are held calls: of the two about input, the first has a rule that lets the server ask in the middle of
 the approved call, the second one that holds the call once it brings answers. `tasks-required-task-error` is about a tool that
-works only as a task, which is its server's own affair: it passes because the server's refusal reaches the client whole.
+works only as a task of its server's, and about a client of 2026-07-28 that declares no tasks: the server is told so, and its
+refusal reaches the client whole.
 """
 
 import subprocess
@@ -22,7 +23,7 @@ from mcpgw.ports import ApprovalState
 from tests.flows.gateway import Folder, Gateway, listening, make_folder, serving
 from tests.flows.raw_tasks import TASKS, raw_client
 from tests.flows.suite import SUITE, before
-from tests.real_servers import NODE, ROOT
+from tests.real_servers import NODE, ROOT, task_server
 
 SCENARIOS = {
     "tasks-lifecycle": 9,
@@ -64,7 +65,7 @@ operators = { PERSON = "keep" }
 """The suite looks for the name that its client gave."""
 
 
-NOT_PASSED_ON = "The server asks for a client capability that the gateway does not pass on."
+MAY_ASK_NOTHING = "asked for input, though it was told that it may ask nothing"
 HELD_QUESTIONS = """
 [[rules]]
 id = "people-look"
@@ -88,20 +89,20 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 @pytest.fixture(scope="module")
-def task_server() -> Iterator[str]:
+def its_url() -> Iterator[str]:
     """Run a server that makes tasks of its own; yield its URL."""
-    with listening([sys.executable, str(ROOT / "tests/servers/task_server.py")]) as port:
+    with listening(task_server()) as port:
         yield f"http://127.0.0.1:{port}/mcp"
 
 
 @pytest.fixture(scope="module")
-def in_front_of_it(tmp_path_factory: pytest.TempPathFactory, task_server: str) -> Iterator[Gateway]:
+def in_front_of_it(tmp_path_factory: pytest.TempPathFactory, its_url: str) -> Iterator[Gateway]:
     if not SUITE.exists():
         pytest.skip("the conformance suite is not installed: scripts/upstreams")
     folder = make_folder(tmp_path_factory.mktemp("behind") / "gateway", HELD_QUESTIONS)
     folder.key("alice", "all")
     folder.key("carol", "leads")
-    folder.called("suite", "http", task_server)
+    folder.called("suite", "http", its_url)
     folder.accept()
     with serving(folder) as gateway:
         yield gateway
@@ -156,15 +157,17 @@ async def test_a_tool_that_works_only_as_a_task_refuses_through_the_gateway_as_t
 
 
 async def test_a_server_that_wants_to_ask_in_the_middle_of_a_call_is_told_of_no_capability(in_front_of_it: Gateway) -> None:
-    """So it refuses; its client declares the capability and is told that the gateway does not pass it on."""
+    """The catalog lets it ask nothing. It asks all the same, and its call fails."""
     folder = in_front_of_it.folder
     async with raw_client(in_front_of_it.url, folder.keys["alice"]) as alice:
-        refused = await alice.refused("tools/call", {"name": "suite__test_tool_with_task", "arguments": {}})
-        assert (refused["code"], refused["message"]) == (-32603, NOT_PASSED_ON)
+        failed = await alice.call("suite__test_tool_with_task", {})
+        assert failed["isError"] and MAY_ASK_NOTHING in failed["content"][0]["text"]
         held = await alice.held("suite__confirm_delete", {"filename": "a"})
         async with approving(folder):
             task = await alice.ended(held)
-        assert (task["status"], task["error"]["code"], task["error"]["message"]) == ("failed", -32603, NOT_PASSED_ON)
+        assert task["status"] == "completed" and task["result"]["isError"]
+        end = folder.records("call.outcome")[-1]["outcome"]
+        assert MAY_ASK_NOTHING in end["reason"] and end["reached"]
         alice.declares = {}
         refused = await alice.refused("tools/call", {"name": "suite__test_tool_with_task", "arguments": {}})
         assert (refused["code"], refused["data"]["requiredCapabilities"]) == (-32021, {"extensions": {TASKS: {}}})

@@ -75,6 +75,8 @@ prompts = ["*"]
 [redaction.profiles.default]
 operators = { PERSON = "keep" } # in a manual, "Server polls" looks like somebody
 """
+AS_TASK = "simulate-research-query"
+"""A tool that works only as a task of 2025-11-25, for which a client by hand has to be written. It has tests of its own."""
 QUESTIONS = '[defaults]\nquestions = ["form", "url", "sampling", "roots"]\n'
 
 
@@ -198,7 +200,6 @@ EVERYTHING: dict[str, Any] = {
         ("trigger-elicitation-request", {}),
         ("trigger-url-elicitation", {"url": "https://example.org/page", "elicitationId": "e1"}),
         ("trigger-sampling-request", {"prompt": "Say something", "maxTokens": 10}),
-        ("simulate-research-query", {"topic": "tides"}),
         ("get-env", {}),
     ),
     "reads": ("demo://resource/dynamic/text/7", "demo://resource/dynamic/blob/7", "demo://resource/dynamic/text/none"),
@@ -603,6 +604,8 @@ def is_added(key: str) -> bool:
 def definition(tool: BaseModel, name: str) -> dict[str, Any]:
     """Return a tool's definition under its own name, without what the gateway says that it adds to two fields."""
     whole = tool.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if name == AS_TASK:
+        whole.pop("execution", None)  # the gateway calls it as a task, and its clients need not
     hints = whole.pop("annotations", {})
     changed = {"annotations": {"readOnlyHint": False, **hints}, "outputSchema": "outputSchema" in whole}
     return {**whole, "name": name, **changed}
@@ -635,7 +638,33 @@ async def test_all_that_a_server_offers_is_the_same_through_the_gateway(
         for here, there in zip_longest(getattr(told, part.name), getattr(heard[name], part.name)):
             assert here == there, part.name
     assert told == heard[name]
-    assert {tool for tool, _ in real.calls} >= {tool["name"] for tool in told.tools}
+    assert {tool for tool, _ in real.calls} >= {tool["name"] for tool in told.tools} - {AS_TASK}
+
+
+@pytest.mark.parametrize("downstream", ["http 2026", "http 2025"])
+@pytest.mark.parametrize("server", ASKING[:3])
+async def test_what_works_only_as_a_task_is_called_like_every_other_tool(
+    gateway: Gateway, server: str, downstream: str
+) -> None:
+    """Its research takes four steps of a second, and it asks before the third what is meant."""
+    steps: list[str] = []
+    asked: list[str] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        steps.append(message or "")
+
+    async def elicit(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"interpretation": "historical"})
+
+    arguments = {"topic": "tides", "ambiguous": True}
+    async with gateway.client(downstream, gateway.folder.keys["alice"], elicitation_callback=elicit) as client:
+        with anyio.fail_after(BOUND_S):
+            result = await client.call_tool(f"{server}__{AS_TASK}", arguments, progress_callback=on_progress)
+    assert words(result).startswith("# Research Report: tides (historical)") and not result.is_error
+    assert len(asked) == 1 and "tides" in asked[0]
+    assert steps and {"Gathering sources...", "Analyzing content..."} & {*steps}
+    assert not [key for key in result.meta or {} if "task" in key]
 
 
 QUESTIONS_PUT: Calls = (

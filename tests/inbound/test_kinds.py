@@ -21,10 +21,10 @@ from mcpgw.core.model import (
     TargetKind,
     UnknownTarget,
 )
+from mcpgw.core.tasks import TASKS_EXTENSION
 from mcpgw.core.uris import published_uri
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.covering import located
-from mcpgw.inbound.presentation import TASKS_EXTENSION
 from tests.inbound import doors
 from tests.inbound.doors import World
 from tests.inbound.raw import legacy, modern, post, routing

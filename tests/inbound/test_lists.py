@@ -8,6 +8,7 @@ import pytest
 
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.listing import Listing, Lists
+from mcpgw.inbound.shaping import shape_definition
 from tests.inbound.doors import MemoryCatalog, World, identity, published, target
 from tests.inbound.raw import legacy, modern, post, routing
 from tests.inbound.test_sessions import open_session
@@ -121,6 +122,17 @@ async def test_a_legacy_client_gets_the_same_without_what_it_cannot_read() -> No
             assert tool["outputSchema"]["type"] == "object"
     for result in results:
         assert result.keys() <= {"tools", "nextCursor"}
+
+
+@pytest.mark.parametrize(
+    ("execution", "listed"), [({"taskSupport": "required"}, None), ({"taskSupport": "required", "x": [None]}, {"x": [None]})]
+)
+def test_that_a_tool_has_to_be_called_as_a_task_is_not_listed_for_the_gateway_does_that(execution: Any, listed: Any) -> None:
+    for is_modern in (True, False):
+        given = {"name": "t", "execution": execution, "inputSchema": _SCHEMA}
+        shown = shape_definition(given, modern=is_modern)
+        assert shown == {"name": "t", "inputSchema": _SCHEMA, **({"execution": listed} if listed else {})}
+        assert given["execution"] == execution, "what was accepted stays as it is"
 
 
 @pytest.mark.promise("list-cursor-bound")

@@ -210,6 +210,7 @@ async def test_a_legacy_client_is_met_as_by_a_server_of_its_own_era(world: World
 
 async def test_a_server_of_2026_07_28_alone_is_asked_in_rounds_for_a_legacy_client() -> None:
     async with task_url() as url, pool_of({"s": http(url)}) as world:
-        for _ in range(2):
-            reply = await world.call("test_tool_with_task", interview=day("Monday"), client="2025-11-25")
-            assert (reply.kind, reply.payload["code"]) == (ReplyKind.ERROR, -32021), "its own word: there was no other session"
+        caller = Caller({"elicitation/create": {"action": "accept", "content": {"name": "Ann"}}})
+        for _ in range(2):  # there is no other session
+            assert texts(await world.call("test_tool_with_task", interview=caller, client="2025-11-25")) == ["Hello, Ann!"]
+        assert len(caller.asked) == 2
