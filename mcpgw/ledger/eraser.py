@@ -13,7 +13,6 @@ from mcpgw.ledger.shredding import (
     Asked,
     Retention,
     Tally,
-    first_at_or_after,
     pages,
     selection_of,
     shredded,
@@ -150,7 +149,7 @@ def _selected(store: Reading, asked: Asked) -> tuple[Selection, Pages]:
 
 
 def _older(selection: Selection) -> Callable[[Reading], Pages]:
-    return lambda store: [*pages(store, selection, first_at_or_after(store, selection.before_ns))]
+    return lambda store: [*pages(store, selection, store.extent(0, selection.before_ns - 1)[1])]
 
 
 def _counted(store: Reading, found: Pages, selection: Selection) -> Tally:

@@ -158,16 +158,3 @@ def _without(row: ApprovalRow, said: Set[tuple[str, int]]) -> ApprovalRow:
         offer=tuple(replace(vote, comment="") if silent(vote.voter, vote.time_ns) else vote for vote in row.offer),
         remarks=tuple(replace(one, comment="") if silent(one.person, one.time_ns) else one for one in row.remarks),
     )
-
-
-def first_at_or_after(store: Reading, time_ns: int) -> int:
-    """Return the first sequence number whose record is of that time or later; the size of the log where none is.
-
-    Found by halving: clocks of several hosts differ by less than anybody keeps payloads.
-    """
-    low, high = 0, store.size()
-    while low < high:
-        middle = (low + high) // 2
-        (found,) = store.records(middle, 1)
-        low, high = (middle + 1, high) if int(found.index["time_ns"]) < time_ns else (low, middle)
-    return low

@@ -290,6 +290,20 @@ async def test_a_sweep_takes_nothing_young_that_stands_before_a_record_of_a_cloc
     assert verified(kept).ok
 
 
+async def test_a_clock_that_ran_ahead_for_a_while_keeps_nothing_from_being_swept(open_ledger: Open, kept: Kept) -> None:
+    now = [time.time_ns()]
+    async with open_ledger(clock=lambda: now[0]) as ledger:
+        for who, ahead_ns in (("alice", 0), ("bob", 10_000 * DAY_NS), ("carol", 0)):
+            now[0] += ahead_ns
+            for _ in range(10):
+                await called(ledger, who)
+            now[0] -= ahead_ns
+        now[0] += 20 * DAY_NS
+        await ledger.eraser.sweep(Retention(clean_ns=10 * DAY_NS, raw_ns=10 * DAY_NS))
+    assert of(kept, "alice") == of(kept, "carol") == set() and len(of(kept, "bob")) == 20
+    assert verified(kept).ok
+
+
 async def test_a_sweep_that_was_made_to_take_what_was_not_due_is_found(open_ledger: Open, kept: Kept) -> None:
     async with open_ledger() as ledger:
         begun = await called(ledger, "alice")
