@@ -37,7 +37,6 @@ from mcpgw.upstream.clock import Clock
 from mcpgw.upstream.jsonrpc import encode
 from mcpgw.upstream.negotiation import as_object
 from mcpgw.upstream.rounds import Send
-from mcpgw.upstream.wire import WireLost
 
 _POLL_MS: Final = 1_000
 """Between two looks at a task whose server does not say how often to look."""
@@ -141,8 +140,6 @@ class _Task:
         for _ in range(_FAILURES - 1):
             try:
                 return await self._ask("tasks/get", {"taskId": self._id})
-            except WireLost:
-                raise
             except UpstreamError:
                 await self._pause(_POLL_MS)
         return await self._ask("tasks/get", {"taskId": self._id})

@@ -262,6 +262,23 @@ async def test_a_server_that_does_not_even_take_the_cancellation_is_waited_for_t
         assert len(server.asked("tasks/cancel")) == 1
 
 
+async def test_a_task_is_not_looked_at_before_its_server_wants_it_to_be() -> None:
+    answers = {"tools/call": [{**CREATED, "pollIntervalMs": 10**9}], "tasks/get": [task("completed", result=DONE)]}
+    async with serving(TaskServer(answers)) as server, pool_of(http(server.url)) as world:
+        with anyio.fail_after(5), pytest.raises(TimeoutError):
+            await call(world, timeout_s=0.3)
+        assert server.asked("tasks/get") == []
+
+
+async def test_a_task_that_has_ended_when_it_is_made_is_looked_at_at_once() -> None:
+    answers = {
+        "tools/call": [{**CREATED, "status": "completed", "pollIntervalMs": 10**9}],
+        "tasks/get": [task("completed", result=DONE)],
+    }
+    async with serving(TaskServer(answers)) as server, pool_of(http(server.url)) as world:
+        assert texts(await call(world, timeout_s=2)) == ["done"]
+
+
 LIES: Mapping[str, tuple[Mapping[str, list[Message]], str]] = {
     "another task": ({"tasks/get": [{**task("completed", result=DONE), "taskId": "other"}]}, "told of another task"),
     "no id at all": ({"tools/call": [{"resultType": "task", "status": "working"}]}, "without an id"),
