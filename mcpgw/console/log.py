@@ -148,12 +148,12 @@ def _why(members: Mapping[str, Any]) -> str:
 def _told(members: Mapping[str, Any]) -> str:
     """What an event says, in short: `approval_id apr_…, digest 5f…`."""
     facts = members.get("facts", {})
-    told = [(name, str(value)) for name, value in facts.items() if isinstance(value, str | int)]
+    told = [(name, str(value)) for name, value in facts.items() if isinstance(value, str | int) and value != ""]
     return ", ".join(f"{name} {_cut(value)}" for name, value in told[:_FEW])
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."  # `visible` would write an ellipsis as an escape
 
 
 def _related(record: Record) -> dict[str, str]:

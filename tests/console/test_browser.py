@@ -69,6 +69,22 @@ async def test_the_list_fills_by_itself_and_a_link_from_another_site_finds_one_s
         await expect(page.get_by_role("heading", name="Your verdict")).to_be_visible()
 
 
+async def test_on_a_phone_nothing_is_beside_the_screen(bank: Bank, browser: Browser) -> None:
+    approval_id = await bank.hold(17_05)
+    async with window(browser) as page:
+        await page.set_viewport_size({"width": 390, "height": 844})
+        await sign_in(page, f"{bank.url}/approvals", bank.key("dora"))
+        for path in ("/approvals", f"/approvals/{approval_id}", "/log", "/upstreams"):
+            await page.goto(bank.url + path)
+            beside = await page.evaluate(BESIDE)
+            assert beside == [], path
+
+
+BESIDE = """() => [document.documentElement, ...document.querySelectorAll(".scroll")]
+    .filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.tagName + " " + box.scrollWidth)"""
+"""What of a page is wider than where it is shown."""
+
+
 async def test_a_keyboard_is_enough(bank: Bank, browser: Browser) -> None:
     approval_id = await bank.hold(17_04)
     async with window(browser) as page:
