@@ -4,6 +4,7 @@ Unknown keys are errors with file, line and a suggestion. The environment overri
 `MCPGW_LISTEN__PORT=9000` is `[listen] port = 9000`. Secrets have no place in this file.
 """
 
+import difflib
 import json
 import os
 import re
@@ -802,8 +803,44 @@ def _complaint(problem: Any, text: str, file: str, environ: Mapping[str, str]) -
     if problem["type"] == "extra_forbidden":
         hint = suggestion(str(location[-1]), _known(location[:-1]))
         return f"{where}: unknown key `{dotted}`. {hint}".rstrip()
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: `{dotted}`: {message[0].lower()}{message[1:]}"
+    return f"{where}: `{dotted}`: {_said(problem)}"
+
+
+def _said(problem: Any) -> str:
+    """Say what is wrong with a value in the words of the file, and not in those of the library that checked it."""
+    kind, given = problem["type"], problem["input"]
+    if kind in _EXPECTED:
+        return f"must be {_EXPECTED[kind]}, and is {_shown(given)}"
+    if kind == "literal_error":
+        words = problem["ctx"]["expected"].replace("'", '"')
+        near = difflib.get_close_matches(str(given), re.findall(r'"(.*?)"', words), n=1)
+        return f"must be {words}" + (f'. Did you mean "{near[0]}"?' if near else "")
+    if kind == "missing":
+        return "is required, and is not there"
+    message = re.sub("^(Input|String) should ", "must ", problem["msg"].removeprefix("Value error, "))
+    return f"{message[0].lower()}{message[1:]}"
+
+
+_EXPECTED = {
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "string_type": "a text in quotes",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "list_type": 'a list: ["…", "…"]',
+    "dict_type": "a table",
+    "model_type": "a table",
+}
+"""By pydantic's types of errors."""
+
+
+def _shown(value: object) -> str:
+    """Name a value's kind, and not the value: somebody may have pasted a secret there."""
+    names = {bool: "true or false", str: "a text", int: "a number", float: "a number", list: "a list", dict: "a table"}
+    return names.get(type(value), "something else")
 
 
 def _variable(location: Sequence[str | int], environ: Mapping[str, str]) -> str:

@@ -17,13 +17,17 @@ ROOT = Path(__file__).parent.parent
     [
         ('nme = "x"', "config.toml:1: unknown key `nme`. Did you mean `name`?"),
         ("\n[listen]\nprt = 1", "config.toml:3: unknown key `listen.prt`. Did you mean `port`?"),
-        ('[listen]\nport = "many"', "config.toml:2: `listen.port`: input should be a valid integer"),
-        ("[listen]\nport = 70000", "config.toml:2: `listen.port`: input should be less than or equal to 65535"),
-        ('[roles.a]\nmembers = ["everyone"]', "config.toml:1: `roles.a.scopes`: field required"),
+        ('[listen]\nport = "many"', "config.toml:2: `listen.port`: must be a whole number, and is a text"),
+        ("[listen]\nport = 70000", "config.toml:2: `listen.port`: must be less than or equal to 65535"),
+        ('[roles.a]\nmembers = ["everyone"]', "config.toml:1: `roles.a.scopes`: is required, and is not there"),
         ('[[rules]]\nid = "a"\neffect = "deny"\n[[rules]]\nid = "b"\nefect = "deny"', "toml:6: unknown key `rules.1.efect`"),
         ('[[rules]]\nid = "a"\neffect = "hold"\ndeadline = "soon"', 'a duration looks like "250ms"'),
         ('[[rules]]\nid = "a"\neffect = "deny"\nsql = { argumet = "q" }', "`rules.0.sql.argumet`. Did you mean `argument`?"),
-        ('[scopes."Not A Name"]\ntools = ["*"]', "config.toml:1: `scopes.Not A Name`: string should match"),
+        ('[scopes."Not A Name"]\ntools = ["*"]', "config.toml:1: `scopes.Not A Name`: must match"),
+        ('[roles.a]\nmembers = "everyone"\nscopes = []', "config.toml:2: `roles.a.members`: must be a list"),
+        ('[[rules]]\nid = "a"\neffect = "holt"', '`rules.0.effect`: must be "deny", "hold" or "allow". Did you mean "hold"?'),
+        ("[console]\nenabled = 3", "config.toml:2: `console.enabled`: must be true or false, and is a number"),
+        ("[a.b]\n[a.b]\n", "config.toml:2: this is not TOML: Cannot declare `a.b` twice"),
         ("[listen\n", "config.toml:1: this is not TOML"),
         ('folder = "/etc"', "config.toml:1: unknown key `folder`"),
     ],
@@ -57,12 +61,12 @@ def test_the_environment_overrides_one_key_and_leaves_its_neighbours(monkeypatch
 @pytest.mark.parametrize(
     ("variable", "value", "complaint"),
     [
-        ("MCPGW_LISTEN__PORT", "many", "environment: MCPGW_LISTEN__PORT: `listen.port`: input should be a valid integer"),
+        ("MCPGW_LISTEN__PORT", "many", "environment: MCPGW_LISTEN__PORT: `listen.port`: must be a whole number, and is a text"),
         ("MCPGW_LISTEN__PRT", "9000", "environment: MCPGW_LISTEN__PRT: unknown key `listen.prt`. Did you mean `port`?"),
-        ("MCPGW_LISTEN", '{"port": "many"}', "environment: MCPGW_LISTEN: `listen.port`: input should be"),
+        ("MCPGW_LISTEN", '{"port": "many"}', "environment: MCPGW_LISTEN: `listen.port`: must be"),
         ("MCPGW_LISTEN", "port=9000", "environment: MCPGW_LISTEN: this is not JSON"),
         ("MCPGW_APPROVAL__BUDGET", "soon", "environment: MCPGW_APPROVAL__BUDGET: `approval.budget`: a duration looks like"),
-        ("MCPGW_LISTEN", '{"host": "::1"}', "config.toml:3: `listen.max_sessions`: input should be"),
+        ("MCPGW_LISTEN", '{"host": "::1"}', "config.toml:3: `listen.max_sessions`: must be"),
     ],
 )
 def test_a_wrong_value_in_the_environment_names_its_variable_and_not_the_file(

@@ -24,8 +24,13 @@ def parse(text: str, file: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"\(at line (\d+), column \d+\)|\(at end of document\)", str(error))
         line = found.group(1) if found and found.group(1) else str(text.count("\n") + 1)
-        message = str(error).partition(" (at ")[0]
+        message = _plain(str(error).partition(" (at ")[0])
         raise ConfigError(f"this is not TOML: {message}", where=f"{file}:{line}") from error
+
+
+def _plain(message: str) -> str:
+    """Return the library's message without Python's tuples: `Cannot declare ('a', 'b') twice`."""
+    return re.sub(r"\((?:'[^']*',? ?)+\)", lambda found: "`" + ".".join(re.findall("'([^']*)'", found[0])) + "`", message)
 
 
 def line_of(text: str, path: Sequence[str | int]) -> int:

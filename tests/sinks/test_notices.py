@@ -284,7 +284,7 @@ CONFIG = '[[notify]]\nname = "desk"\nkind = "{kind}"\n{rest}\n'
             "config.toml:5: `notify.desk.secret`: the secret is",
         ),
         ("webhook", 'url = "https://h.example"\nsecrets = "x"', "Did you mean `secret`?"),
-        ("webhook", 'on = ["hold"]', "config.toml:4: `notify.0.on.0`: input should be 'held'"),
+        ("webhook", 'on = ["hold"]', 'config.toml:4: `notify.0.on.0`: must be "held"'),
     ],
 )
 def test_a_wrong_notifier_is_told_with_its_line(folder: Path, kind: str, rest: str, complaint: str) -> None:
