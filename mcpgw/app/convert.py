@@ -49,6 +49,21 @@ def desk(
     return Desk(ledger, ledger, read_key(settings.keys_dir / DESK_KEY), roster, on_held=on_held)
 
 
+def make_data_folder(settings: Settings) -> None:
+    """Make the folder of ledger and approvals where it is missing, for the gateway alone to read.
+
+    Raises:
+        ConfigError: it is no folder, or may not be made there.
+    """
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "Set `data` in config.toml to a folder that whoever runs the gateway may write to."
+        raise ConfigError(
+            f"this cannot be the data folder: {error.strerror}", where=str(settings.data_dir), hint=hint
+        ) from error
+
+
 def config_hash(settings: Settings) -> str:
     """Return the hash of everything that config.toml and the environment say."""
     return digest(settings.model_dump(mode="json"))

@@ -331,7 +331,7 @@ async def open_gateway(
 
     convert.policy(settings)  # before anything is started or recorded
     sinks = outlets(settings, os.environ)
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    convert.make_data_folder(settings)
     async with AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(
             Ledger.open(

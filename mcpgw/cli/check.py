@@ -1,8 +1,9 @@
 """`mcpgw check`: everything that would stop the gateway or its calls, found before it does, with what to do about each."""
 
 import json
+import logging
 import os
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,17 +14,18 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from mcpgw.app import convert, network, own, redacting
+from mcpgw.app import anchors, convert, network, outlets, own, redacting
 from mcpgw.catalog.definition import KINDS
 from mcpgw.catalog.drift import diff
 from mcpgw.catalog.load import load_catalog
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.publish import warnings
 from mcpgw.catalog.registry import Registry
-from mcpgw.cli.common import open_folder, open_ledger
+from mcpgw.cli.common import open_folder, open_ledger, readers_context
 from mcpgw.cli.probe import probe
+from mcpgw.cli.unmet import Doubts
 from mcpgw.core.errors import ConfigError, GatewayError
-from mcpgw.core.model import TargetKind
+from mcpgw.core.model import Target, TargetKind
 from mcpgw.core.naming import CALL_TOOL, FIND_TOOLS
 from mcpgw.identity import ApiKeys
 from mcpgw.inbound.serving import require_certificate
@@ -58,6 +60,7 @@ def check(
 ) -> None:
     """Validate configuration, catalog, credentials, upstreams, language model and store. Exit code 1 if anything fails."""
     settings = open_folder(folder)
+    logging.getLogger("mcpgw").addHandler(logging.NullHandler())  # the findings say it once, and with what to do
     console = Console(highlight=False)
     failed = False
     for finding in findings(settings):
@@ -74,7 +77,8 @@ _MARKS = {Verdict.OK: ("✓", "green"), Verdict.WARN: ("!", "yellow"), Verdict.F
 
 def _line(finding: Finding) -> Text:
     mark, colour = _MARKS[finding.verdict]
-    text = Text.assemble((f"{mark} ", colour), (f"{finding.what:<12} ", "bold"), finding.detail)
+    detail = finding.detail.replace("\n", f"\n{'':15}")
+    text = Text.assemble((f"{mark} ", colour), (f"{finding.what:<12} ", "bold"), detail)
     if finding.hint:
         text.append(f"\n{'':15}→ {finding.hint}", style="dim")
     return text
@@ -86,6 +90,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     policy = yield from _policy(settings)
     registry = yield from _catalog(settings)
     yield from anyio.run(_collected, _store(settings))
+    yield from outgoing(settings)
     yield from anyio.run(_collected, _model(settings))
     if registry:
         resolved = yield from _credentials(settings, registry)
@@ -108,7 +113,8 @@ def _policy(settings: Settings) -> Generator[Finding, None, bool]:
         hint = "Give a role members and scopes in config.toml."
         yield Finding("policy", Verdict.WARN, "No role is defined, so nobody may call anything.", hint)
     else:
-        counts = f"{len(settings.roles)} roles, {len(settings.scopes)} scopes, {len(settings.rules)} rules"
+        counted = ((len(settings.roles), "role"), (len(settings.scopes), "scope"), (len(settings.rules), "rule"))
+        counts = ", ".join(_counted(count, what) for count, what in counted)
         yield Finding("policy", Verdict.OK, f"{counts} ({built.policy_hash[:12]}).")
     if observed := built.observed_rules():
         yield Finding("policy", Verdict.WARN, f"Rules that are tried out and decide nothing: {', '.join(observed)}.")
@@ -128,10 +134,13 @@ def _catalog(settings: Settings) -> Generator[Finding, None, Registry | None]:
     count = sum(len(targets) for targets in registry.snapshot.found.values())
     verdict = Verdict.OK if registry.servers else Verdict.WARN
     hint = "" if registry.servers else "Add a file to catalog/, or import a client's with `mcpgw init --import FILE`."
-    yield Finding("catalog", verdict, f"{len(registry.servers)} servers, {count} accepted definitions.", hint)
+    yield Finding(
+        "catalog", verdict, f"{_counted(len(registry.servers), 'server')}, {_counted(count, 'accepted definition')}.", hint
+    )
     if len(settings.identity.issuers) > 1:
         yield from _unqualified_readers(registry)
     yield from vaulted(settings, registry)
+    yield from masked(settings, (one for found in registry.snapshot.found.values() for one in found.values()))
     for problem in (*registry.snapshot.problems, *warnings(registry.snapshot)):
         yield Finding("catalog", Verdict.WARN, f"{problem.where}: {problem.message}", problem.hint)
     return registry
@@ -155,6 +164,22 @@ def vaulted(settings: Settings, registry: Registry) -> Iterator[Finding]:
                 yield Finding("vault", Verdict.FAIL, f"{target.name}: vault_except: {error}", error.hint)
 
 
+def masked(settings: Settings, targets: Iterable[Target]) -> Iterator[Finding]:
+    """What of the catalog's masking redaction would not understand: calls of such a tool are refused."""
+    try:
+        config = redacting.config(settings)
+    except GatewayError:
+        return  # it is told of where redaction is tried
+    for target in targets:
+        masking = target.masking
+        try:
+            config.profile(masking.profile)
+            for place in (*masking.paths, *(rule.path for rule in masking.rules)):
+                parse_place(place)
+        except ConfigError as error:
+            yield Finding("catalog", Verdict.FAIL, f"{target.server}: redaction of {target.name}: {error}", error.hint)
+
+
 def _unqualified_readers(registry: Registry) -> Iterator[Finding]:
     """Warn of names without an issuer in catalog files; in config.toml they are refused."""
     targets = [target for found in registry.snapshot.found.values() for target in found.values()]
@@ -169,14 +194,25 @@ async def _collected(source: AsyncIterator[Finding]) -> list[Finding]:
 
 
 async def _store(settings: Settings) -> AsyncIterator[Finding]:
+    what = "ledger"
     try:
-        async with open_ledger(settings) as ledger:
+        async with open_ledger(settings, readers_context) as ledger:  # a wrong catalog is told of once, by itself
             convert.desk(settings, ledger)
             await ledger.probe()
+            yield Finding("ledger", Verdict.OK, "The record can be written durably.")
+            what = "anchors"
+            anchors.anchoring(settings, ledger)
     except GatewayError as error:
-        yield _failed("ledger", error)
-        return
-    yield Finding("ledger", Verdict.OK, "The record can be written durably.")
+        yield _failed(what, error)
+
+
+def outgoing(settings: Settings) -> Iterator[Finding]:
+    """What keeps the gateway from starting; whether a receiver answers is told by `mcpgw siem test` and `mcpgw notify test`."""
+    for what, build in (("sinks", outlets.sinks), ("notifiers", outlets.notifiers)):
+        try:
+            build(settings, os.environ)
+        except GatewayError as error:
+            yield _failed(what, error)
 
 
 async def _model(settings: Settings) -> AsyncIterator[Finding]:
@@ -184,7 +220,9 @@ async def _model(settings: Settings) -> AsyncIterator[Finding]:
     try:
         redactor = PresidioRedactor(redacting.config(settings))
         await redactor.start()
-        yield Finding("redaction", Verdict.OK, f"The model {settings.redaction.model!r} is loaded.")
+        model = settings.redaction.model
+        none = "No language model is used: patterns, columns and paths alone, and so no names in prose."
+        yield Finding("redaction", Verdict.OK, none if model == "none" else f"The model {model!r} is loaded.")
     except GatewayError as error:
         yield _failed("redaction", error)
     finally:
@@ -210,29 +248,37 @@ def _upstreams(settings: Settings, registry: Registry, servers: Sequence[str]) -
     catalog = load_catalog(settings.catalog_dir)
     for name, offered in sorted(answers.items()):
         if isinstance(offered, str):
-            hint = "Its tools are refused until it answers; the others are not touched."
+            entry = registry.servers[name]
+            where = "`url`" if entry.url else "`command`, `args` and `env`"
+            hint = (
+                f"Compare {where} in {entry.source.file}, and see that it runs. Until it answers, its tools alone are refused."
+            )
             yield Finding("upstream", Verdict.FAIL, f"{name}: {offered}", hint)
             continue
         registry.update_definitions(name, offered)
         held = sum(1 for item in registry.snapshot.held_back if item.server == name)
-        tools = ", ".join(_counted(len(offered.get(kind, ())), kind) for kind in KINDS if kind is _TOOL or offered.get(kind))
+        tools = ", ".join(
+            _counted(len(offered.get(kind, ())), kind.value) for kind in KINDS if kind is _TOOL or offered.get(kind)
+        )
         if held:
             hint = f"Read `mcpgw catalog diff {name}`, then `mcpgw catalog accept {name}`."
             (drift,) = diff(catalog.entries, catalog.lock, answers, [name])
             flagged = sum(1 for difference in drift.differences if difference.is_flagged)
-            waiting = f"{held} definitions wait to be accepted{f', {flagged} of them flagged' if flagged else ''}"
+            waits = f"{_counted(held, 'definition')} {'waits' if held == 1 else 'wait'} to be accepted"
+            waiting = f"{waits}{f', {flagged} of them flagged' if flagged else ''}"
             yield Finding("upstream", Verdict.WARN, f"{name}: {tools}; {waiting}.", hint)
         else:
             yield Finding("upstream", Verdict.OK, f"{name}: {tools}, all as accepted.")
 
 
-def _counted(count: int, kind: TargetKind) -> str:
-    return f"{count} {kind.value}s"
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _lists(settings: Settings, registry: Registry) -> Iterator[Finding]:
     policy = convert.policy(settings)
-    tools = [*registry.targets(TargetKind.TOOL), *(offer.target for offer in own.offers(settings))]
+    found = registry.snapshot.found  # and not what is listed: a server that does not answer now is no mistake in a rule
+    tools = [*found[TargetKind.TOOL].values(), *(offer.target for offer in own.offers(settings))]
     for rule, key in policy.wrapper_rules(tools):
         hint = "Name the inner tool in its `tools` and the arguments of that: it then holds whichever way the tool is called."
         where = f"{settings.config_file}: rules.{rule}.{key}"
@@ -242,10 +288,16 @@ def _lists(settings: Settings, registry: Registry) -> Iterator[Finding]:
         hint = "Name in its `tools` what it is to hold; or take the tool from the scope."
         detail = f"The rule {rule} would hold {tool}, about which nobody can be asked, so that it is denied."
         yield Finding("policy", Verdict.FAIL, detail, hint)
-    others = [target for kind in (TargetKind.PROMPT, TargetKind.RESOURCE) for target in registry.targets(kind)]
-    for rule in policy.idle_rules([*tools, *others]):
+    others = [target for kind in (TargetKind.PROMPT, TargetKind.RESOURCE) for target in found[kind].values()]
+    idle = policy.idle_rules([*tools, *others])
+    for rule in idle:
         hint = "Compare its `tools`, `prompts` and `resources` with `mcpgw catalog list`."
         yield Finding("policy", Verdict.WARN, f"The rule {rule} is about nothing that is published.", hint)
+    keys = ApiKeys(settings.keys_dir / convert.API_KEYS).records()
+    unknown = set(registry.servers) - {target.server for target in (*tools, *others)}
+    doubts = Doubts(settings, [*tools, *others], keys, unknown)
+    for doubt in (*doubts.of_people(), *doubts.of_names(idle)):
+        yield Finding("policy", Verdict.WARN, doubt.detail, doubt.hint)
     for role in settings.roles:
         shown = policy.listed_to(role, tools)
         missing = [] if not policy.searches(role) else sorted({FIND_TOOLS, CALL_TOOL} - {target.name for target in shown})

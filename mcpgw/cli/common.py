@@ -73,7 +73,7 @@ async def open_ledger(
 ) -> AsyncIterator[Ledger]:
     """Open the folder's ledger for a short command, beside whatever else has it open."""
     context = make_context(settings)
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    convert.make_data_folder(settings)
     async with Ledger.open(
         settings.data_dir,
         settings.keys_dir,

@@ -67,7 +67,7 @@ def rotate(folder: Folder = Path()) -> None:
     """Give the log a new signing key, while gateways go on. What the old key signed verifies as before."""
     settings = open_folder(folder)
     origin, keys_dir = settings.ledger.origin, settings.keys_dir
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    convert.make_data_folder(settings)
     rotated = rotate_key(
         _database(folder, ""),
         keys_dir,
@@ -97,7 +97,7 @@ def restore(
     """Write a backup into an empty place, and verify it there. Exit code 1 if the restored log does not verify."""
     settings = open_folder(folder)
     database = _database(folder, "")
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    convert.make_data_folder(settings)
     verifiers = load_verifiers(settings.keys_dir)
     with closing(database.connect()) as store, progress_bar("restoring", _console()) as progress:
         restored(store, file, progress)

@@ -1,7 +1,9 @@
 """The listener: uvicorn with bounds on what a client may send before anybody has read it, and an orderly end."""
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 import ssl
 import sys
@@ -148,7 +150,9 @@ class GatewayListener(uvicorn.Server):
         try:
             await super().startup(sockets)
         except SystemExit as end:  # uvicorn's way to say that it cannot listen; the rooms behind it must be closed in order
-            reason = end.__context__.strerror if isinstance(end.__context__, OSError) else "see the log"
+            cause = end.__context__
+            number = cause.errno if isinstance(cause, OSError) and cause.errno else 0
+            reason = os.strerror(number) if number in errno.errorcode else "see the log"  # asyncio's own text says all twice
             hint = "Is a gateway running already? Else choose another `listen.host` or `listen.port`."
             raise ConfigError(
                 f"cannot be listened on: {reason}", where=f"{self.config.host}:{self.config.port}", hint=hint

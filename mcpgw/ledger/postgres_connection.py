@@ -120,7 +120,10 @@ def translated(error: psycopg.Error) -> LedgerUnavailable:
     state = error.sqlstate or ""
     words = error.diag.message_primary or (str(error).strip().splitlines() or [""])[0]
     said = f"{type(error).__name__} {state}".strip()
-    return LedgerUnavailable(f"the ledger's database failed: {said}" + ("" if state[:2] in _QUOTING else f": {words}"))
+    hint = "" if state else "Compare `ledger.url` in config.toml, and see that the server runs and lets this user in."
+    return LedgerUnavailable(
+        f"the ledger's database failed: {said}" + ("" if state[:2] in _QUOTING else f": {words}"), hint=hint
+    )
 
 
 def _run(work: "Callable[[], RV]") -> RV:

@@ -201,6 +201,8 @@ def _bad(message: str) -> BadExpression:
     if not found:
         return BadExpression("the expression is nested too deeply", 1, 1)
     line, column, what = found.groups()
+    what = re.sub(r"mismatched input '<EOF>'.*", "it ends too early", what)
+    what = re.sub(r" expecting \{.*", "", what)  # all tokens of the grammar
     return BadExpression(what.removesuffix(" [INVALID_ARGUMENT]").replace(" (in container '')", ""), int(line), int(column))
 
 

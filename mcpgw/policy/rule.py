@@ -375,8 +375,18 @@ def _when(rule: Rule) -> Expression | None:
         return Expression.compile(rule.when)
     except BadExpression as error:
         unknown = re.search(r"undeclared reference to '([\w.]+)'", str(error))
-        hint = did_you_mean(unknown[1], VARIABLES) or known_names("variables", VARIABLES) if unknown else ""
+        hint = _unknown_hint(unknown[1], rule.when) if unknown else ""
         raise Mistake("when", f"line {error.line}, column {error.column}: {error}", hint) from None
+
+
+def _unknown_hint(name: str, source: str) -> str:
+    """Say what an undeclared name may have meant: a function, a variable, or a field of one."""
+    if re.search(rf"\b{re.escape(name)}\s*\(", source):
+        return "CEL has no function of that name."
+    roots = {variable.partition(".")[0] for variable in VARIABLES}
+    root = name.partition(".")[0]
+    guess = "" if root in roots else did_you_mean(root, roots)
+    return did_you_mean(name, VARIABLES) or guess or known_names("variables", VARIABLES)
 
 
 _VERB = {Effect.DENY: "denies", Effect.HOLD: "holds", Effect.ALLOW: "allows"}

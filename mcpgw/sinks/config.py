@@ -164,7 +164,8 @@ def _split(name: str, url: str) -> SplitResult:
             return parts
     except ValueError:
         pass  # no address either
-    raise ConfigError("is no address of a host, or has a login in it", where=f"sinks.{name}.url")
+    hint = "Write https://HOST/PATH, or tls://HOST:6514 for syslog; a login stands in `secret`."
+    raise ConfigError("is no address of a host, or has a login in it", where=f"sinks.{name}.url", hint=hint)
 
 
 def _is_loopback(host: str) -> bool:

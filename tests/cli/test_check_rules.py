@@ -42,7 +42,7 @@ IDLE = "The rule people-look is about nothing that is published."
 )
 def test_check_warns_of_a_rule_that_does_not_do_what_it_seems_to(more: str, warnings: list[str], tmp_path: Path) -> None:
     _, told = run(folder_at(tmp_path / "g", more=RULE + more), "check")
-    assert "1 roles, 1 scopes, 1 rules" in told
+    assert "1 role, 1 scope, 1 rule (" in told
     assert [warning for warning in (OBSERVED, NOBODY, IDLE) if warning in told] == warnings
 
 

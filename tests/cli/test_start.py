@@ -93,7 +93,8 @@ def test_callers_without_a_credential_are_refused_beyond_loopback(tmp_path: Path
 def test_a_file_where_the_data_folder_should_be_is_named(tmp_path: Path) -> None:
     folder = folder_at(tmp_path / "g")
     (folder / "data").write_text("not a folder")
-    assert run(folder, "serve") == (2, "mcpgw: data: File exists\n")
+    hint = "       Set `data` in config.toml to a folder that whoever runs the gateway may write to.\n"
+    assert run(folder, "serve") == (2, f"mcpgw: data: this cannot be the data folder: File exists\n{hint}")
 
 
 def test_a_person_without_a_credential_is_told_what_people_do(tmp_path: Path) -> None:
