@@ -364,7 +364,7 @@ def run(folder: Path, key: str, *arguments: str, check: bool = True) -> str:
     """Show a command and what it says."""
     console.print(Text(f"$ mcpgw {shlex.join(arguments)}", style="bold"))
     output = mcpgw(folder, *arguments, key=key, check=check)
-    console.print(Text(output.rstrip()), no_wrap=True, overflow="ellipsis")
+    console.print(Text(output.rstrip()), overflow="fold")
     return output
 
 
@@ -417,7 +417,9 @@ def ending(folder: Path, url: str, keys: dict[str, str]) -> None:
     console.print(
         Text(f"The console, while the gateway runs: {page} (Carol's key: {keys['carol']})", style="dim"), soft_wrap=True
     )
-    console.print(Text(f"Over HTTP: cd {folder} && BANK_TOKEN={TOKEN} mcpgw serve, then", style="dim"))
+    console.print(
+        Text(f"Over HTTP: BANK_TOKEN={TOKEN} {sys.executable} -m mcpgw serve -C {folder}, then", style="dim"), soft_wrap=True
+    )
     add = f"claude mcp add -s project -t http bank {url} -H 'Authorization: Bearer ${{MCPGW_API_KEY}}'"
     console.print(Text(f"{add}, with Alice's key, above, in MCPGW_API_KEY"), soft_wrap=True)
 

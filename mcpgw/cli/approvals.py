@@ -357,7 +357,7 @@ def print_sheet(sheet: Sheet, standing: Standing, console: Console) -> None:
         ("requester", approval.requester + via),
         ("reason", f"{approval.reason} [{', '.join(approval.rule_ids)}]"),
         *(("seats", str(seats)) for seats in standing.taken),
-        *([("level", f"escalated {approval.level} times, {more} left")] if approval.level or more else []),
+        *([("level", f"{approval.level} of {approval.level + more} escalations")] if approval.level or more else []),
         *(("vote", _vote_line(vote)) for vote in approval.votes),
         *(("void", f"{voter}: no approver any more, or signed in too long ago") for voter in standing.void),
         *(("proposed", _offer_line(vote, approval)) for vote in approval.offer),

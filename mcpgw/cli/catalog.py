@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from mcpgw.app import convert
@@ -26,6 +25,7 @@ from mcpgw.catalog.standing import ACCEPTED, CHANGED, of_catalog
 from mcpgw.catalog.telling import Tone, tell
 from mcpgw.cli.common import open_folder, record_changes, system_user
 from mcpgw.cli.probe import probe
+from mcpgw.cli.terminal import terminal
 from mcpgw.core.entries import Changed
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import JsonObject, TargetKind
@@ -66,7 +66,7 @@ def list_tools(
 ) -> None:
     """Ask the servers, and list what they offer: published, or why not."""
     settings = open_folder(folder)
-    console = Console(highlight=False)
+    console = terminal()
     listing = survey(settings.catalog_dir, _prober(settings), server)
     if as_json:
         for row in listing.rows:
@@ -83,7 +83,7 @@ def show_diff(server: Server = "", folder: Folder = Path()) -> None:
     """Show what servers offer against what was accepted. Exit code 1 if anything differs."""
     settings = open_folder(folder)
     drifts = drift_of(settings.catalog_dir, _prober(settings), server)
-    console = Console(highlight=False)
+    console = terminal()
     for drift in drifts:
         for line in describe(drift):
             console.print(line, soft_wrap=True)
@@ -106,7 +106,7 @@ def accept_changes(
 ) -> None:
     """Show what changed, and after a yes pin it in catalog.lock: only what is pinned is published."""
     settings = open_folder(folder)
-    console = Console(highlight=False)
+    console = terminal()
     accepted = accept_offers(
         settings.catalog_dir,
         _prober(settings),
@@ -131,7 +131,7 @@ def show_history(
     found = versions(f"{kind.value} {name}", _stood(open_folder(folder)))
     if not found:
         raise ConfigError(f"the record knows no {kind.value} {visible(name)}", hint="See the names with `mcpgw catalog list`.")
-    console = Console(highlight=False)
+    console = terminal()
     if as_json:
         for version in found:
             print(json.dumps(asdict(version)))
@@ -227,7 +227,8 @@ def _state(held: HeldBack, renamed: Mapping[tuple[str, TargetKind, str], str]) -
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table("server", "kind", "upstream's name", "published as", "risk", "state", box=None, header_style="bold")
+    headings = ("server", "kind", "upstream's name", "published as", "risk", "state")
+    table = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, header_style="bold")
     for row in rows:
         state = Text(row.state, style="green" if row.name else "yellow")
         table.add_row(*(Text(cell) for cell in (row.server, row.kind, row.upstream_name, row.name, row.risk)), state)

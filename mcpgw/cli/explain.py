@@ -14,6 +14,7 @@ from rich.text import Text
 from mcpgw.app.own import offers
 from mcpgw.catalog.registry import Registry
 from mcpgw.cli.common import build_policy, load_targets, open_folder
+from mcpgw.cli.terminal import terminal
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import (
     Allow,
@@ -61,7 +62,7 @@ def explain(
     settings = open_folder(folder)
     policy = build_policy(settings)
     caller = build_identity(subject, kind=kind, groups=group or (), claims=claim or (), scopes=scope or (), method=method)
-    console = Console(highlight=False, soft_wrap=as_json)
+    console = Console(highlight=False, soft_wrap=True) if as_json else terminal()
     if not (tool or prompt or resource):
         access = policy.grants(caller, load_targets(settings))
         console.print(Text(json.dumps(access_as_json(access))) if as_json else access_table(access))
@@ -154,7 +155,7 @@ def render(call: Call, explanation: Explanation) -> RenderableType:
         return facts
     rules = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for heading in ("rule", "effect", "outcome", "why"):
-        rules.add_column(heading)
+        rules.add_column(heading, overflow="fold")
     for finding in explanation.findings:
         effect = f"{finding.effect.value} (observed)" if finding.observed else finding.effect.value
         cells = (finding.rule_id, effect, finding.outcome.value, finding.why)
@@ -252,7 +253,7 @@ def access_table(access: Sequence[Access]) -> RenderableType:
     """Return what the caller may use, one line for each tool, prompt, resource and template of the catalog."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for heading in ("kind", "name", "visible", "risk", "granted by", "rules about it"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for one in access:
         grants = ", ".join(grant.id for grant in one.grants) or "nothing"
         cells = (

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from mcpgw.app.convert import API_KEYS
 from mcpgw.cli.common import open_folder, record_changes, system_user
+from mcpgw.cli.terminal import terminal
 from mcpgw.core.model import IdentityKind
 from mcpgw.identity.administration import create_key, revoke_key
 from mcpgw.identity.api_keys import ApiKeys
@@ -64,7 +64,7 @@ def list_keys(
         for record in records:
             print(json.dumps(record.facts(), ensure_ascii=False))
     else:
-        Console().print(_table(records, time.time()))
+        terminal().print(_table(records, time.time()))
 
 
 @keys.command()

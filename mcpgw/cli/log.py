@@ -15,15 +15,13 @@ from rich.console import Console
 from mcpgw.app import convert
 from mcpgw.cli import records
 from mcpgw.cli.common import open_folder, open_ledger, readers_context, system_user
+from mcpgw.cli.terminal import terminal
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.moments import HINT, span_of
 from mcpgw.core.question import BEGINNING_NS, END_NS, MAX_TEXT, NEWEST, BadCursor, Place, Question, cursor, place_of, reading
 from mcpgw.ledger.search import find, follow
 from mcpgw.ledger.store import Database
 from mcpgw.settings import Settings
-
-PIPE_WIDTH = 240
-"""Columns where no terminal says how wide it is: wide enough for a record to stay on one line."""
 
 
 class Format(StrEnum):
@@ -90,7 +88,7 @@ def log(
         )  # what tells of this reading is not in it
     database = convert.database(settings)
     form = Format.JSON if as_json else form
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console = terminal()
     if following:
         follow_on(database, place.question, console, limit=limit, form=form)
         return

@@ -1,7 +1,6 @@
 """`mcpgw policy replay`: what another policy would have made of the calls that were recorded."""
 
 import json
-import sys
 import time
 from contextlib import closing
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 
 import anyio
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +18,8 @@ from mcpgw.app import convert, own
 from mcpgw.app.rejudging import Change, Changed, Example, Rejudging, Report
 from mcpgw.catalog.registry import Registry
 from mcpgw.cli.common import open_folder, open_ledger, readers_context, system_user
-from mcpgw.cli.log import PIPE_WIDTH, parse_end, parse_time
+from mcpgw.cli.log import parse_end, parse_time
+from mcpgw.cli.terminal import terminal
 from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.visible import visible, visible_json
@@ -89,7 +89,7 @@ def replay(
     if as_json:
         print(json.dumps(as_data(report, candidate)))
     else:
-        Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(render(report))
+        terminal().print(render(report))
     if _fails(report, fail_on or ()):
         raise typer.Exit(FAILED_EXIT)
 

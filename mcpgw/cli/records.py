@@ -68,7 +68,7 @@ def row(record: StoredRecord) -> tuple[str, str, str, str, str, str, str]:
     return (
         str(record.seq),
         when.strftime("%m-%d %H:%M:%S"),
-        visible(str(who.get("sub") or members.get("actor", ""))),
+        visible(str(who.get("sub") or str(members.get("actor", "")).rpartition("#")[2])),
         visible(str(record.index["kind"])),
         visible(str(record.index["target"])),
         visible(str(result)),

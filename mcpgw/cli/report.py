@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,7 +13,7 @@ from typing import Annotated
 
 import anyio
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -22,9 +21,10 @@ from mcpgw.app import convert
 from mcpgw.app.review import Review, Reviewed, review
 from mcpgw.cli import review_page
 from mcpgw.cli.common import build_policy, load_targets, open_folder, open_ledger, system_user
-from mcpgw.cli.log import PIPE_WIDTH, parse_end, parse_time
+from mcpgw.cli.log import parse_end, parse_time
 from mcpgw.cli.records import cell
 from mcpgw.cli.review_page import day, decided
+from mcpgw.cli.terminal import terminal
 from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError
 from mcpgw.core.model import Identity
@@ -76,7 +76,7 @@ def access_review(
     found = _found(settings, span)
     match form:
         case Format.TABLE:
-            Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(render(found))
+            terminal().print(render(found))
         case Format.JSON:
             print(json.dumps({**asdict(found), "people": [_person(one) for one in found.people]}))
         case Format.CSV:

@@ -13,7 +13,6 @@ from typing import Annotated
 
 import anyio
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -22,6 +21,7 @@ from mcpgw.app import convert, outlets
 from mcpgw.app.cursors import cursors
 from mcpgw.cli.common import open_folder, open_ledger
 from mcpgw.cli.log import parse_time
+from mcpgw.cli.terminal import terminal
 from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError
 from mcpgw.ledger import Ledger
@@ -137,7 +137,7 @@ def show_status(settings: Settings, feeds: Sequence[Feed], *, as_json: bool) -> 
         for sink in found:
             print(json.dumps(asdict(sink)))
     else:
-        Console().print(_table(found))
+        terminal().print(_table(found))
     if any(sink.problem for sink in found):
         raise typer.Exit(1)
 
