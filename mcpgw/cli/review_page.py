@@ -17,7 +17,7 @@ _HEAD = """<!doctype html>
 body { margin: 2rem auto; max-width: 76rem; padding: 0 1rem }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8884 }
-td { overflow-wrap: anywhere }
+.scroll { overflow-x: auto } td { overflow-wrap: break-word; min-width: 3.5rem }
 .never { color: #a15c00 } .gone { color: #b3261e } .none { opacity: .6 }
 details { margin: .25rem 0 } summary { cursor: pointer }
 @media (prefers-color-scheme: dark) { .never { color: #ffb95c } .gone { color: #ff8a80 } }
@@ -94,6 +94,8 @@ def _person(one: Reviewed) -> str:
 
 
 def _lines(lines: Sequence[Line]) -> str:
+    if not lines:
+        return "<p class=none>Nothing may be called, and nothing was.</p>"
     rows = []
     for line in lines:
         uses, kind = line.uses, _CLASSES.get(line.finding, "")
@@ -109,7 +111,7 @@ def _section(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]])
 
 def _table(headings: Sequence[str], rows: Iterable[str]) -> str:
     heads = "".join(f"<th>{_text(heading)}</th>" for heading in headings)
-    return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
+    return f"<div class=scroll><table><tr>{heads}</tr>{''.join(rows)}</table></div>"
 
 
 def _cells(cells: Sequence[str]) -> str:

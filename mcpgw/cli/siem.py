@@ -136,6 +136,8 @@ def show_status(settings: Settings, feeds: Sequence[Feed], *, as_json: bool) -> 
     if as_json:
         for sink in found:
             print(json.dumps(asdict(sink)))
+    elif not found:
+        print("Nothing is sent: config.toml has no [[sinks]]. See docs/siem.md.")
     else:
         terminal().print(_table(found))
     if any(sink.problem for sink in found):

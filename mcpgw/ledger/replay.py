@@ -266,7 +266,7 @@ def _marks(kind: str, members: Members) -> Iterator[str]:
         yield from (
             f"would be {one['effect']} by {one['rule']}, which is being tried out" for one in decision.get("observed", ())
         )
-    yield from (str(part["reason"]) for part in (decision, outcome, approval) if part.get("reason"))
+    yield from dict.fromkeys(str(part["reason"]) for part in (decision, outcome, approval) if part.get("reason"))
     if "code" in outcome:
         yield f"{outcome['class']}: {outcome['code']}"
     yield from _approval_marks(approval)

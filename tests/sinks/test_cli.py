@@ -180,7 +180,7 @@ def test_sinks_of_every_kind_are_made_from_the_settings(tmp_path: Path) -> None:
         (WEBHOOK.format(url="https://soc/in") + 'path = "x"', ":6: `sinks.soc.path`: a sink of kind webhook has no `path`"),
         ('[[sinks]]\nname = "soc"\nkind = "syslog"\n', "`sinks.soc.url`: a sink of kind syslog needs `url`"),
         ('[[sinks]]\nname = "soc"\nkind = "file"\npath = "a"\n' * 2, ":6: `sinks.soc.name`: there is a sink of that name"),
-        ('[[sinks]]\nname = "../x"\nkind = "file"\n', ":2: `sinks.0.name`: string should match"),
+        ('[[sinks]]\nname = "../x"\nkind = "file"\n', ":2: `sinks.0.name`: must match"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_sink_is_named_with_its_line(text: str, complaint: str, tmp_path: Path) -> None:
