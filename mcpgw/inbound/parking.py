@@ -54,6 +54,8 @@ class ParkedPeer:
     """Whether a request of its client is open."""
     _kept: deque[CleanNotice] = field(default_factory=lambda: deque(maxlen=_MOST_KEPT))
     """Notices for which no client was there."""
+    _telling: anyio.Lock = field(default_factory=lambda: anyio.Lock(fast_acquire=True))
+    """Held while a notice is on its way: its stream must not end under it, which would lose it without a word."""
 
     @property
     def is_cancelled(self) -> bool:
@@ -82,8 +84,14 @@ class ParkedPeer:
 
     async def catch_up(self) -> None:
         """Tell a client that came back what happened meanwhile."""
-        while self._kept:
-            await self.now.notify(self._kept.popleft())
+        async with self._telling:
+            while self._kept and self.is_waited_for:
+                await self.now.notify(self._kept.popleft())
+
+    async def let_go(self) -> None:
+        """Have its client's request end, after what is being told: what comes later is kept until it comes back."""
+        async with self._telling:
+            self.is_waited_for = False
 
     async def waiting(self, waiting: Waiting, message: str, elapsed_s: float) -> None:
         await self.now.waiting(waiting, message, elapsed_s)
@@ -180,13 +188,13 @@ class Parking:
             await parked.peer.catch_up()
             while not parked.outcome and not parked.peer.questions.requests:
                 await parked.peer.questions.changed()
+            await parked.peer.let_go()
         except anyio.get_cancelled_exc_class():
             parked.is_given_up = True
             parked.scope.cancel()
             if parked.outcome:  # it ended in the same moment
                 self._parked.pop(parked.id, None)
             raise
-        parked.peer.is_waited_for = False
         if not parked.outcome:
             return parked
         self._parked.pop(parked.id, None)

@@ -408,6 +408,41 @@ async def test_a_call_that_ends_while_its_client_is_away_is_told_when_it_comes_b
     assert (before[:2], after) == ([1, 2], [3, 4, 5])
 
 
+async def test_a_client_is_not_let_go_under_a_notice_that_is_on_its_way_to_it() -> None:
+    """The end of its request's stream would lose it without a word."""
+    on_its_way, read, told, heard = anyio.Event(), anyio.Event(), list[str](), list[Any]()
+
+    async def notify(notice: CleanNotice) -> None:
+        on_its_way.set()
+        await read.wait()
+        told.append(f"told {notice.params['progress']}")
+
+    async def walk(peer: ParkedPeer) -> Answer:
+        async with anyio.create_task_group() as both:
+            both.start_soon(peer.notify, CleanNotice(method="notifications/progress", params=CleanJson({"progress": 1})))
+            await on_its_way.wait()
+            both.start_soon(peer.answers, {"who": CleanNotice(method="roots/list", params=CleanJson({}))})
+            await anyio.wait_all_tasks_blocked()
+            both.start_soon(peer.notify, CleanNotice(method="notifications/progress", params=CleanJson({"progress": 2})))
+            await anyio.wait_all_tasks_blocked()
+            read.set()
+        return Refused(code=RefusalCode.DENIED, reason="")
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            parking = parking_in(group, 5.0)
+            slow = cast(RequestPeer, SimpleNamespace(notify=notify, waits=()))
+            parked = await parking.next(parking.begin(slow, identity("alice"), walk))
+            told.append("let go")
+            assert isinstance(parked, Parked)
+            back = parking.resume(
+                parked.id, hearing(heard), identity("alice"), {key: {} for key in parked.peer.questions.requests}
+            )
+            assert isinstance(await parking.next(back), Refused)
+    assert (told + [f"told {number}" for number in heard]).index("let go") >= 1
+    assert sorted([*told, *(f"told {number}" for number in heard)]) == ["let go", "told 1", "told 2"]
+
+
 async def test_a_call_that_ends_as_its_client_leaves_is_parked_no_longer() -> None:
     """Whichever comes first: its place is free, or somebody would run out of places for good."""
     async with anyio.create_task_group() as group:
