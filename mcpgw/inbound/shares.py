@@ -21,4 +21,6 @@ def must_have_room(principal: str, holders: Iterable[str], config: InboundConfig
         reason = f"You have {limit} open {what}, which is as many as one identity may have. Close some, or use those again."
         raise Turned(429, reason, code=RefusalCode.DENIED, headers={"retry-after": "60"})
     if len(open_by) >= config.max_sessions:
-        raise Turned(503, f"Too many open {what}.", code=RefusalCode.UNAVAILABLE, headers={"retry-after": "60"})
+        raise Turned(
+            503, f"Too many open {what}. Try again in a minute.", code=RefusalCode.UNAVAILABLE, headers={"retry-after": "60"}
+        )

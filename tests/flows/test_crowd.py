@@ -121,13 +121,17 @@ async def test_as_many_idle_sessions_as_there_may_be_hinder_nobody_who_has_one_a
         assert costs("idle sessions", before, memory_kb(gateway)) < SESSION_KB
 
         status, answer, headers = await post(http, INITIALIZE, key=keys["late"])
-        assert (status, answer["error"]["message"], headers["retry-after"]) == (503, "Too many open sessions.", "60")
+        assert (status, answer["error"]["message"], headers["retry-after"]) == (
+            503,
+            "Too many open sessions. Try again in a minute.",
+            "60",
+        )
         status, answer, headers = await post(http, INITIALIZE, key=keys["p0"])
         assert (status, headers["retry-after"]) == (429, "60") and f"You have {EACH} open sessions" in answer["error"][
             "message"
         ]
         assert [(code, reason.split(",")[0]) for _, code, reason in refused(gateway)[known:]] == [
-            ("unavailable", "Too many open sessions."), ("denied", f"You have {EACH} open sessions"),
+            ("unavailable", "Too many open sessions. Try again in a minute."), ("denied", f"You have {EACH} open sessions"),
         ]  # fmt: skip
 
         async with gateway.client("http 2026", keys["late"]) as late:

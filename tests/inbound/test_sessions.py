@@ -143,7 +143,7 @@ async def test_subscriptions_are_bounded() -> None:
             assert first.status == 200
             await first.content.readline()
             _, answer, _ = await post(http, ask, routing("subscriptions/listen"), key="bob-key")
-            assert answer["error"]["message"] == "Too many open subscriptions."
+            assert answer["error"]["message"] == "Too many open subscriptions. Try again in a minute."
     assert [(entry.principal, entry.refused.code) for entry in world.rejections()] == [("test#bob", RefusalCode.UNAVAILABLE)]
 
 
