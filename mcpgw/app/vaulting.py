@@ -1,7 +1,9 @@
 """What goes into the vault: raw payloads of the tools that the catalog names, without credentials, sealed to keys of others."""
 
 from dataclasses import replace
+from typing import Final
 
+from mcpgw.core.answers import ANSWERS, STATE, shown_reply, without_state
 from mcpgw.core.errors import RedactionError, VaultError
 from mcpgw.core.model import (
     Call,
@@ -16,6 +18,9 @@ from mcpgw.ledger.vault import LeftOut, Recipients, Sheet, seal
 from mcpgw.ports import Vault
 from mcpgw.redaction import PresidioRedactor
 from mcpgw.settings import Settings
+
+_STATE_ENTITY: Final = "REQUEST_STATE"
+"""What a server's state is left out as."""
 
 
 def vault(settings: Settings, redactor: PresidioRedactor) -> Vault:
@@ -46,23 +51,31 @@ class SealingVault:
 
     async def seal_arguments(self, shown: ShownCall) -> ShownCall:
         call = shown.call
-        return replace(shown, sealed=await self._sealed("arguments", call, call.arguments, shown.raw))
+        readable = without_state(call.arguments)
+        state = () if readable == call.arguments else (LeftOut(_STATE_ENTITY, f"{ANSWERS}.{STATE}", 1),)
+        return replace(shown, sealed=await self._sealed("arguments", call, readable, state, shown.raw))
 
     async def seal_reply(self, call: Call, reply: RawReply, clean: CleanReply) -> CleanReply:
-        return replace(clean, sealed=await self._sealed("result", call, reply.payload, clean.raw))
+        readable = shown_reply(reply.payload)
+        state = () if readable is reply.payload else (LeftOut(_STATE_ENTITY, STATE, 1),)
+        return replace(clean, sealed=await self._sealed("result", call, readable, state, clean.raw))
 
-    async def _sealed(self, slot: str, call: Call, payload: JsonObject, raw: Commitment) -> tuple[bytes, ...]:
+    async def _sealed(
+        self, slot: str, call: Call, payload: JsonObject, state: tuple[LeftOut, ...], raw: Commitment
+    ) -> tuple[bytes, ...]:
+        """Return the payload as one sealed file; nothing if it is not to be kept. `state`: what was left out of it before."""
         if not isinstance(call.target, Target) or not call.target.vault:
             return ()
         try:
             bare = await self._redactor.bare(payload, call.target.vault_except, envelope=slot == "result")
+            left_out = (*state, *(LeftOut(line.entity, line.path, line.count) for line in bare.left_out))
             sheet = Sheet(
                 slot=slot,
                 call_id=call.id,
                 body=bare.body[: self._max_bytes],
                 size=raw.size,
-                salt=b"" if bare.left_out else raw.salt,
-                left_out=tuple(LeftOut(line.entity, line.path, line.count) for line in bare.left_out),
+                salt=b"" if left_out else raw.salt,
+                left_out=left_out,
                 cut=max(0, len(bare.body) - self._max_bytes),
             )
             return (seal(sheet, self._recipients),)

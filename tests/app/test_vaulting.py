@@ -12,6 +12,7 @@ import pytest
 
 from mcpgw.app import redacting
 from mcpgw.app.vaulting import NoVault, SealingVault, vault
+from mcpgw.core.answers import Answers, with_answers
 from mcpgw.core.errors import VaultError
 from mcpgw.core.model import (
     Call,
@@ -118,6 +119,30 @@ async def test_what_nobody_can_read_is_not_sealed_either(redactor: PresidioRedac
     clean = await keeper.seal_reply(call({}), reply, await redactor.clean(call({}), reply))
     sheet = Identities(str(KEY)).open(clean.sealed[0])
     assert image.encode() not in sheet.body and [one.entity for one in sheet.left_out] == ["BLOB"]
+
+
+async def test_a_servers_state_is_sealed_with_neither_the_answers_nor_the_question(redactor: PresidioRedactor) -> None:
+    arguments = with_answers({"to": "ACME"}, Answers(responses={"day": {"action": "accept"}}, state="of-the-server"))
+    brought = await arguments_of(redactor, arguments)
+    assert json.loads(brought.body)["mcpgw/answers"]["inputResponses"] == {"day": {"action": "accept"}}
+    assert brought.left_out == (LeftOut("REQUEST_STATE", "mcpgw/answers.requestState", 1),)
+
+    question = {
+        "resultType": "input_required",
+        "inputRequests": {"day": {"method": "roots/list"}},
+        "requestState": "of-the-server",
+    }
+    reply = RawReply(kind=ReplyKind.RESULT, payload=RawJson(question))
+    clean = await vault(settings(), redactor).seal_reply(call({}), reply, await redactor.clean(call({}), reply))
+    asked = Identities(str(KEY)).open(clean.sealed[0])
+    assert json.loads(asked.body)["inputRequests"] == question["inputRequests"]
+    assert asked.left_out == (LeftOut("REQUEST_STATE", "requestState", 1),)
+
+    for sheet in (brought, asked):
+        assert b"of-the-server" not in sheet.body and sheet.salt == b"", "with the salt, it could be tried out"
+
+    answered = await arguments_of(redactor, with_answers({}, Answers(responses={"day": {"action": "accept"}})))
+    assert not answered.left_out and answered.salt, "where there was no state, all of it is there"
 
 
 async def test_only_what_the_catalog_names_is_sealed_and_only_where_there_is_a_vault(redactor: PresidioRedactor) -> None:
