@@ -149,7 +149,11 @@ class Calls:
         return self._policy.sees(caller.identity, target)
 
     async def _answer(self, request: Request, peer: RequestPeer, caller: Caller, this_round: Round) -> Answer | Parked:
-        """Walk, or go on with what this round answers. A call whose client has something to answer stays parked."""
+        """Walk, or go on with what this round answers. A call whose client has something to answer stays parked.
+
+        Raises:
+            Turned: there is no room for a call that can be asked, or none waits for what this round answers.
+        """
         if this_round.parked:
             caller.trail.recorded = False  # nothing walks: whoever may not go on with the call is recorded at the rim
             parked = self._parking.resume(this_round.parked, peer, caller.identity, this_round.answers.responses)

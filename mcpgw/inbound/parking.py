@@ -23,14 +23,17 @@ from mcpgw.core.model import (
     Identity,
     JsonObject,
     RawNotice,
+    RefusalCode,
     Waiting,
 )
+from mcpgw.inbound.head import Turned
 from mcpgw.inbound.peer import RequestPeer
 from mcpgw.inbound.questions import Questions
 from mcpgw.inbound.tasks import Tasks
 
 logger = logging.getLogger(__name__)
 
+_NO_ROOM: Final = "Too many calls that may ask for input are under way. Try again later."
 _GONE: Final = (
     "The call that this answers does not wait here: it has ended, or another process of the gateway made it. "
     "It may have had an effect; the record says how far it came. Make it again without answers."
@@ -125,12 +128,12 @@ class Parking:
         """Start a call that can be asked.
 
         Raises:
-            MCPError: too many are under way, or the gateway is ending.
+            Turned: too many are under way, or the gateway is ending.
         """
         self._forget_old()
         his = sum(one.peer.questions.asked_of.principal == identity.principal for one in self._parked.values())
         if len(self._parked) >= self.most or his >= self.most_per_identity:
-            raise MCPError(INTERNAL_ERROR, "Too many calls that may ask for input are under way. Try again later.")
+            raise Turned(429, _NO_ROOM, code=RefusalCode.DENIED)
         questions = Questions(timeout_s=self.answer_timeout_s, asked_of=identity)
         parked = Parked(id=secrets.token_urlsafe(16), peer=ParkedPeer(now=peer, questions=questions))
         self._parked[parked.id] = parked
@@ -153,20 +156,20 @@ class Parking:
 
         if not self.tasks.in_background(run, parked.id):
             del self._parked[parked.id]
-            raise MCPError(INTERNAL_ERROR, "The gateway is shutting down.")
+            raise Turned(503, "The gateway is shutting down.", code=RefusalCode.UNAVAILABLE)
         return parked
 
     def resume(self, parked_id: str, peer: RequestPeer, identity: Identity, responses: Mapping[str, Any]) -> Parked:
         """Return the call that these answer, which goes on with them.
 
         Raises:
-            MCPError: it does not wait here, or not for this identity: another credential of the same principal may have
-                other scopes.
+            Turned: it does not wait here.
+            MCPError: it does not wait for this identity: another credential of the same principal may have other scopes.
         """
         self._forget_old()
         parked = self._parked.get(parked_id)
         if parked is None or parked.peer.is_waited_for:
-            raise MCPError(INTERNAL_ERROR, _GONE)
+            raise Turned(404, _GONE, code=RefusalCode.UNAVAILABLE)
         if parked.peer.questions.asked_of != identity:
             raise MCPError(INVALID_PARAMS, _NOT_THEIRS)
         parked.peer.is_waited_for = True

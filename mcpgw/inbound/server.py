@@ -245,7 +245,8 @@ class GatewayServer:
         log_level = _connection(ctx).state.get(_LOG_LEVEL, "")
 
         async def answer(opened: Context) -> HandlerResult:
-            return self._shaped(opened, await self._calls.call(opened, log_level=log_level))
+            async with self._turning_away(opened):
+                return self._shaped(opened, await self._calls.call(opened, log_level=log_level))
 
         return await self._state.around(ctx, answer)
 
@@ -305,7 +306,7 @@ class GatewayServer:
 
     @asynccontextmanager
     async def _turning_away(self, ctx: Context) -> AsyncIterator[None]:
-        """Record that there was no room, and say so.
+        """Record that there was no room, or that nothing waited for this, and say so.
 
         Raises:
             MCPError: in place of `Turned`.

@@ -11,7 +11,6 @@ import anyio
 import mcp_types
 import pytest
 from anyio.abc import TaskGroup
-from mcp.shared.exceptions import MCPError
 
 from mcpgw.core.answers import Answers, Question, answers_of
 from mcpgw.core.entries import Interviewed
@@ -28,6 +27,7 @@ from mcpgw.core.model import (
     Refused,
 )
 from mcpgw.inbound.config import InboundConfig
+from mcpgw.inbound.head import Turned
 from mcpgw.inbound.parking import Parked, ParkedPeer, Parking
 from mcpgw.inbound.peer import RequestPeer
 from mcpgw.inbound.tasks import Tasks
@@ -168,6 +168,7 @@ async def test_what_a_client_holds_between_rounds_is_good_for_its_own_call_alone
     answer = await retry(http, state)
     assert json.loads(answer["result"]["content"][0]["text"]) == {"who": ANSWER}
     assert "does not wait here" in (await retry(http, state))["error"]["message"], "answered twice"
+    assert "does not wait here" in world.rejections()[-1].refused.reason
     assert len(world.upstreams.calls) == 1
 
 
@@ -192,12 +193,13 @@ async def test_a_client_that_does_not_come_back_in_time_is_not_waited_for(hasty:
 
 
 async def test_one_identity_cannot_park_calls_without_end(hasty: tuple[Live, aiohttp.ClientSession]) -> None:
-    _, http = hasty
+    live, http = hasty
     await first_round(http)
     await first_round(http)
     body, headers = call("bank__asks", **CAN)
     _, answer, _ = await post(http, body, headers)
     assert "Too many calls that may ask for input" in answer["error"]["message"]
+    assert [entry.refused.code for entry in live.world.rejections()] == [RefusalCode.DENIED]
     _, answer, _ = await post(http, body, headers, key="bob-key")
     assert answer["result"]["resultType"] == "input_required", "another identity has room"
 
@@ -403,7 +405,7 @@ async def test_a_call_that_ends_while_its_client_is_away_is_told_when_it_comes_b
             else:
                 parking.begin(hearing(before), identity("alice"), walk)  # there is room for one
                 group.cancel_scope.cancel()
-            with pytest.raises(MCPError, match="does not wait here"):
+            with pytest.raises(Turned, match="does not wait here"):
                 parking.resume(parked.id, hearing(after), identity("alice"), {})
     assert (before[:2], after) == ([1, 2], [3, 4, 5])
 
