@@ -226,6 +226,7 @@ class GatewayServer:
         known = handler_exception_to_error_data(error)
         if known is None:
             logger.error("a %s message failed", ctx.method[:64], exc_info=error)
+            await self._reject(ctx, RefusalCode.UNAVAILABLE, f"The {ctx.method[:64]} message failed in the gateway.")
             return MCPError(INTERNAL_ERROR, "Internal error")
         why = f"The {ctx.method[:64]} message was refused: JSON-RPC {known.code}."
         await self._note(ctx, known.code, _WRONG_STATE if known.data == INVALID_STATE else why)
@@ -322,12 +323,14 @@ class GatewayServer:
 
     async def _note(self, ctx: Context, code: int, reason: str) -> None:
         """Record a refusal that the corridor has not seen. Asking for an unknown method is how clients find their way."""
+        if code not in (METHOD_NOT_FOUND, INTERNAL_ERROR):
+            await self._reject(ctx, RefusalCode.MALFORMED, reason)
+
+    async def _reject(self, ctx: Context, code: RefusalCode, reason: str) -> None:
         caller = caller_of(ctx)
-        if code in (METHOD_NOT_FOUND, INTERNAL_ERROR) or caller.trail.recorded:
-            return
-        caller.trail.recorded = True
-        refused = Refused(code=RefusalCode.MALFORMED, reason=reason)
-        await self.corridor.reject(origin_of(ctx), refused, caller.identity.principal)
+        if not caller.trail.recorded:
+            caller.trail.recorded = True
+            await self.corridor.reject(origin_of(ctx), Refused(code=code, reason=reason), caller.identity.principal)
 
 
 class _Kernel(Server[dict[str, Any]]):

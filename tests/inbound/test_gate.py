@@ -376,3 +376,4 @@ async def test_an_internal_error_tells_the_client_nothing(world: World, http: ai
     world.catalog.tools["bank__broken"] = replace(target("bank__broken"), definition=None)  # type: ignore[arg-type]  # the fault
     status, answer, _ = await post(http, modern("tools/list"), routing("tools/list"))
     assert (status, answer["error"]) == (200, {"code": -32603, "message": "Internal error"})
+    assert [entry.refused.reason for entry in world.rejections()] == ["The tools/list message failed in the gateway."]
