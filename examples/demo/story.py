@@ -306,7 +306,7 @@ async def escalated(url: str, keys: dict[str, str], folder: Path, books: sqlite3
         with console.status("Nobody decides …"):
             await listed(folder, keys["dave"], approval)
         shown = run(folder, keys["dave"], "approvals", "show", approval)
-        must("escalated 1 times" in shown, "Silence is not consent: now the heads are asked, and Dave finds it on his list.")
+        must("1 of 1 escalations" in shown, "Silence is not consent: now the heads are asked, and Dave finds it on his list.")
         run(folder, keys["dave"], "approvals", "approve", approval, "--yes", "--comment", "The customer has signed")
         result = await call(bob, "bank__close_account", account=account)
         must(not result.is_error and effects(books) == before + 1, "Dave approved: the account is closed, once.")

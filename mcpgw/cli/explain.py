@@ -38,7 +38,7 @@ from mcpgw.own import CatalogWithOwn
 from mcpgw.policy import Access, Explanation, Outcome
 from mcpgw.ports import Catalog
 
-Folder = Annotated[Path, typer.Option("--folder", "-C", help="The gateway's working folder.")]
+Folder = Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working folder.")]
 
 _ORIGIN = Origin(transport="explain", protocol_version="")
 _COLOURS = {Outcome.MATCHED: "bold", Outcome.NOT_MATCHED: "dim", Outcome.ERROR: "red"}
@@ -50,10 +50,14 @@ def explain(
     prompt: Annotated[str, typer.Option(help="The published name of a prompt.")] = "",
     resource: Annotated[str, typer.Option(help="The published URI of a resource, also one that a template covers.")] = "",
     args: Annotated[str, typer.Option(help="The arguments of a tool or prompt, a JSON object.")] = "{}",
-    group: Annotated[list[str] | None, typer.Option(help="A group of the caller; may be repeated.")] = None,
+    group: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A group of the caller; may be repeated.")] = None,
     kind: Annotated[IdentityKind, typer.Option(help="What kind of caller it is.")] = IdentityKind.HUMAN,
-    claim: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, the value JSON or else text; may be repeated.")] = None,
-    scope: Annotated[list[str] | None, typer.Option(help="A scope that the credential carries; may be repeated.")] = None,
+    claim: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="NAME=VALUE, the value JSON or else text; may be repeated.")
+    ] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A scope that the credential carries; may be repeated.")
+    ] = None,
     method: Annotated[str, typer.Option(help="How the caller was authenticated: jwt, api_key, stdio_key.")] = "jwt",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     folder: Folder = Path(),

@@ -46,6 +46,7 @@ def export(
         list[Path] | None,
         typer.Option(
             "--anchor",
+            metavar="FILE",
             help="A checkpoint that was kept elsewhere, to prove that the log continues it. Repeatable.",
             exists=True,
         ),

@@ -47,7 +47,9 @@ CreateApiKey = Callable[[Path], str]
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make; existing files are kept.")] = Path(),
-    imports: Annotated[list[Path] | None, typer.Option("--import", help="A client's configuration; may be repeated.")] = None,
+    imports: Annotated[
+        list[Path] | None, typer.Option("--import", metavar="FILE", help="A client's configuration; may be repeated.")
+    ] = None,
     origin: Annotated[str, typer.Option(help="The ledger's name in checkpoints: a host and path that is yours.")] = "",
     force: Annotated[bool, typer.Option(help="Replace imported catalog files and their secrets.")] = False,
 ) -> None:

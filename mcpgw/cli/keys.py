@@ -31,7 +31,7 @@ Folder = Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working
 def create(
     subject: Annotated[str, typer.Option(help="Who calls with this key: the name that rules and records use.")],
     kind: Annotated[IdentityKind, typer.Option(help="What kind of caller it is.")] = IdentityKind.SERVICE,
-    group: Annotated[list[str] | None, typer.Option(help="A group of the caller; may be repeated.")] = None,
+    group: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A group of the caller; may be repeated.")] = None,
     expires: Annotated[str, typer.Option(help="90d, 12h, 2w, 1y, a date such as 2027-01-01, or never.")] = "90d",
     acts_for: Annotated[str, typer.Option(help="The person an agent works for: a subject, or https://issuer#subject.")] = "",
     folder: Folder = Path(),

@@ -63,7 +63,9 @@ def replay(
     examples: Annotated[int, typer.Option(min=0, max=100, help="Examples of each change.")] = 3,
     fail_on: Annotated[
         list[FailOn] | None,
-        typer.Option(help="Exit with 3 if calls would newly end so, or cannot be told. Repeatable."),
+        typer.Option(
+            metavar="allow|hold|deny|untold|any", help="Exit with 3 if calls would newly end so, or cannot be told. Repeatable."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     folder: Annotated[Path, typer.Option("--dir", "-C", help="The gateway's working folder.")] = Path(),

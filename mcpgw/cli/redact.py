@@ -23,7 +23,7 @@ from mcpgw.settings import CONFIG_FILE
 
 redact = typer.Typer(invoke_without_command=True)
 
-Folder = Annotated[Path, typer.Option("--folder", "--dir", "-C", help="A working folder; its settings apply if it has any.")]
+Folder = Annotated[Path, typer.Option("--dir", "-C", help="A working folder; its settings apply if it has any.")]
 Model = Annotated[str, typer.Option(help="Another language model than the settings', or none.")]
 
 
@@ -33,8 +33,10 @@ def rows(
     folder: Folder = Path(),
     model: Model = "",
     profile: Annotated[str, typer.Option(help="The redaction profile to apply.")] = "default",
-    column: Annotated[list[str] | None, typer.Option(help="A key or column to mask; may be repeated.")] = None,
-    path: Annotated[list[str] | None, typer.Option(help="A JSON path to mask, like rows[*].ssn; may be repeated.")] = None,
+    column: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A key or column to mask; may be repeated.")] = None,
+    path: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="A JSON path to mask, like rows[*].ssn; may be repeated.")
+    ] = None,
     manifest: Annotated[bool, typer.Option(help="Add to each row what was masked where, by which detector.")] = False,
 ) -> None:
     """Read rows {"id", "text", "mime"} as JSON lines from standard input; write {"id", "text"} as a client would get them."""
@@ -50,7 +52,9 @@ def explain(
     sample: Annotated[Path, typer.Argument(help="A file, or - for standard input.", allow_dash=True)] = Path("-"),
     mime: Annotated[str, typer.Option(help="application/json is read as structured content, all else as text.")] = "",
     subject: Annotated[str, typer.Option("--as", help="Who would see it: a subject, or https://issuer#subject.")] = "",
-    group: Annotated[list[str] | None, typer.Option(help="A group of whoever would see it; may be repeated.")] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A group of whoever would see it; may be repeated.")
+    ] = None,
     tool: Annotated[str, typer.Option(help="The published name of something whose rules in the catalog apply.")] = "",
     profile: Annotated[str, typer.Option(help="The redaction profile to apply, where no tool is named.")] = "default",
     show_values: Annotated[bool, typer.Option(help="Print the values, and what would be seen of them.")] = False,

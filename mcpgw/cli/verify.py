@@ -54,6 +54,7 @@ def verify(
         list[str] | None,
         typer.Option(
             "--against",
+            metavar="FILE_OR_URL",
             help="What was kept elsewhere: a file that `mcpgw checkpoint` wrote, an anchor directory, or a witness's URL. "
             "May be repeated.",
         ),

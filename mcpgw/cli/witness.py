@@ -25,7 +25,9 @@ Folder = Annotated[Path, typer.Option("--dir", "-C", help="The witness's working
 @witness.command()
 def init(
     name: Annotated[str, typer.Option(help="The witness's name in its signatures: a host and path that is yours.")],
-    log: Annotated[list[str] | None, typer.Option(help="Verifier key of a log: the first line of its keys/ledger.pub.")] = None,
+    log: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Verifier key of a log: the first line of its keys/ledger.pub.")
+    ] = None,
     folder: Folder = Path(),
 ) -> None:
     """Make a witness: its key, its configuration and an empty memory. Prints its verifier key."""

@@ -74,7 +74,7 @@ def folder(tmp_path: Path) -> Path:
 def run(folder: Path, *options: str) -> tuple[int, str]:
     app = typer.Typer()
     app.command()(explain)
-    result = CliRunner().invoke(app, ["--folder", str(folder), *options])
+    result = CliRunner().invoke(app, ["--dir", str(folder), *options])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.output
