@@ -21,11 +21,12 @@ from mcpgw.cli.common import open_folder, open_ledger, readers_context, system_u
 from mcpgw.cli.unsealing import opener
 from mcpgw.core.entries import Event
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
+from mcpgw.core.moments import offset
 from mcpgw.core.visible import visible
 from mcpgw.ledger.beside import beside, lines
 from mcpgw.ledger.evidence.archive import unpack
 from mcpgw.ledger.evidence.check import check
-from mcpgw.ledger.evidence.replay_page import offset, page
+from mcpgw.ledger.evidence.replay_page import page
 from mcpgw.ledger.replay import LogSource, Opener, PackageSource, Raw, Shown, Side, Source, Step, Tone, steps
 from mcpgw.ledger.unseal import Identities
 from mcpgw.settings import Settings

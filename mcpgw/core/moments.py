@@ -1,4 +1,4 @@
-"""Times as people write them: an age, a day, or a moment."""
+"""Times as people write them, an age, a day, or a moment; and how they read a stretch of time."""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -32,6 +32,15 @@ def span_of(text: str, now_ns: int, zone: tzinfo | None) -> tuple[int, int]:
         here = UTC if day[2] else zone
         return _midnight(first, here), _midnight(first + timedelta(days=1), here)
     return _moment(_ns(datetime.fromisoformat(text), zone))
+
+
+def offset(ns: int) -> str:
+    """Return a stretch of time: `+1:02:03.456`, or without hours and minutes where there are none."""
+    seconds, rest = divmod(ns, 1_000_000_000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return f"+{clock}.{rest // 1_000_000:03}"
 
 
 def _moment(time_ns: int) -> tuple[int, int]:

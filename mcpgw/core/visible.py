@@ -63,6 +63,14 @@ def visible_json(value: object) -> str:
     return "\n".join(visible(line) for line in lines)
 
 
+def visible_payload(text: str) -> str:
+    """Return a recorded payload over several lines, each `visible`: as JSON, or as one string where it was cut and is none."""
+    try:
+        return visible_json(json.loads(text))
+    except ValueError:
+        return visible_json(text)
+
+
 def oddities(value: object) -> tuple[str, ...]:
     """Say which characters `visible_json` escaped: `U+0430 CYRILLIC SMALL LETTER A, 2 times`, in order of code points.
 

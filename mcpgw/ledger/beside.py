@@ -1,11 +1,10 @@
 """Two payloads side by side, line by line. Pure."""
 
 import difflib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mcpgw.core.visible import visible_json
+from mcpgw.core.visible import visible_payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +32,5 @@ def beside(clean: str, raw: str) -> Iterator[Pair]:
 
 
 def lines(text: str) -> list[str]:
-    """Return a payload as it is shown: safe to print. As JSON where it is; one that was cut is not."""
-    try:
-        return visible_json(json.loads(text)).split("\n")
-    except ValueError:
-        return visible_json(text).split("\n")
+    """Return a payload as it is shown: safe to print."""
+    return visible_payload(text).split("\n")

@@ -10,7 +10,7 @@ from mcpgw.approval import KEY_BYTES, SealBroken
 from mcpgw.approval.seal import Seal
 from mcpgw.core.entries import Verdict
 from mcpgw.core.errors import ConfigError, LedgerUnavailable
-from mcpgw.core.visible import oddities, visible, visible_json, visible_line
+from mcpgw.core.visible import oddities, visible, visible_json, visible_line, visible_payload
 from tests.approval.world import ARGUMENTS, BOB, DEADLINE_S, KEY, World
 
 ESCAPED: dict[str, tuple[str, str]] = {
@@ -104,6 +104,12 @@ def test_different_values_are_never_shown_alike(one: str, other: str) -> None:
 def test_a_value_cannot_fake_an_escape() -> None:
     assert visible_json("\\u202e") == '"\\\\u202e"'
     assert visible_json("\u202e") == '"\\u202e"'
+
+
+def test_a_recorded_payload_is_laid_out_as_json_and_what_was_cut_as_text() -> None:
+    assert visible_payload('{"memo":"a\u202eb"}') == '{\n  "memo": "a\\u202eb"\n}'
+    assert json.loads(visible_payload('{"memo":"a\u202e')) == '{"memo":"a\u202e'
+    assert "\u202e" not in visible_payload('{"memo":"a\u202e')
 
 
 def test_the_escaped_characters_are_named() -> None:

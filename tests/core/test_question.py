@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpgw.core.moments import span_of
+from mcpgw.core.moments import offset, span_of
 from mcpgw.core.question import BadCursor, Place, Question, cursor, place_of, reading
 
 TEXTS = st.text(max_size=20)
@@ -143,3 +143,8 @@ def test_a_time_beyond_all_records_is_none() -> None:
     for text in ("999999999999999999d", "9999-12-31", "0001-01-01"):
         with pytest.raises(ValueError):
             span_of(text, 1_800_000_000_000_000_000, timezone(timedelta(hours=-14)))
+
+
+@pytest.mark.parametrize(("ns", "text"), [(0, "+0:00.000"), (61_500_000_000, "+1:01.500"), (3_723_004_000_000, "+1:02:03.004")])
+def test_stretches_of_time_are_short(ns: int, text: str) -> None:
+    assert offset(ns) == text

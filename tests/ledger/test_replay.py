@@ -23,7 +23,7 @@ from mcpgw.core.model import CleanJson, Commitment
 from mcpgw.ledger.beside import beside
 from mcpgw.ledger.evidence.archive import unpack
 from mcpgw.ledger.evidence.collect import Asked
-from mcpgw.ledger.evidence.replay_page import offset, page
+from mcpgw.ledger.evidence.replay_page import page
 from mcpgw.ledger.record import parse
 from mcpgw.ledger.replay import LogSource, PackageSource, Side, Step, as_data, steps
 from mcpgw.ledger.store import Query
@@ -289,8 +289,3 @@ def test_lines_stand_beside_the_lines_that_they_became() -> None:
     ]
     cut = [*beside('{"a": 1}', '{"a": "a long text that was cu')]
     assert cut[-1].raw or cut[0].raw, "what was cut is no JSON, and is shown as it is"
-
-
-@pytest.mark.parametrize(("ns", "text"), [(0, "+0:00.000"), (61_500_000_000, "+1:01.500"), (3_723_004_000_000, "+1:02:03.004")])
-def test_stretches_of_time_are_short(ns: int, text: str) -> None:
-    assert offset(ns) == text

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from html import escape
 from string import Template
 
+from mcpgw.core.moments import offset
 from mcpgw.core.visible import visible
 from mcpgw.ledger.beside import Pair, beside, lines
 from mcpgw.ledger.replay import Shown, Step
@@ -32,15 +33,6 @@ def page(session: str, log: str, steps: Iterable[Step], *, gateway: str) -> str:
         about="".join(f"<dt>{_text(name)}<dd>{_text(value)}" for name, value in told),
         steps="\n".join(items),
     )
-
-
-def offset(ns: int) -> str:
-    """Return a stretch of time: `+1:02:03.456`, or without hours and minutes where there are none."""
-    seconds, rest = divmod(ns, 1_000_000_000)
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    return f"+{clock}.{rest // 1_000_000:03}"
 
 
 def _item(step: Step) -> str:
