@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from mcpgw import __version__
@@ -19,7 +19,7 @@ from mcpgw.catalog.load import load_catalog
 from mcpgw.catalog.problems import CatalogError
 from mcpgw.catalog.publish import Quarantine
 from mcpgw.catalog.telling import tell
-from mcpgw.console import ConsoleConfig, Doors, NotForYou, Routes, Search, ServerView, Unclear, make_routes
+from mcpgw.console import ConsoleConfig, Doors, NotForYou, Routes, ServerView, Unclear, make_routes
 from mcpgw.console.doors import CatalogView, Refused
 from mcpgw.core.entries import Happened, Verdict
 from mcpgw.core.model import (
@@ -31,7 +31,7 @@ from mcpgw.core.model import (
 from mcpgw.identity import ApiKeys
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.head import Turned, check_host, credential_of
-from mcpgw.ledger import Ledger, Query, StoredRecord
+from mcpgw.ledger import Ledger
 from mcpgw.ports import Approval, ApprovalState, Deed, Definitions, ServerState, ServerStatus, Sheet
 
 _HELD_BACK: Mapping[Quarantine, str] = {
@@ -51,7 +51,6 @@ def console_routes(gateway: Gateway) -> Routes:
         corridor=gateway.corridor,
         journal=gateway.ledger,
         desk=_PeoplesDesk(gateway.desk, gateway.ledger),
-        records=_Records(gateway.ledger),
         evidence=LogEvidence(settings, gateway.ledger),
         catalog=_CatalogSurvey(gateway).view,
         problems=gateway.server.problems,
@@ -142,17 +141,6 @@ def _in_their_words() -> Iterator[None]:
 
 
 _NOT_YOURS = "Check the link, and that you are among the approvers that the rule names."
-
-
-@dataclass(frozen=True, slots=True)
-class _Records:
-    ledger: Ledger
-
-    async def search(self, search: Search) -> Sequence[StoredRecord]:
-        return await self.ledger.search(Query(**asdict(search)))
-
-    async def checkpoint(self) -> str:
-        return await self.ledger.export_checkpoint()
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,9 @@ class LogEvidence:
 
         return await self._read(read)
 
+    async def checkpoint(self) -> str:
+        return await self.ledger.export_checkpoint()
+
     async def package(self, wanted: Wanted, requester: str) -> Download:
         package = await self._read(lambda store: self._packed(store, wanted, requester))
         query = {name: str(value) for name, value in asdict(wanted).items() if name != "reason" and value}

@@ -10,7 +10,7 @@ from mcpgw.core.model import Identity, Origin
 
 HOME: Final = "/"
 _LOCAL = re.compile(
-    r"/(?:approvals(?:/[a-z0-9_]{1,64})?|log(?:/[0-9]{1,19})?|upstreams)?(?:\?[A-Za-z0-9%&=+.,_:#*~-]{0,1000})?"
+    r"/(?:approvals(?:/[a-z0-9_]{1,64})?|log(?:/[0-9]{1,19})?|sessions/[0-9a-f-]{1,64}|upstreams)?(?:\?[A-Za-z0-9%&=+.,_:#*~-]{0,1000})?"
 )
 """Pages that one may be sent to after signing in: a list of our own, not a test of what is foreign."""
 

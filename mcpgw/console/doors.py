@@ -134,23 +134,6 @@ class PeoplesDesk(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """A question to the log; an empty field asks for nothing. See `mcpgw log --help` for the words."""
-
-    who: str = ""
-    tool: str = ""
-    decision: str = ""
-    kind: str = ""
-    call_id: str = ""
-    approval_id: str = ""
-    since_ns: int = 0
-    until_ns: int = 2**63 - 1
-    after_seq: int = -1
-    before_seq: int = 2**63 - 1
-    limit: int = 50
-
-
 class Record(Protocol):
     """A record as it stands in the log."""
 
@@ -165,20 +148,6 @@ class Record(Protocol):
 
     @property
     def index(self) -> Mapping[str, str | int]: ...
-
-
-class Records(Protocol):
-    async def search(self, search: Search) -> Sequence[Record]:
-        """Return the newest records that match, the newest last."""
-        ...
-
-    async def checkpoint(self) -> str:
-        """Return the newest signed checkpoint.
-
-        Raises:
-            LedgerUnavailable: there is none yet, or it cannot be read.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +194,7 @@ class Download:
 
 
 class Evidence(Protocol):
-    """The log for auditors' programs. A few are served at once, beside the gateway's own reading; the others wait.
+    """The log, for auditors and their programs. A few are served at once, beside the gateway's own reading; the others wait.
 
     All raise `LedgerUnavailable` where the log cannot be read, or where too many wait.
     """
@@ -245,6 +214,10 @@ class Evidence(Protocol):
 
     async def session(self, session: str, after: int, limit: int) -> Sequence[JsonObject]:
         """Return the oldest `limit` steps of a session behind that record; nothing where there is none."""
+        ...
+
+    async def checkpoint(self) -> str:
+        """Return the newest signed checkpoint."""
         ...
 
     async def package(self, wanted: Wanted, requester: str) -> Download:
@@ -298,7 +271,6 @@ class Doors:
     """Where refusals are recorded."""
     journal: Journal
     desk: PeoplesDesk
-    records: Records
     evidence: Evidence
     catalog: Callable[[], Awaitable[CatalogView]]
     problems: Callable[[], Mapping[str, str]]

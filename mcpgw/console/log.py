@@ -1,35 +1,26 @@
-"""The log's pages, for auditors. Reading is recorded before anything is shown: what was asked, not what was found."""
+"""The log's pages, for auditors: a search, and one record with what proves it."""
 
 import hashlib
-import json
-import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
+from mcpgw.console import reading
 from mcpgw.console.arrival import Visit
-from mcpgw.console.doors import Record, Search
-from mcpgw.console.reading import note_reading
+from mcpgw.console.doors import Record
 from mcpgw.console.room import Room
 from mcpgw.console.turned import Turned
-from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.visible import visible_json
+from mcpgw.console.view import HEADERS
+from mcpgw.core.question import BEGINNING_NS, END_NS, FIELDS, MAX_TEXT, Place
 
 _PAGE: Final = 50
-_MAX_FIELD: Final = 200
-"""Characters of one field: what is asked is recorded."""
-_FIELDS: Final = ("who", "tool", "decision", "kind", "call", "approval", "since", "until")
 _SHORT: Final = 24
 _FEW: Final = 3
 """Facts of an event in a list, and characters of each; its own page has them all."""
-_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_AGO = re.compile(r"(\d{1,6})([smhdw])")
-_SEQ = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,87 +34,86 @@ class Row:
     target: str
     result: str
     why: str
+    session: str
+
+
+async def ask(room: Room, visit: Visit) -> Response:
+    """Take the question from the page's form.
+
+    Words are often somebody's name or number, and addresses of pages are kept where those do not belong: in proxies' logs and
+    browsers' histories. So words are answered here, and so is a cursor that goes on with them. Any other question has an
+    address, which one can come back to.
+    """
+    asked = _asked(visit.arrival.form)
+    if "text" in asked or "cursor" in asked:
+        return await _answer(room, visit, asked)
+    return RedirectResponse(f"/log?{urlencode(asked)}", status_code=303, headers=HEADERS)
 
 
 async def search(room: Room, visit: Visit) -> Response:
     """Show the newest records that match, a page at a time."""
-    asked = {name: visit.arrival.query.get(name, "").strip()[:_MAX_FIELD] for name in _FIELDS}
-    before = visit.arrival.query.get("before", "")
-    try:
-        question = _question(asked, before)
-    except ValueError as error:
-        return room.view.page("log.html", visit=visit, status=400, asked=asked, complaint=str(error), rows=(), older="")
-    facts = {"what": "log", **{name: value for name, value in asked.items() if value}, **({"before": before} if before else {})}
-    await note_reading(room, visit, facts)
-    found = await room.doors.records.search(question)
-    rows = [_row(record) for record in reversed(found)]
-    older = ""
-    if len(rows) == _PAGE and rows[-1].seq > 0:
-        older = "/log?" + urlencode({name: value for name, value in asked.items() if value} | {"before": rows[-1].seq})
-    return room.view.page("log.html", visit=visit, asked=asked, complaint="", rows=rows, older=older)
+    return await _answer(room, visit, _asked(visit.arrival.query))
 
 
 async def record(room: Room, visit: Visit) -> Response:
-    """Show one record as it was sealed, and what proves it."""
-    text = visit.arrival.params["seq"]
-    if not _SEQ.fullmatch(text):
-        raise Turned(404, "There is no such record.", recorded=False)
-    seq = int(text)
-    await note_reading(room, visit, {"what": "record", "seq": seq})
-    for found in await room.doors.records.search(Search(after_seq=seq - 1, before_seq=seq + 1, limit=1)):
-        return room.view.page(
-            "record.html",
-            visit=visit,
-            row=_row(found),
-            leaf=visible_json(_members(found)),
-            size=len(found.leaf),
-            leaf_hash=found.hash.hex(),
-            is_intact=hashlib.sha256(b"\0" + found.leaf).digest() == found.hash,
-            checkpoint=await _checkpoint(room),
-            related=_related(found),
-        )
-    raise Turned(404, f"There is no record {seq}.", recorded=False)
-
-
-async def _checkpoint(room: Room) -> str:
-    try:
-        return await room.doors.records.checkpoint()
-    except LedgerUnavailable as error:
-        return str(error)
-
-
-def _question(asked: Mapping[str, str], before: str) -> Search:
-    """Raises: ValueError: a time or a number cannot be read; in words for the person."""
-    if before and not _SEQ.fullmatch(before):
-        raise ValueError("The page's beginning is not a record's number.")
-    return Search(
-        who=asked["who"],
-        tool=asked["tool"],
-        decision=asked["decision"],
-        kind=asked["kind"],
-        call_id=asked["call"],
-        approval_id=asked["approval"],
-        since_ns=_time(asked["since"], 0),
-        until_ns=_time(asked["until"], 2**63 - 1),
-        before_seq=int(before) if before else 2**63 - 1,
-        limit=_PAGE,
+    """Show one record as it was sealed, its clean payloads, and what proves it."""
+    found = await reading.proved(room, visit.identity, visit.arrival.params["seq"])
+    leaf = found.record.leaf
+    return await room.view.long_page(
+        "record.html",
+        visit=visit,
+        row=_row(found.record),
+        leaf=reading.members_of(found.record),
+        size=len(leaf),
+        leaf_hash=found.record.hash.hex(),
+        is_intact=hashlib.sha256(b"\0" + leaf).digest() == found.record.hash,
+        found=found,
+        related={name: value for name in ("call", "approval") if (value := str(found.record.index[f"{name}_id"]))},
     )
 
 
-def _time(text: str, default: int) -> int:
-    if not text:
-        return default
-    if ago := _AGO.fullmatch(text):
-        return time.time_ns() - int(ago[1]) * _UNITS_S[ago[2]] * 1_000_000_000
+def _asked(fields: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name in (*FIELDS, "since", "until", "cursor") if (value := fields.get(name, "").strip())}
+
+
+async def _answer(room: Room, visit: Visit, asked: Mapping[str, str]) -> Response:
     try:
-        moment = datetime.fromisoformat(text)
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * 1_000_000_000
-    except (ValueError, OverflowError):
-        raise ValueError("A time is an age such as 15m, 2h, 3d, or a date such as 2026-11-21T09:30 (UTC).") from None
+        for name in asked.keys() - {"cursor"}:
+            if len(asked[name]) > MAX_TEXT:
+                raise Turned(422, f"`{name}` has more than {MAX_TEXT} characters; what is asked for is recorded.")
+        place = reading.place_asked(room, visit.identity, asked)
+    except Turned as turned:
+        complaint = f"{turned} {turned.hint}".strip()
+        empty = reading.Found((), ())
+        return _page(room, visit, asked, empty, status=turned.status, complaint=complaint)
+    found = await reading.search(room, visit.identity, place, _PAGE)
+    return _page(room, visit, _told(place) if "cursor" in asked else asked, found)
+
+
+def _page(
+    room: Room, visit: Visit, asked: Mapping[str, str], found: reading.Found, *, status: int = 200, complaint: str = ""
+) -> Response:
+    rows = [_row(record) for record in reversed(found.records)]
+    return room.view.page(
+        "log.html", status=status, visit=visit, asked=asked, complaint=complaint, rows=rows, further=found.further
+    )
+
+
+def _told(place: Place) -> dict[str, str]:
+    """Return a cursor's question as the form shows it. Its times are to the microsecond there, and leave nothing out."""
+    question = place.question
+    since = {"since": _moment(question.since_ns // 1_000)} if question.since_ns != BEGINNING_NS else {}
+    until = {"until": _moment(-(-question.until_ns // 1_000))} if question.until_ns != END_NS else {}
+    return {**{name: value for name in FIELDS if (value := getattr(question, name))}, **since, **until}
+
+
+def _moment(microseconds: int) -> str:
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest, tzinfo=None).isoformat()
 
 
 def _row(record: Record) -> Row:
-    members = _members(record)
+    members = reading.members_of(record)
     who, approval = members.get("who", {}), members.get("approval", {})
     index = record.index
     return Row(
@@ -133,7 +123,8 @@ def _row(record: Record) -> Row:
         kind=str(index["kind"]),
         target=str(index["target"]),
         result=str(index["outcome"] or index["decision"] or approval.get("verdict") or approval.get("state", "")),
-        why=_why(members) or _told(members),
+        why=_why(members) or _facts(members),
+        session=str(index["session"]),
     )
 
 
@@ -145,7 +136,7 @@ def _why(members: Mapping[str, Any]) -> str:
     return " ".join(part for part in (named, *reasons[:1], str(members.get("approval", {}).get("id", ""))) if part)
 
 
-def _told(members: Mapping[str, Any]) -> str:
+def _facts(members: Mapping[str, Any]) -> str:
     """What an event says, in short: `approval_id apr_…, digest 5f…`."""
     facts = members.get("facts", {})
     told = [(name, str(value)) for name, value in facts.items() if isinstance(value, str | int) and value != ""]
@@ -154,17 +145,3 @@ def _told(members: Mapping[str, Any]) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."  # `visible` would write an ellipsis as an escape
-
-
-def _related(record: Record) -> dict[str, str]:
-    """Links to the other records of the same call and approval."""
-    links = {"call": str(record.index["call_id"]), "approval": str(record.index["approval_id"])}
-    return {name: "/log?" + urlencode({name: value}) for name, value in links.items() if value}
-
-
-def _members(record: Record) -> dict[str, Any]:
-    try:
-        members = json.loads(record.leaf)
-    except ValueError:
-        members = None
-    return members if isinstance(members, dict) else {"seq": record.seq, "damaged": "not readable; run `mcpgw verify`"}

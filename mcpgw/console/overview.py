@@ -32,6 +32,6 @@ async def show(room: Room, visit: Visit) -> Response:
 
 async def _checkpoint(room: Room) -> str:
     try:
-        return await room.doors.records.checkpoint()
+        return await room.doors.evidence.checkpoint()
     except LedgerUnavailable as error:
         return str(error)

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from mcpgw.console import approvals, log, overview, proposals, sign_in, upstreams
+from mcpgw.console import approvals, log, overview, proposals, replay, sign_in, upstreams
 from mcpgw.console.api import make_api_routes
 from mcpgw.console.arrival import Arrival
 from mcpgw.console.config import ConsoleConfig
@@ -49,7 +49,9 @@ ROUTES: Final = (
     Door("/approvals/{approval_id}/proposal/confirm", "POST", Access.PERSON),
     Door("/live/approvals", "GET", Access.PERSON),
     Door("/log", "GET", Access.AUDITOR),
+    Door("/log", "POST", Access.AUDITOR),
     Door("/log/{seq}", "GET", Access.AUDITOR),
+    Door("/sessions/{session}", "GET", Access.AUDITOR),
     Door("/upstreams", "GET", Access.AUDITOR),
     Door("/static/{name}", "GET", Access.PUBLIC),
 )
@@ -77,7 +79,9 @@ _PERSONS: Final[Mapping[tuple[str, str], PersonsPage]] = {
     ("/approvals/{approval_id}/proposal/confirm", "POST"): proposals.propose,
     ("/live/approvals", "GET"): approvals.live,
     ("/log", "GET"): log.search,
+    ("/log", "POST"): log.ask,
     ("/log/{seq}", "GET"): log.record,
+    ("/sessions/{session}", "GET"): replay.show,
     ("/upstreams", "GET"): upstreams.show,
 }
 

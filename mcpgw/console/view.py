@@ -5,13 +5,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import resources
 from typing import Any, Final
 
+import anyio.to_thread
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from mcpgw.core.visible import visible, visible_line
+from mcpgw.core.moments import offset
+from mcpgw.core.visible import visible, visible_json, visible_line, visible_payload
 
 HEADERS: Final = {
     # Neither inline script nor inline style, nothing from elsewhere, and no frame of anybody around our buttons.
@@ -61,6 +64,10 @@ class View:
         """Return the page. `visit` must be among the values where somebody is signed in."""
         text = self._templates.get_template(template).render({"visit": None, "now_ns": time.time_ns(), **values})
         return HTMLResponse(text, status_code=status, headers={**HEADERS, **(headers or {})})
+
+    async def long_page(self, template: str, **values: Any) -> Response:
+        """Return a page of payloads, which may be long: made beside the event loop, so that no call waits for it."""
+        return await anyio.to_thread.run_sync(partial(self.page, template, **values))
 
     def file(self, name: str) -> Response:
         """Return a static file by its hashed name; a name that is not in the list does not exist."""
@@ -135,5 +142,8 @@ _FILTERS: Final[dict[str, Callable[..., str]]] = {
     "clock": clock,
     "iso": iso,
     "span": span,
+    "offset": offset,
+    "payload": visible_payload,
+    "json": visible_json,
     "summary": summary,
 }

@@ -81,6 +81,10 @@ class Question:
         return cls(**{**told, **times})  # type: ignore[arg-type]  # the names were checked, and the values are texts or numbers
 
 
+FIELDS = tuple(field.name for field in fields(Question) if field.default == "")
+"""What is asked for by a text: all but the times."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where to go on: with records before this one."""

@@ -1,4 +1,4 @@
-"""Three stories in a real browser. Whatever its console complains of (a blocked script, a wrong style) is a failure."""
+"""Stories in a real browser. Whatever its console complains of (a blocked script, a wrong style) is a failure."""
 
 from collections.abc import AsyncIterator
 
@@ -100,3 +100,37 @@ async def test_a_keyboard_is_enough(bank: Bank, browser: Browser) -> None:
         await page.keyboard.press("Tab")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("status")).to_contain_text("It is denied.")
+
+
+async def test_an_auditor_finds_words_and_replays_the_session_with_a_keyboard_on_a_narrow_screen(
+    bank: Bank, browser: Browser
+) -> None:
+    hostile = "Larkspur </pre><script>document.title='owned'</script>\u202ekcehc"
+    approval_id = await bank.hold(17_06, memo=hostile)
+    async with window(browser, color_scheme="dark") as page:
+        await page.set_viewport_size({"width": 390, "height": 760})
+        await sign_in(page, f"{bank.url}/log", bank.key("audrey"))
+        await page.get_by_label("Words in payloads").focus()
+        await page.keyboard.type("larkspur")
+        await page.keyboard.press("Tab")
+        await expect(page.get_by_text("More to ask for")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await page.get_by_label("Approval", exact=True).fill(approval_id)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_label("Approval", exact=True)).to_have_value(approval_id)
+        assert page.url == f"{bank.url}/log", "words are in no address"
+        await fits(page)
+        await page.get_by_role("row", name=approval_id).get_by_role("link").first.press("Enter")
+        await expect(page.get_by_role("heading", name="Clean payloads")).to_be_visible()
+        await fits(page)
+        await page.get_by_role("link", name="Replay it from here").press("Enter")
+        await page.wait_for_url(f"{bank.url}/sessions/*")
+        await expect(page.locator(".step pre").first).to_contain_text("document.title='owned'</script>\\u202ekcehc")
+        assert "owned" not in await page.title()
+        await fits(page)
+        await page.get_by_role("link", name="Back to its beginning").press("Enter")
+        await expect(page.locator(".step").first).to_contain_text("opens a session")
+
+
+async def fits(page: Page) -> None:
+    assert await page.evaluate(BESIDE) == []

@@ -1,5 +1,6 @@
 """When a room behind the console fails: nothing is shown, nothing is claimed, and nobody is let in."""
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from starlette.applications import Starlette
 from mcpgw.app.console import console_routes
 from mcpgw.app.network import inbound
 from mcpgw.console import ConsoleConfig, Doors, NotForYou, Unclear, make_routes
-from mcpgw.console.doors import CatalogView
+from mcpgw.console.doors import CatalogView, Page, Proved
 from mcpgw.core.entries import Event
 from mcpgw.core.errors import AuthenticationError, LedgerUnavailable
 from mcpgw.core.model import (
@@ -25,7 +26,7 @@ from mcpgw.core.model import (
 )
 from mcpgw.ports import Approval, ApprovalState
 from mcpgw.settings import from_text
-from tests.console.bank import Person
+from tests.console.bank import Person, found
 
 SECRET = "what must not be seen"
 
@@ -37,6 +38,8 @@ class House:
     journal_fails: bool = False
     desk_error: Exception | None = None  # None: the desk works
     draining: bool = False
+    is_large: bool = False  # the log has more records than one search looks through
+    is_damaged: bool = False  # the log has one record, of which nothing can be read
     kind: IdentityKind = IdentityKind.HUMAN
     entries: list[Event] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -80,18 +83,21 @@ class House:
     async def changed(self, timeout_s: float) -> None:
         return
 
-    async def search(self, search: Any) -> Sequence[Any]:
-        broken = SimpleNamespace(seq=7, leaf=b"not JSON", hash=b"\0" * 32, index=_INDEX)
-        return [broken]
-
     log = "bank.example/ledger"
 
     async def find(self, *_: Any) -> Any:
+        if self.is_damaged:
+            return Page(records=[_BROKEN], rest=())
+        if self.is_large:
+            return Page(records=[], rest=(5,))
         raise LedgerUnavailable("others are reading the log", hint="Try again in a moment.")
 
     async def proved(self, seq: int) -> Sequence[Any]:
         self.read.append(seq)
-        return ()
+        return [Proved(record=_BROKEN, payloads={}, gone=("result.clean",), proof="c2sp")] if self.is_damaged else []
+
+    async def session(self, *_: Any) -> Sequence[Any]:
+        raise LedgerUnavailable("a record cannot be read", hint="Run `mcpgw verify`.")
 
     async def checkpoint(self) -> str:
         raise LedgerUnavailable("the log has no checkpoint yet")
@@ -108,7 +114,7 @@ class House:
     @asynccontextmanager
     async def person(self, key: str = "good") -> AsyncIterator[Person]:
         doors = Doors(
-            authenticator=self, corridor=self, journal=self, desk=self, records=self, evidence=self,  # type: ignore[arg-type]  # as far as it goes
+            authenticator=self, corridor=self, journal=self, desk=self, evidence=self,  # type: ignore[arg-type]  # as far as it goes
             catalog=self.catalog, problems=self.problems, check_host=lambda hosts: None, is_draining=lambda: self.draining,
             bearers=self, credential_of=self.credential_of, challenge=lambda problem: "Bearer",
         )  # fmt: skip
@@ -122,17 +128,19 @@ class House:
 
 
 _INDEX: Mapping[str, str | int] = {
-    "time_ns": 0, "kind": "x", "target": "", "outcome": "", "decision": "", "call_id": "", "approval_id": "",
+    "time_ns": 0, "kind": "x", "target": "", "outcome": "", "decision": "", "call_id": "", "approval_id": "", "session": "",
 }  # fmt: skip
+_BROKEN = SimpleNamespace(seq=7, leaf=b"not JSON", hash=b"\0" * 32, index=_INDEX)
 
 
 async def test_what_cannot_be_recorded_is_not_read() -> None:
     house = House()
     async with house.person() as dora:
         house.journal_fails = True
-        for path in ("/log", "/log/7"):
+        for path in ("/log", "/log/7", "/sessions/1"):
             answer = await dora.get(path)
-            assert answer.status_code == 503 and SECRET not in answer.text and "not JSON" not in answer.text
+            assert answer.status_code == 503 and SECRET not in answer.text and "cannot reach its record" in answer.text
+    assert house.read == []
 
 
 async def test_who_cannot_be_recorded_is_not_signed_in_but_is_signed_out() -> None:
@@ -188,10 +196,28 @@ async def test_a_session_does_not_outlive_a_change_of_who_the_key_belongs_to() -
 
 
 async def test_a_damaged_record_says_so() -> None:
-    house = House()
+    house = House(is_damaged=True)
     async with house.person() as dora:
         page = (await dora.get("/log/7")).text
-    assert "not readable; run `mcpgw verify`" in page and "it is not the hash" in page and "no checkpoint yet" in page
+        assert 'href="/log/7"' in (await dora.get("/log")).text
+    assert "not readable; run `mcpgw verify`" in page and "it is not the hash" in page
+    assert "result.clean: not there any more" in page
+
+
+async def test_a_page_of_the_log_may_hold_nothing_and_not_be_the_last() -> None:
+    house = House(is_large=True)
+    async with house.person() as dora:
+        page = (await dora.get("/log?who=alice")).text
+        assert "there are more" in page and "No record matches" not in page
+        await dora.get(found(re.compile(r'href="([^"]+)" rel="next"'), page))
+    assert house.entries[-1].facts == {"what": "log", "who": "alice", "before": 5}
+
+
+async def test_a_log_that_cannot_be_read_now_says_what_to_do() -> None:
+    async with House().person() as dora:
+        for path, hint in (("/log", "Try again in a moment."), ("/sessions/1", "Run `mcpgw verify`.")):
+            answer = await dora.get(path)
+            assert answer.status_code == 503 and hint in answer.text
 
 
 async def test_the_start_page_says_what_is_wrong() -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 from mcpgw.console.api import evidence, shapes
 from mcpgw.console.api.entrance import PROBLEM, Shape
+from mcpgw.console.reading import SEQ
 from mcpgw.core.model import JsonObject
 
 VERSION: Final = "1"
@@ -25,7 +26,7 @@ _ERRORS: Final = {
 }
 """All that an operation can answer beside 200, by status."""
 _TEXT: Final = {"type": "string"}
-_PLACES: Final = {"seq": {"type": "string", "pattern": evidence.SEQ}}
+_PLACES: Final = {"seq": {"type": "string", "pattern": SEQ}}
 """What placeholders of paths take, where it is not any text."""
 _ZIP: Final[dict[str, Any]] = {"application/zip": {}}
 
