@@ -68,6 +68,11 @@ async def replayed(bank: Bank, images: Path) -> None:
         await carol.decide(approval, comment="Matches the invoice.")
     await bank.transfer(7_150_00, memo="Invoice 2214 \u202ekcehc")
     (session, *_) = [one["session"]["id"] for one in bank.folder.records("call.outcome", approval_id=approval)]
+    async with chromium() as browser, window(browser, color_scheme="light") as page:
+        await page.set_viewport_size({"width": 1180, "height": 1250})
+        await sign_in(page, f"{bank.url}/sessions/{session}", bank.key("dora"))
+        await page.get_by_role("heading", name="step by step").wait_for()
+        await page.screenshot(path=images / "console-session.png")
     html = bank.folder.path / "session.html"
     await bank.folder.acli("replay", session, "--html", str(html))
     async with chromium() as browser, window(browser, color_scheme="light") as page:
