@@ -239,10 +239,10 @@ class Gateway:
             self.registry.server_down(status.name)
 
     def on_change(self, change: Change) -> None:
-        """Follow a swap of the catalog: connections, and clients that must list again."""
+        """Follow a swap of the catalog: connections, clients that must list again, and what was asked of another server."""
         if change.servers:
             self.connect()
-        if change.relisted:
+        if change.relisted or change.servers:
             self._tasks.start_soon(self._relist)
 
     async def _relist(self) -> None:

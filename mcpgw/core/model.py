@@ -232,8 +232,8 @@ class Origin:
     conversation: str = ""
     """What the client calls its conversation, where it says: a hint that tells sessions apart, never part of a leaf."""
     attended: bool = True
-    """Whether a client made the request. False: it is a held call that the gateway makes in the place of a client that did so
-    before; all else is of that one."""
+    """Whether a client made the request. False: the gateway makes it in the place of a client that did so before (a held call,
+    or a subscription when its server became another one); all else is of that one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

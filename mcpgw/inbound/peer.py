@@ -21,7 +21,7 @@ from mcpgw.core.model import (
     RawNotice,
     Waiting,
 )
-from mcpgw.inbound.caller import caller_of
+from mcpgw.inbound.caller import Caller, caller_of
 from mcpgw.inbound.shaping import encoded_size, is_modern
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,32 @@ class _Anything(BaseModel):
     """Any result, as the client wrote it: that it is one of the question's kind, the SDK has checked."""
 
     model_config = ConfigDict(extra="allow")
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentPeer:
+    """`ports.Peer` of a call that is made while nobody's request is open: nothing of it can be told, and nobody be asked."""
+
+    caller: Caller
+
+    async def identity(self) -> Identity:
+        return await self.caller.identify()
+
+    def wants(self, notice: RawNotice) -> bool:
+        return False
+
+    async def notify(self, notice: CleanNotice) -> None:
+        """Nothing is wanted, so nothing comes."""
+
+    async def waiting(self, waiting: Waiting, message: str, elapsed_s: float) -> None:
+        """Whoever asks for the call's state is told."""
+
+    @property
+    def in_rounds(self) -> bool:
+        return False
+
+    async def answers(self, questions: Mapping[str, CleanNotice]) -> Mapping[str, JsonObject]:
+        raise QuestionRefused("Nobody is there who could be asked.")
 
 
 class RequestPeer:

@@ -21,7 +21,10 @@ from mcpgw.core.errors import AuthenticationError
 from mcpgw.core.model import (
     Completed,
     Patience,
+    ReplyKind,
     Request,
+    Target,
+    UnknownTarget,
 )
 from mcpgw.core.uris import MAX_URI, upstream_uri
 from mcpgw.inbound.answers import to_result
@@ -29,7 +32,7 @@ from mcpgw.inbound.asked import Asked, asked_of
 from mcpgw.inbound.caller import Caller, caller_of, session_owner
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.origin import origin_of
-from mcpgw.inbound.peer import RequestPeer
+from mcpgw.inbound.peer import AbsentPeer, RequestPeer
 from mcpgw.inbound.shaping import is_modern
 from mcpgw.inbound.shares import must_have_room
 from mcpgw.inbound.watching import OwnListBus
@@ -57,6 +60,8 @@ class _Subscription:
     request: Request
     key: _Key
     tell: Callable[[], Awaitable[None]]
+    fingerprint: str
+    """Of the server that was asked."""
 
 
 class Subscriptions:
@@ -73,6 +78,9 @@ class Subscriptions:
         self._opening: list[_Key] = []
         self._changed: set[_Subscription] = set()
         self._news = anyio.Event()
+        self._moved: set[_Subscription] = set()
+        """Those whose server is another one than was asked."""
+        self._moves = anyio.Event()
 
     async def open(self, ctx: Context, uri: str, tell: Callable[[], Awaitable[None]]) -> Callable[[], None]:
         """Call `tell` whenever the resource changed, and return how to stop that, once or more.
@@ -86,7 +94,7 @@ class Subscriptions:
         principal = caller.identity.principal
         must_have_room(principal, self._holders, self._config, "subscriptions to resources")
         found = upstream_uri(uri)
-        subscription = _Subscription(caller, _request(ctx, asked), (found.server, found.uri), tell)
+        subscription = _Subscription(caller, _request(ctx, asked), (found.server, found.uri), tell, _fingerprint(asked.target))
         self._holders.append(principal)
         self._opening.append(subscription.key)
         peer = RequestPeer(ctx, token=None, log_level="", answer_timeout_s=self._config.answer_timeout_s)
@@ -114,10 +122,14 @@ class Subscriptions:
             self._news.set()
 
     async def review(self) -> None:
-        """End those that would not be opened any more, by policy and catalog."""
+        """End those that would not be opened any more, by policy and catalog, and have the others opened again whose server is
+        another one now: it knows of none."""
         for subscription in self._all():
             if not self._corridor.allows(subscription.request):
                 self._close(subscription)
+            elif self._server_of(subscription) != subscription.fingerprint:
+                self._moved.add(subscription)
+                self._moves.set()
             await anyio.lowlevel.checkpoint()
 
     @asynccontextmanager
@@ -126,6 +138,7 @@ class Subscriptions:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._tell_forever)
             tasks.start_soon(self._recheck_forever)
+            tasks.start_soon(self._reopen_forever)
             yield
             tasks.cancel_scope.cancel()
 
@@ -156,6 +169,41 @@ class Subscriptions:
             for subscription in self._all():
                 await self._stands(subscription)
 
+    async def _reopen_forever(self) -> None:
+        while True:
+            await self._moves.wait()
+            self._moves = anyio.Event()
+            moved, self._moved = self._moved, set()
+            async with anyio.create_task_group() as tasks:
+                for subscription in moved:
+                    tasks.start_soon(self._reopen, subscription)
+
+    async def _reopen(self, subscription: _Subscription) -> None:
+        """Ask the server that has the name now, in the place of the client: judged and recorded as its own request was.
+
+        What is missed meanwhile nobody knows, so that the resource counts as changed. Where the server does not take it, the
+        subscription is over.
+        """
+        if not await self._stands(subscription) or subscription not in self._by_key.get(subscription.key, ()):
+            return
+        subscription.fingerprint = self._server_of(subscription)
+        self._opening.append(subscription.key)
+        request = replace(subscription.request, origin=replace(subscription.request.origin, attended=False))
+        answer = await self._corridor.walk(request, AbsentPeer(subscription.caller))
+        self._opening.remove(subscription.key)
+        if not (isinstance(answer, Completed) and answer.reply.kind is ReplyKind.RESULT):
+            logger.info("a subscription to a resource is ended: its server is another one now, and did not take it")
+            self._close(subscription)
+        elif subscription in self._by_key.get(subscription.key, ()):
+            self._changed.add(subscription)
+            self._news.set()
+        else:
+            self._let_go(subscription.key)
+
+    def _server_of(self, subscription: _Subscription) -> str:
+        """Return the fingerprint of the server that has the resource now."""
+        return _fingerprint(self._catalog.find(subscription.request.kind, subscription.request.name))
+
     async def _stands(self, subscription: _Subscription) -> bool:
         """Ask again whether the caller is who it was and may hear of it; where not, it is over."""
         try:
@@ -184,6 +232,7 @@ class Subscriptions:
             standing.remove(subscription)
             self._holders.remove(subscription.caller.identity.principal)
             self._changed.discard(subscription)
+            self._moved.discard(subscription)
             self._let_go(subscription.key)
 
     def _let_go(self, key: _Key) -> None:
@@ -215,6 +264,10 @@ async def telling_of_resources(
             agreed.append(uri)
         wanted = params.notifications.model_copy(update={"resource_subscriptions": agreed or None})
         yield params.model_copy(update={"notifications": wanted})
+
+
+def _fingerprint(target: Target | UnknownTarget) -> str:
+    return target.server_fingerprint if isinstance(target, Target) else ""
 
 
 def _request(ctx: Context, asked: Asked) -> Request:

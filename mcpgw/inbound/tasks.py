@@ -28,19 +28,18 @@ from mcpgw.core.model import (
     Origin,
     Patience,
     Proposal,
-    RawNotice,
     RefusalCode,
     Refused,
     Request,
     Target,
     TargetKind,
     UnknownTarget,
-    Waiting,
 )
 from mcpgw.core.tasks import WITH_TASKS
 from mcpgw.inbound.caller import Caller, caller_of
 from mcpgw.inbound.in_flight import InFlight
 from mcpgw.inbound.origin import origin_of
+from mcpgw.inbound.peer import AbsentPeer
 from mcpgw.inbound.presentation import TAKES_TASKS, declares_tasks
 from mcpgw.inbound.questions import Questions, declares
 from mcpgw.inbound.task_view import WAITING, TaskViewer
@@ -66,28 +65,10 @@ _FINAL: Final = (RefusalCode.DENIED, RefusalCode.NOT_APPROVED, RefusalCode.UNKNO
 
 
 @dataclass(frozen=True, slots=True)
-class _TaskPeer:
-    """`ports.Peer` of a call that runs while nobody's request is open: progress of a task is not in the extension."""
+class _TaskPeer(AbsentPeer):
+    """Progress of a task is not in the extension, its state says that it waits, and its answers come by `tasks/update`."""
 
-    caller: Caller
     questions: Questions
-
-    async def identity(self) -> Identity:
-        return await self.caller.identify()
-
-    def wants(self, notice: RawNotice) -> bool:
-        return False
-
-    async def notify(self, notice: CleanNotice) -> None:
-        """Nothing is wanted, so nothing comes."""
-
-    async def waiting(self, waiting: Waiting, message: str, elapsed_s: float) -> None:
-        """Its state says so."""
-
-    @property
-    def in_rounds(self) -> bool:
-        """A task is not made again: its answers come by `tasks/update`."""
-        return False
 
     async def answers(self, questions: Mapping[str, CleanNotice]) -> Mapping[str, JsonObject]:
         return await self.questions.answers(questions)

@@ -279,6 +279,10 @@ class MemoryUpstreams:
     cancelled: anyio.Event = field(default_factory=anyio.Event)
     release: anyio.Event = field(default_factory=anyio.Event)
 
+    refusal: RawReply | None = None
+    """What it answers to subscriptions; it takes them while there is none."""
+    subscribing: anyio.Event | None = None
+    """Subscriptions wait for it, while there is one."""
     declared: list[JsonObject] = field(default_factory=list)
     """What it was told that callers can be asked."""
     questions: Mapping[str, JsonObject] = field(default_factory=lambda: FORM)
@@ -296,6 +300,10 @@ class MemoryUpstreams:
         call = permit.call
         self.calls.append(call)
         await anyio.lowlevel.checkpoint()
+        if call.subscribes:
+            if self.subscribing is not None:
+                await self.subscribing.wait()
+            return self.refusal or result({})
         match call.target.name.partition("__")[2]:
             case "progress":
                 for params in self.notices:

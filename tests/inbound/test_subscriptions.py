@@ -13,7 +13,7 @@ from mcp.server.subscriptions import ResourceUpdated
 from mcp.shared.exceptions import MCPError
 from mcp_types import ResourceUpdatedNotification
 
-from mcpgw.core.model import Intent, RefusalCode
+from mcpgw.core.model import Intent, RawJson, RawReply, RefusalCode, ReplyKind
 from mcpgw.inbound.config import InboundConfig
 from mcpgw.inbound.watching import OwnListBus, Watchers
 from tests.inbound.doors import World, identity
@@ -160,6 +160,70 @@ async def test_a_changed_policy_or_catalog_ends_a_subscription_at_once() -> None
             await anyio.sleep(0.01)
         assert told == [OTHER]
         await client.unsubscribe_resource(A)  # over already
+
+
+def moved(world: World) -> None:
+    """Another server answers to the name `bank` from now on."""
+    world.catalog.others = [replace(one, server_fingerprint="another") if one.server == "bank" else one for one in OFFERED]
+
+
+async def test_a_server_that_became_another_one_is_asked_in_the_clients_place_and_on_record() -> None:
+    world = world_of(PATIENT)
+    async with subscribed(world, "http", A, OTHER) as (connect, client, told):
+        moved(world)
+        await connect.server.notify_list_changed()
+        await world.journal.until(Intent, 3)
+        while not told:  # noqa: ASYNC110  by another task, which tells nobody
+            await anyio.sleep(0.01)
+        assert told == [A], "what was missed meanwhile nobody knows"
+        again = world.journal.of(Intent)[2].shown.call
+        assert (again.target.server_fingerprint, again.subscribes, again.origin.attended) == ("another", True, False)
+        first = world.journal.of(Intent)[0].shown.call
+        assert (again.identity, replace(again.origin, attended=True)) == (first.identity, first.origin)
+        await connect.server.notify_list_changed()
+        connect.server.resource_updated("bank", "file:///a")
+        while told != [A, A]:  # noqa: ASYNC110  as above
+            await anyio.sleep(0.01)
+        assert len(world.journal.of(Intent)) == 3 and world.upstreams.unsubscribed == [], "once is enough"
+        await client.unsubscribe_resource(A)
+        assert world.upstreams.unsubscribed == [("bank", "file:///a")]
+
+
+@pytest.mark.parametrize("how", ["refused", "revoked", "unrecorded"])
+async def test_a_subscription_that_another_server_does_not_take_is_over(how: str) -> None:
+    world = world_of(PATIENT)
+    async with subscribed(world, "http", A, OTHER) as (connect, _client, told):
+        match how:
+            case "refused":
+                error = RawJson({"code": -32050, "message": "nobody hears of that"})
+                world.upstreams.refusal = RawReply(kind=ReplyKind.ERROR, payload=error)
+            case "revoked":
+                del world.keys.keys["alice-key"]
+            case _:
+                world.journal.broken = True
+        moved(world)
+        await connect.server.notify_list_changed()
+        await until(world, ("bank", "file:///a"))
+        world.keys.keys["alice-key"] = identity("alice")
+        connect.server.resource_updated("bank", "file:///a")
+        connect.server.resource_updated("other_bank", "file:///a")
+        while not told:  # noqa: ASYNC110  as above
+            await anyio.sleep(0.01)
+        assert told == [OTHER]
+
+
+async def test_a_client_that_leaves_while_another_server_is_asked_leaves_nothing_behind() -> None:
+    world = world_of(PATIENT)
+    async with subscribed(world, "http", A) as (connect, client, told):
+        world.upstreams.subscribing = anyio.Event()
+        moved(world)
+        await connect.server.notify_list_changed()
+        await world.journal.until(Intent, 2)
+        await client.unsubscribe_resource(A)
+        assert world.upstreams.unsubscribed == [], "it may still be taken"
+        world.upstreams.subscribing.set()
+        await until(world, ("bank", "file:///a"))
+        assert told == []
 
 
 async def test_whose_credential_ended_is_not_told_even_once() -> None:
