@@ -3,7 +3,7 @@
 import itertools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextlib import suppress
 from typing import Final, get_args
 
@@ -126,15 +126,16 @@ class Conversation:
         headers = self._param_headers(target, own) if target.kind is TargetKind.TOOL else {}
         params["_meta"] = await self._with_log_level(call)
         clock = Clock(target.timeout_s)
+        owner = (call.identity.principal, call.identity.actors, target.masking)
         in_rounds = self.peer.modern and target.kind in ASKING
         may_be_task = in_rounds and target.kind is TargetKind.TOOL and takes_tasks(call)
         declares = {**(interview.declares if in_rounds else {}), **(WITH_TASKS if may_be_task else {})}
 
         async def send(more: JsonObject) -> RawReply:
-            return await self._ask(method, {**params, **more}, clock, headers, on_notice, declares)
+            return await self._ask(method, {**params, **more}, clock, headers, on_notice, declares, owner)
 
         async def of_task(method: str, about: JsonObject) -> RawReply:
-            return await self._ask(method, about, clock, {}, on_notice, {**declares, **WITH_TASKS})
+            return await self._ask(method, about, clock, {}, on_notice, {**declares, **WITH_TASKS}, owner)
 
         if in_rounds:
             rounds = Rounds(self._name, interview, clock)
@@ -231,15 +232,16 @@ class Conversation:
         headers: Mapping[str, str],
         on_notice: OnNotice | None,
         declares: JsonObject,
+        owner: Hashable = None,
     ) -> RawReply:
         try:
-            return await self._wire.request(self._asking(method, params, clock, headers, on_notice, declares))
+            return await self._wire.request(self._asking(method, params, clock, headers, on_notice, declares, owner))
         except SessionExpired as expired:
             with clock.scope():
                 await self.renew(expired.session_id)
             if clock.left_s <= 0:
                 raise UpstreamError(self._says("forgot the session and did not begin another in time"), sent=False) from None
-            return await self._wire.request(self._asking(method, params, clock, headers, on_notice, declares))
+            return await self._wire.request(self._asking(method, params, clock, headers, on_notice, declares, owner))
 
     def _asking(
         self,
@@ -249,6 +251,7 @@ class Conversation:
         headers: Mapping[str, str],
         on_notice: OnNotice | None,
         declares: JsonObject,
+        owner: Hashable = None,
     ) -> Ask:
         ask_id = next(self._ids)
         meta = dict(as_object(params.get("_meta")))
@@ -265,6 +268,7 @@ class Conversation:
             clock=clock,
             headers=headers,
             on_notice=on_notice,
+            owner=owner,
         )
 
     def _routing(self, method: str, params: Mapping[str, Json]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import anyio
 
@@ -94,6 +94,8 @@ class Correlator:
         self._open: dict[int, Exchange] = {}
         self._abandoned: deque[int] = deque(maxlen=_ABANDONED)
         """Ids that may still be answered, though nobody waits any more."""
+        self._owners: set[Hashable] = set()
+        """Of the calls that this connection carried; two stand for any number."""
         self._complaints = 0
         self._lost_because = ""
         self._lost = anyio.Event()
@@ -103,6 +105,8 @@ class Correlator:
         if self._lost_because:
             raise WireLost(f"The upstream server {self._name!r} {self._lost_because}.", sent=False)
         exchange = self._open[ask.id] = Exchange(ask)
+        if ask.on_notice is not None and len(self._owners) < 2:
+            self._owners.add(ask.owner)
         return exchange
 
     def close(self, exchange: Exchange) -> None:
@@ -168,9 +172,10 @@ class Correlator:
             self._questions.told(message)
 
     def _log_message(self, message: Notification, size: int) -> None:
-        """A log message names no call, and may hold one caller's data: it is delivered only where it can have one owner."""
+        """A log message names no call, may hold one caller's data, and may come long after that call: it is delivered to the
+        one call that is open, if all that the connection carried so far were of the same caller and masked in the same way."""
         owners = [exchange for exchange in self._open.values() if exchange.ask.on_notice is not None]
-        if len(owners) == 1 and not self._abandoned:
+        if len(owners) == 1 and len(self._owners) == 1 and not self._abandoned:
             owners[0].notice(RawNotice(method=message.method, params=RawJson(message.params)), size)
 
     def _answer(self, message: dict[str, Json]) -> None:

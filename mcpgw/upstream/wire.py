@@ -1,6 +1,6 @@
 """What every transport offers to the conversation above it, and the errors in which it may fail."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -59,6 +59,8 @@ class Ask:
     """Routing headers of protocol 2026-07-28; transports other than HTTP have no use for them."""
     on_notice: OnNotice | None = None
     """None where the gateway itself asks: nobody is there to be told of progress."""
+    owner: Hashable = None
+    """Whose call it is, and how it is masked. None where the gateway itself asks."""
     cancellable: bool = True
     """`initialize` and `server/discover` must not be cancelled (both specifications)."""
 

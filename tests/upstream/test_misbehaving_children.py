@@ -3,17 +3,18 @@
 import json
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
 from mcpgw.core.errors import UpstreamError
-from mcpgw.core.model import ReplyKind
+from mcpgw.core.model import Masking, ReplyKind
 from mcpgw.ports import ServerState
 from mcpgw.upstream import Limits
 from tests.real_servers import odd_server
-from tests.upstream.world import World, pool_of, stdio, texts
+from tests.upstream.world import AGENT, World, pool_of, stdio, texts
 
 SMALL = Limits(reply_bytes=1_500_000, backoff_first_s=0.05, backoff_ceiling_s=0.2, stop_s=0.5, drain_s=0.2)
 
@@ -28,6 +29,19 @@ async def world() -> AsyncIterator[World]:
 def clean(request: pytest.FixtureRequest) -> None:
     if "world" in request.fixturenames:
         request.getfixturevalue("world").notices.clear()
+
+
+async def test_what_a_server_logs_late_goes_to_no_other_caller_and_to_no_call_that_is_masked_otherwise() -> None:
+    """A log message names no call: what comes behind an answer would pass for the next call's."""
+    bob = replace(AGENT, subject="bob")
+    for other in ({"identity": bob}, {"masking": Masking(columns=("ssn",))}):
+        async with pool_of(stdio(odd_server()), limits=SMALL) as world:
+            await world.call("log")
+            await world.call("log", identity=replace(AGENT, credential_id="a newer token"))
+            assert len(world.notices) == 2, "all calls so far are one caller's"
+            await world.call("log", **other)
+            await world.call("log")
+            assert len(world.notices) == 2
 
 
 @pytest.mark.parametrize("fault", ["invalid_json", "invalid_utf8", "not_a_number", "lone_surrogate", "null_result"])

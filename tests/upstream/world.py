@@ -21,6 +21,7 @@ from mcpgw.core.model import (
     Json,
     JsonObject,
     Manifest,
+    Masking,
     Origin,
     Permit,
     RawNotice,
@@ -34,6 +35,7 @@ from mcpgw.core.model import (
 from mcpgw.ports import Definitions, Interview, OnNotice, ServerState, ServerStatus
 from mcpgw.upstream import HttpServer, Limits, ServerConfig, SseServer, StdioServer, UpstreamPool
 
+NOT_MASKED = Masking()
 FINGERPRINT = "as configured"
 QUICK = Limits(backoff_first_s=0.05, backoff_ceiling_s=0.2, stop_s=1.0, drain_s=0.5)
 
@@ -74,6 +76,7 @@ class World:
         interview: Interview | None = None,
         identity: Identity = AGENT,
         client: str = "2026-07-28",
+        masking: Masking = NOT_MASKED,
     ) -> RawReply:
         """Send a permitted call of a client of that revision, by the definition that the server listed."""
         listed = self.pool.definitions(server).get(kind, ())
@@ -87,6 +90,7 @@ class World:
             definition=definition,
             definition_hash="",
             timeout_s=timeout_s,
+            masking=masking,
         )
         opened = permit(target, arguments or {}, meta or {}, identity, client=client)
         return await self.pool.send(opened, on_notice or self.keep, interview or Mute())
