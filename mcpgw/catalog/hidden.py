@@ -19,6 +19,8 @@ _NEVER_SHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 _SPELLED = range(0xE0020, 0xE007F)
 _MAX_SPELLED = 200
 """Characters of a hidden message that are shown; enough to see what it wants."""
+_MAX_PART = 100
+"""Characters of a key in a path. Keys of real schemas are names."""
 _ESCAPED = re.compile(r"[^\x20-\x7e]")
 
 
@@ -39,6 +41,11 @@ def visible(text: str) -> str:
     return _ESCAPED.sub(lambda match: match[0] if match[0] in "\n\t" or not _species(match[0]) else _escape(match[0]), text)
 
 
+def part(key: str) -> str:
+    """Return a key as a part of a path. Every text below it repeats that, so it is short, however long the key."""
+    return visible(key if len(key) <= _MAX_PART else f"{key[:_MAX_PART]}…")
+
+
 def is_hidden(char: str) -> bool:
     """Tell whether a character is one of those above."""
     return bool(_species(char))
@@ -50,7 +57,7 @@ def hidden_in(value: Json, path: str = "") -> Iterator[Hidden]:
         yield from _hidden_in_text(value, path)
     elif isinstance(value, dict):
         for key, item in value.items():
-            inside = f"{path}.{visible(key)}" if path else visible(key)
+            inside = f"{path}.{part(key)}" if path else part(key)
             yield from _hidden_in_text(key, f"{inside} (the key)")
             yield from hidden_in(item, inside)
     elif isinstance(value, list):

@@ -8,10 +8,10 @@ an upstream chooses its length.
 import base64
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from mcpgw.catalog.hidden import is_hidden, visible
+from mcpgw.catalog.hidden import is_hidden, part, visible
 from mcpgw.core.model import Json
 
 _SHOWN = 80
@@ -44,25 +44,26 @@ def suspicions(definition: Json, foreign: Collection[str] = ()) -> Iterator[Susp
         foreign: names of what other servers offer, as they and as the gateway call it, without this server's own.
     """
     known = frozenset(name.lower() for name in foreign if _is_distinctive(name))
-    for path, text in _texts(definition, ""):
-        for what in _judge(text, path, known):
+    for path, text, is_key in _texts(definition, ""):
+        for what in _judge(text, () if is_key else known):
             yield Suspicion(path or "(all of it)", what)
 
 
-def _texts(value: Json, path: str) -> Iterator[tuple[str, str]]:
+def _texts(value: Json, path: str) -> Iterator[tuple[str, str, bool]]:
+    """Yield path and text of everything, and whether it is a key."""
     if isinstance(value, str):
-        yield path, value
+        yield path, value, False
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            inside = f"{path}.{visible(key)}" if path else visible(key)
-            yield f"{inside} (the key)", key
+            inside = f"{path}.{part(key)}" if path else part(key)
+            yield f"{inside} (the key)", key, True
             yield from _texts(item, inside)
     elif isinstance(value, list):
         for position, item in enumerate(value):
             yield from _texts(item, f"{path}[{position}]")
 
 
-def _judge(text: str, path: str, foreign: Collection[str]) -> Iterator[str]:
+def _judge(text: str, foreign: Collection[str]) -> Iterator[str]:
     if _is_image(text):
         return
     if len(text) > _LONG:
@@ -75,15 +76,18 @@ def _judge(text: str, path: str, foreign: Collection[str]) -> Iterator[str]:
         if found := pattern.search(text):
             yield f"{what}: {_quoted(found[0].strip())}"
     plain = _plain(text)
+    readings = dict.fromkeys((plain, _without_accents(plain)))
     for what, pattern in _SECRETS:
-        if found := pattern.search(plain):
-            yield f"{what}: {_quoted(found[0])}"
-    spoken = plain.replace("_", " ")
+        yield from (f"{what}: {found}" for found in _first(pattern, readings))
+    spoken = [reading.replace("_", " ") for reading in readings]
     for what, pattern in _SPOKEN:
-        if found := pattern.search(spoken):
-            yield f"{what}: {_quoted(found[0])}"
-    if not path.endswith("(the key)"):
-        yield from (f"names what another server offers: {_quoted(name)}" for name in _mentions(plain, foreign))
+        yield from (f"{what}: {found}" for found in _first(pattern, spoken))
+    yield from (f"names what another server offers: {_quoted(name)}" for name in _mentions(plain, foreign))
+
+
+def _first(pattern: re.Pattern[str], readings: Iterable[str]) -> list[str]:
+    """Return the first passage of the first reading that has one, quoted, or nothing."""
+    return [_quoted(found[0]) for reading in readings if (found := pattern.search(reading))][:1]
 
 
 # --- words ---------------------------------------------------------------------------------------------------------------
@@ -199,8 +203,11 @@ _OUT_OF_SIGHT: tuple[tuple[str, re.Pattern[str]], ...] = (
 _LOOKS_LATIN = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0455\u0458\u04bb\u0501\u051b\u051d\u0432\u043a\u043c\u043d"
     "\u0442"  # so far Cyrillic
-    "\u03b1\u03b5\u03b9\u03ba\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7\u0131\u0261",  # Greek, dotless i, script g
-    "aeopcyxisjhdqwbkmhtaeiknoptuxig",
+    "\u03b1\u03b5\u03b9\u03ba\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7\u0131\u0261"  # Greek, dotless i, script g
+    "\u0566\u0570\u0575\u0578\u057d\u0581\u0585\uab75"  # Armenian, Cherokee i
+    "\u1d00\u0299\u1d04\u1d05\u1d07\ua730\u0262\u029c\u026a\u1d0a\u1d0b\u029f\u1d0d\u0274\u1d0f\u1d18\u0280\ua731"
+    "\u1d1b\u1d1c\u1d20\u1d21\u028f\u1d22",  # small capitals
+    "aeopcyxisjhdqwbkmhtaeiknoptuxigqhjnugoiabcdefghijklmnoprstuvwyz",
 )
 """Lower-case letters that pass for Latin ones (Unicode's UTS 39 lists more; these are on keyboards)."""
 
@@ -210,6 +217,14 @@ def _plain(text: str) -> str:
     if not text.isascii():  # one by one: normalising a long run of combining marks takes quadratic time
         text = "".join(unicodedata.normalize("NFKC", char) for char in text if char in "\n\t" or not is_hidden(char))
     return re.sub(r"[ \t\r]+", " ", re.sub(r"[*`~]+", "", text.lower())).translate(_LOOKS_LATIN)
+
+
+def _without_accents(plain: str) -> str:
+    """Return the text without marks on letters, which no model stumbles over: `ïgnore`. One by one, as above."""
+    if plain.isascii():
+        return plain
+    letters = (letter for char in plain for letter in unicodedata.normalize("NFD", char))
+    return "".join(letter for letter in letters if unicodedata.category(letter) != "Mn").translate(_LOOKS_LATIN)
 
 
 _WORD = re.compile(r"[^\W\d_]+")
