@@ -105,12 +105,13 @@ SIDE_EFFECTS = tuple(
         # PostgreSQL: its server's own functions, large objects, other servers, sequences, settings, SQL in strings
         *("pg_*", "lo_*", "dblink*", "nextval", "setval", "set_config"),
         *("query_to_*", "cursor_to_*", "table_to_*", "database_to_*", "schema_to_*"),
+        *("ts_stat", "ts_rewrite", "crosstab*", "connectby", "xpath_table"),
         # MySQL
         *("load_file", "sleep", "benchmark", "get_lock", "release_*lock*", "sys_exec", "sys_eval"),
         # SQL Server
         *("openrowset", "opendatasource", "openquery", "xp_*", "sp_*"),
         # Oracle
-        *("utl_*", "dbms_*"),
+        *("utl_*", "dbms_*", "*uritype"),
         # Snowflake
         "system$*",
         # DuckDB, ClickHouse: the environment; files and addresses as tables

@@ -102,6 +102,12 @@ def test_what_stands_in_a_text(dialect: str, text: str, kinds: str) -> None:
         ("postgres", "SELECT pg_catalog.\"pg_read_file\"('/etc/passwd')", "function"),
         ("postgres", "SELECT * FROM dblink('x', 'DELETE FROM t') AS t(a int)", "function"),
         ("postgres", "SELECT nextval('s')", "function"),
+        ("postgres", "SELECT * FROM ts_stat('SELECT to_tsvector(ssn) FROM secrets')", "function"),  # SQL in a string
+        ("postgres", "SELECT ts_rewrite('a'::tsquery, 'SELECT a, b FROM secrets')", "function"),
+        ("postgres", "SELECT * FROM crosstab2('SELECT a, b, c FROM secrets')", "function"),
+        ("postgres", "SELECT * FROM connectby('secrets', 'a', 'b', 'c', 0) AS t(a int)", "function"),
+        ("postgres", "SELECT * FROM xpath_table('a', 'b', 'secrets', '/', 'true') AS t(a int)", "function"),
+        ("oracle", "SELECT httpuritype('http://x').getclob() FROM dual", "function"),
         ("mysql", "SELECT LOAD_FILE('/etc/passwd')", "function"),
         ("tsql", "SELECT * FROM OPENROWSET('a', 'b', 'c')", "function"),
         ("duckdb", "SELECT * FROM read_csv('/etc/passwd')", "function"),
