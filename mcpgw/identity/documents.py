@@ -2,6 +2,7 @@
 
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -28,13 +29,12 @@ class DocumentError(Exception):
 async def fetch(url: str) -> dict[str, Any]:
     """Return the JSON object at `url`. No redirects, no cookies, no credentials, no compression, at most `MAX_BYTES`.
 
-    A proxy from the environment is used, except for loopback. A link-local or metadata address is never connected to, whatever
-    an issuer's metadata says.
+    A proxy from the environment is used, except for loopback; nothing else is, such as the passwords of a `.netrc`. A
+    link-local or metadata address is never connected to, whatever an issuer's metadata says.
 
     Raises:
         DocumentError: unreachable, slow, not 200, too large, or no JSON object.
     """
-    proxied = not is_loopback(urlsplit(url).hostname or "")
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     try:
@@ -42,12 +42,12 @@ async def fetch(url: str) -> dict[str, Any]:
             aiohttp.ClientSession(
                 timeout=timeout,
                 headers=headers,
-                trust_env=proxied,
+                trust_env=False,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 connector=aiohttp.TCPConnector(socket_factory=sockets(Reach.PRIVATE)),
             ) as session,
-            session.get(url, allow_redirects=False) as response,
+            session.get(url, allow_redirects=False, proxy=_proxy_for(url)) as response,
         ):
             if response.status != 200:
                 raise DocumentError(f"{url} answered {response.status}", missing=response.status in (404, 410))
@@ -63,6 +63,13 @@ async def fetch(url: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise DocumentError(f"{url} is not a JSON object")
     return document
+
+
+def _proxy_for(url: str) -> str | None:
+    """Return the environment's proxy for that address; None where there is none, or it is not to be used."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return None if is_loopback(host) or proxy_bypass(host) else getproxies().get(parts.scheme)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -2,17 +2,19 @@
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from mcpgw.core.errors import AuthenticationError
 from mcpgw.core.model import Identity
 from mcpgw.identity import Issuer, JwtIssuers
 from mcpgw.identity.discovery import metadata_urls
-from mcpgw.identity.documents import MAX_BYTES
+from mcpgw.identity.documents import MAX_BYTES, DocumentError, fetch
 
 AUDIENCE = "https://gateway.example/mcp"
 METADATA = "/.well-known/openid-configuration"
@@ -281,3 +283,32 @@ def unused_tcp_url() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+async def test_a_proxy_of_the_environment_is_used_and_no_password_of_a_netrc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str | None] = []
+
+    async def proxy(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("Authorization"))
+        return web.json_response({"asked": str(request.url)})
+
+    (tmp_path / "netrc").write_text("default login teller password hunter2\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    async with TestServer(proxy_app(proxy)) as server:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert await fetch("http://issuer.example/keys") == {"asked": "http://issuer.example/keys"}
+        assert seen == [None]
+        monkeypatch.setenv("no_proxy", "issuer.example")
+        with pytest.raises(DocumentError, match="cannot be reached"):
+            await fetch("http://issuer.example/keys")
+        assert len(seen) == 1
+
+
+def proxy_app(handler: Any) -> web.Application:
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", handler)
+    return app
