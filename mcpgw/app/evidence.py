@@ -1,6 +1,5 @@
 """`console.doors.Evidence` over one gateway's log: its own connection for each request, and few requests at once."""
 
-import itertools
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -11,10 +10,9 @@ import anyio.to_thread
 
 from mcpgw import __version__
 from mcpgw.app import convert
-from mcpgw.console.doors import Download, NotForYou, Page, Proved, Wanted
+from mcpgw.console.doors import Download, NotForYou, Page, Proved, Steps, Wanted
 from mcpgw.core.entries import Event
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import JsonObject
 from mcpgw.core.question import Place
 from mcpgw.ledger import Ledger
 from mcpgw.ledger.evidence.collect import Asked
@@ -22,7 +20,7 @@ from mcpgw.ledger.evidence.export import Package, Purpose, export
 from mcpgw.ledger.keys import PUBLIC, load_keys, load_verifiers
 from mcpgw.ledger.proof import prove
 from mcpgw.ledger.record import parse, unpack
-from mcpgw.ledger.replay import LogSource, as_data, steps
+from mcpgw.ledger.replay import LogSource, Step, as_data, steps
 from mcpgw.ledger.search import TEXT_SLOTS, find
 from mcpgw.ledger.store import Reading
 from mcpgw.settings import Settings
@@ -55,10 +53,14 @@ class LogEvidence:
     async def proved(self, seq: int) -> Sequence[Proved]:
         return await self._read(lambda store: self._proved(store, seq))
 
-    async def session(self, session: str, after: int, limit: int) -> Sequence[JsonObject]:
-        def read(store: Reading) -> Sequence[JsonObject]:
-            behind = (step for step in steps(LogSource(store), session) if step.seq > after)
-            return [as_data(step) for step in itertools.islice(behind, limit)]
+    async def session(self, session: str, after: int, limit: int) -> Steps:
+        def read(store: Reading) -> Steps:
+            found: list[Step] = []
+            for step in steps(LogSource(store), session, after=after):
+                if len(found) >= limit and step.place != found[-1].place:
+                    return Steps([as_data(one) for one in found], (found[-1].place,))
+                found.append(step)
+            return Steps([as_data(one) for one in found], ())
 
         return await self._read(read)
 

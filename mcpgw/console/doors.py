@@ -193,6 +193,15 @@ class Download:
     data: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A page of a session, the oldest step first."""
+
+    steps: Sequence[JsonObject]
+    further: tuple[int, ...]
+    """Behind which place to go on; nothing on the last page."""
+
+
 class Evidence(Protocol):
     """The log, for auditors and their programs. A few are served at once, beside the gateway's own reading; the others wait.
 
@@ -212,8 +221,11 @@ class Evidence(Protocol):
         """Return the record of that number, or nothing."""
         ...
 
-    async def session(self, session: str, after: int, limit: int) -> Sequence[JsonObject]:
-        """Return the oldest `limit` steps of a session behind that record; nothing where there is none."""
+    async def session(self, session: str, after: int, limit: int) -> Steps:
+        """Return the oldest `limit` steps of a session behind that place; nothing where there is none.
+
+        There may be a few more: what others did before the session had to do with it comes with the step that it is shown at.
+        """
         ...
 
     async def checkpoint(self) -> str:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any, Final, TypeVar
 
-from mcpgw.console.doors import Proved, Record
+from mcpgw.console.doors import Proved, Record, Steps
 from mcpgw.console.room import Room
 from mcpgw.console.turned import Turned
 from mcpgw.core.entries import Event
 from mcpgw.core.errors import LedgerUnavailable
-from mcpgw.core.model import Identity, JsonObject, RefusalCode
+from mcpgw.core.model import Identity, RefusalCode
 from mcpgw.core.moments import HINT, span_of
 from mcpgw.core.question import BEGINNING_NS, END_NS, FIELDS, MAX_TEXT, BadCursor, Place, Question, cursor, place_of, reading
 from mcpgw.core.strict_json import loads
@@ -33,15 +33,6 @@ class Found:
     records: Sequence[Record]
     further: tuple[str, ...]
     """The cursor to go on with; nothing on the last page."""
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """A page of a session, the oldest step first."""
-
-    steps: Sequence[JsonObject]
-    further: tuple[int, ...]
-    """Behind which record to go on; nothing on the last page."""
 
 
 async def note(room: Room, reader: Identity, facts: Mapping[str, Any]) -> None:
@@ -108,17 +99,17 @@ async def proved(room: Room, reader: Identity, number: str) -> Proved:
 
 
 async def session(room: Room, reader: Identity, name: str, *, after: int, limit: int) -> Steps:
-    """Return the oldest steps of a session behind the record `after`; -1 is before all of them.
+    """Return the oldest steps of a session behind the place `after`, as `Evidence.session` does; -1 is before all of them.
 
     Raises:
         Turned: there is none, or the log cannot be read now.
     """
     name = name[:MAX_TEXT]
     await note(room, reader, {"what": "session", "session": name, **({"after": after} if after >= 0 else {})})
-    steps = await answered(room.doors.evidence.session(name, after, limit + 1))
-    if not steps and after < 0:
+    page = await answered(room.doors.evidence.session(name, after, limit))
+    if not page.steps and after < 0:
         raise Turned(404, "There is no such session.", recorded=False)
-    return Steps(steps[:limit], (steps[limit - 1]["seq"],) if len(steps) > limit else ())
+    return page
 
 
 async def answered(answer: Awaitable[_Answer]) -> _Answer:

@@ -8,7 +8,7 @@ import heapq
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
@@ -87,6 +87,9 @@ class Step:
     """What is to be noticed: decision, rules, reasons, votes, grants, masking, gaps."""
     call: str
     shown: tuple[Shown, ...]
+    place: int = field(compare=False)
+    """Where it stands among the steps: at this record. What others did on a call or grant before the session had to do with it
+    stands at the session's record that names it, in front."""
 
 
 class Source(Protocol):
@@ -108,8 +111,11 @@ class Source(Protocol):
         ...
 
 
-def steps(source: Source, session: str, openers: Sequence[Opener] = ()) -> Iterator[Step]:
-    """Yield the session's steps; nothing where there is no such session. `openers` open what is sealed.
+def steps(source: Source, session: str, openers: Sequence[Opener] = (), *, after: int = -1) -> Iterator[Step]:
+    """Yield the session's steps behind the place `after`; nothing where there is no such session.
+
+    Records up to there are looked at, because what others do later belongs to them, but nothing beside them is read.
+    `openers` open what is sealed.
 
     Raises:
         LedgerUnavailable: the log cannot be read.
@@ -117,39 +123,45 @@ def steps(source: Source, session: str, openers: Sequence[Opener] = ()) -> Itera
     """
     begun_ns, due = -1, 0
     calls: dict[str, int] = {}
-    beside: list[tuple[int, Step]] = []
+    beside: list[tuple[int, int, Members]] = []
     known: set[str] = set()
+
+    def step(place: int, members: Members, missing: int = 0, waited: tuple[str, ...] = ()) -> Iterator[Step]:
+        if place > after:
+            made = _step(members, source.payloads(members["seq"]), begun_ns, openers, place)
+            yield replace(made, marks=(*_gap(missing), *made.marks, *waited))
+
     for members in source.session(session):
+        seq = members["seq"]
         begun_ns = int(members["time_ns"]) if begun_ns < 0 else begun_ns
         for approval_id in sorted({*_approvals_in(members)} - known):
             known.add(approval_id)
             for told in source.approval(approval_id):
                 if told["kind"].startswith("approval."):
-                    heapq.heappush(beside, (told["seq"], _step(told, source.payloads(told["seq"]), begun_ns, openers)))
-        while beside and beside[0][0] < members["seq"]:
-            yield heapq.heappop(beside)[1]
+                    heapq.heappush(beside, (max(told["seq"], seq), told["seq"], told))
+        while beside and beside[0][0] <= seq:
+            place, _, told = heapq.heappop(beside)
+            yield from step(place, told)
         number = members["session"]["seq"] if "session" in members else due
-        step = _step(members, source.payloads(members["seq"]), begun_ns, openers)
-        yield _timed(_after_gap(step, number - due), members, calls)
+        yield from step(seq, members, number - due, _waited(members, calls))
         due = number + 1
     while beside:
-        yield heapq.heappop(beside)[1]
+        place, _, told = heapq.heappop(beside)
+        yield from step(place, told)
 
 
-def _after_gap(step: Step, missing: int) -> Step:
-    return (
-        replace(step, marks=(f"{missing} records of the session before it are not here", *step.marks)) if missing > 0 else step
-    )
+def _gap(missing: int) -> tuple[str, ...]:
+    return (f"{missing} records of the session before it are not here",) if missing > 0 else ()
 
 
-def _timed(step: Step, members: Members, calls: dict[str, int]) -> Step:
+def _waited(members: Members, calls: dict[str, int]) -> tuple[str, ...]:
     """Say how long a client waited for its answer."""
-    if step.kind == "call.outcome" and step.call in calls:
-        waited_ms = (step.time_ns - calls.pop(step.call)) / 1e6
-        return replace(step, marks=(*step.marks, f"answered after {waited_ms:.1f} ms"))
-    if step.kind == "call.intent":
-        calls[step.call] = int(members.get("received_ns", step.time_ns))
-    return step
+    kind, call, time_ns = members["kind"], str(members.get("call", "")), int(members["time_ns"])
+    if kind == "call.outcome" and call in calls:
+        return (f"answered after {(time_ns - calls.pop(call)) / 1e6:.1f} ms",)
+    if kind == "call.intent":
+        calls[call] = int(members.get("received_ns", time_ns))
+    return ()
 
 
 def _approvals_in(members: Members) -> Iterator[str]:
@@ -160,7 +172,7 @@ def _approvals_in(members: Members) -> Iterator[str]:
 # --- one record ----------------------------------------------------------------------------------------------------------
 
 
-def _step(members: Members, payloads: Mapping[str, bytes], begun_ns: int, openers: Sequence[Opener]) -> Step:
+def _step(members: Members, payloads: Mapping[str, bytes], begun_ns: int, openers: Sequence[Opener], place: int) -> Step:
     kind, time_ns = str(members["kind"]), int(members["time_ns"])
     commitments = members.get("payloads", {})
     title, tone = _title(kind, members)
@@ -180,6 +192,7 @@ def _step(members: Members, payloads: Mapping[str, bytes], begun_ns: int, opener
             for slot, label in _LABELS.items()
             if slot in commitments
         ),
+        place=place,
     )
 
 

@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pyrage
@@ -24,7 +26,7 @@ from mcpgw.ledger.beside import beside
 from mcpgw.ledger.evidence.archive import unpack
 from mcpgw.ledger.evidence.collect import Asked
 from mcpgw.ledger.evidence.replay_page import page
-from mcpgw.ledger.record import parse
+from mcpgw.ledger.record import Members, parse
 from mcpgw.ledger.replay import LogSource, PackageSource, Side, Step, as_data, steps
 from mcpgw.ledger.store import Query
 from mcpgw.ledger.vault import Sheet, seal
@@ -104,6 +106,47 @@ def test_a_package_tells_the_same_steps_as_the_log(told: Kept) -> None:
     first, _ = sessions_of(told, ALICE)
     assert [*steps(PackageSource(unpack(data)), first)] == replayed(told, first)
     assert [*steps(PackageSource(unpack(data)), "no-such-session")] == []
+
+
+def test_steps_behind_any_place_are_the_rest_of_the_whole(told: Kept) -> None:
+    first, _ = sessions_of(told, ALICE)
+    whole = replayed(told, first)
+    for at, step in enumerate(whole):
+        with closing(told.database().connect_read_only()) as store:
+            assert [*steps(LogSource(store), first, after=step.place)] == whole[at + 1 :]
+
+
+class Few:
+    """`Source` of a session that used a grant which was approved before; says whose payloads were read."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+        self.records = [call_of(1, 0), call_of(7, 1), call_of(10, 2, approval={"id": "a1"}), call_of(12, 3)]
+
+    def session(self, session: str) -> Iterator[Members]:
+        return iter(self.records)
+
+    def approval(self, approval_id: str) -> list[Members]:
+        settled = {"id": approval_id, "state": "approved"}
+        return [{"seq": seq, "time_ns": str(seq), "kind": "approval.settled", "approval": settled} for seq in (5, 11)]
+
+    def payloads(self, seq: int) -> Mapping[str, bytes]:
+        self.read.append(seq)
+        return {}
+
+
+def call_of(seq: int, number: int, **more: Any) -> Members:
+    return {"seq": seq, "time_ns": str(seq), "kind": "call.intent", "session": {"seq": number}, "call": f"c{seq}", **more}
+
+
+def test_what_was_done_before_the_session_had_to_do_with_it_is_neither_lost_nor_told_twice_on_any_page() -> None:
+    whole = [(one.seq, one.place) for one in steps(Few(), "s")]
+    assert whole == [(1, 1), (7, 7), (5, 10), (10, 10), (11, 11), (12, 12)]
+    for after in (1, 7, 10, 11, 12):
+        source = Few()
+        rest = [(one.seq, one.place) for one in steps(source, "s", after=after)]
+        assert rest == [one for one in whole if one[1] > after]
+        assert source.read == [seq for seq, _ in rest], "nothing beside the records of earlier pages is read again"
 
 
 def test_windows_of_the_log_do_not_show(told: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
