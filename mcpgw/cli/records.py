@@ -10,8 +10,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from mcpgw.core.summary import reason_of, summary_of
 from mcpgw.core.visible import visible
-from mcpgw.ledger.record import Members, is_attended, parse
+from mcpgw.ledger.record import Members, parse
 from mcpgw.ledger.store import StoredRecord
 
 COLUMNS = (
@@ -60,19 +61,16 @@ def cell(text: str) -> str:
 
 def row(record: StoredRecord) -> tuple[str, str, str, str, str, str, str]:
     """Return what people want to see of a record: number, local time, who, what, tool, result, why; safe to print."""
-    members = _members(record)
-    who = members.get("who", {})
-    when = datetime.fromtimestamp(int(record.index["time_ns"]) / 1e9, tz=UTC).astimezone()
-    approval = members.get("approval", {})
-    result = record.index["outcome"] or record.index["decision"] or approval.get("verdict") or approval.get("state", "")
+    told = summary_of(record.seq, record.index, _members(record))
+    when = datetime.fromtimestamp(told.time_ns / 1e9, tz=UTC).astimezone()
     return (
-        str(record.seq),
-        when.strftime("%m-%d %H:%M:%S"),
-        visible(str(who.get("sub") or str(members.get("actor", "")).rpartition("#")[2])),
-        visible(str(record.index["kind"])),
-        visible(str(record.index["target"])),
-        visible(str(result)),
-        visible(_why(members)),
+        str(told.seq),
+        when.strftime("%Y-%m-%d %H:%M:%S"),
+        visible(told.who.rpartition("#")[2]),
+        visible(told.kind),
+        visible(told.target),
+        visible(told.result),
+        visible(told.why),
     )
 
 
@@ -107,7 +105,7 @@ def _cells(record: StoredRecord) -> tuple[str, ...]:
         str(index["outcome"]),
         str(index["code"]),
         " ".join(map(str, decision.get("rules", ()))),
-        _reason(members),
+        reason_of(members),
         _masked(members),
         str(index["approval_id"]),
         str(index["call_id"]),
@@ -124,18 +122,6 @@ def _masked(members: Members) -> str:
         for entity, _, _, count in manifest["masked"]:
             counts[entity] = counts.get(entity, 0) + count
     return ", ".join(f"{entity} {count}" for entity, count in sorted(counts.items()))
-
-
-def _reason(members: Members) -> str:
-    parts = (members.get("outcome", {}), members.get("decision", {}), members.get("approval", {}))
-    return next((str(part["reason"]) for part in parts if part.get("reason")), "")
-
-
-def _why(members: Members) -> str:
-    rules = members.get("decision", {}).get("rules", [])
-    named = f"[{', '.join(map(str, rules))}]" if rules else ""
-    alone = "" if is_attended(members) else "(unattended)"
-    return " ".join(part for part in (named, _reason(members), str(members.get("approval", {}).get("id", "")), alone) if part)
 
 
 def _members(record: StoredRecord) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
@@ -16,25 +15,9 @@ from mcpgw.console.room import Room
 from mcpgw.console.turned import Turned
 from mcpgw.console.view import HEADERS
 from mcpgw.core.question import BEGINNING_NS, END_NS, FIELDS, MAX_TEXT, Place
+from mcpgw.core.summary import Summary, summary_of
 
 _PAGE: Final = 50
-_SHORT: Final = 24
-_FEW: Final = 3
-"""Facts of an event in a list, and characters of each; its own page has them all."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """What people want to see of a record."""
-
-    seq: int
-    time_ns: int
-    who: str
-    kind: str
-    target: str
-    result: str
-    why: str
-    session: str
 
 
 async def ask(room: Room, visit: Visit) -> Response:
@@ -112,36 +95,5 @@ def _moment(microseconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest, tzinfo=None).isoformat()
 
 
-def _row(record: Record) -> Row:
-    members = reading.members_of(record)
-    who, approval = members.get("who", {}), members.get("approval", {})
-    index = record.index
-    return Row(
-        seq=record.seq,
-        time_ns=int(index["time_ns"]),
-        who=f"{who['iss']}#{who['sub']}" if who else str(members.get("actor", "")),
-        kind=str(index["kind"]),
-        target=str(index["target"]),
-        result=str(index["outcome"] or index["decision"] or approval.get("verdict") or approval.get("state", "")),
-        why=_why(members) or _facts(members),
-        session=str(index["session"]),
-    )
-
-
-def _why(members: Mapping[str, Any]) -> str:
-    parts = (members.get("outcome", {}), members.get("decision", {}), members.get("approval", {}))
-    reasons = [str(part["reason"]) for part in parts if part.get("reason")]
-    rules = members.get("decision", {}).get("rules", [])
-    named = f"[{', '.join(map(str, rules))}]" if rules else ""
-    return " ".join(part for part in (named, *reasons[:1], str(members.get("approval", {}).get("id", ""))) if part)
-
-
-def _facts(members: Mapping[str, Any]) -> str:
-    """What an event says, in short: `approval_id apr_…, digest 5f…`."""
-    facts = members.get("facts", {})
-    told = [(name, str(value)) for name, value in facts.items() if isinstance(value, str | int) and value != ""]
-    return ", ".join(f"{name} {_cut(value)}" for name, value in told[:_FEW])
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."  # `visible` would write an ellipsis as an escape
+def _row(record: Record) -> Summary:
+    return summary_of(record.seq, record.index, reading.members_of(record))

@@ -140,11 +140,6 @@ def parse(leaf: bytes) -> Members:
     return members
 
 
-def is_attended(members: Mapping[str, Any]) -> bool:
-    """Whether a client made the request that the record tells of, as all do that do not say otherwise (`Origin.attended`)."""
-    return members.get("origin", {}).get("attended") is not False
-
-
 def pack(body: bytes) -> bytes:
     """Compress a payload's body for the store. Commitments are over what was packed, so this may change at any time.
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
+from mcpgw.core.summary import is_attended
 from mcpgw.ledger.evidence import MANIFEST, PAYLOADS, RECORDS
-from mcpgw.ledger.record import Members, is_attended, parse, unpack
+from mcpgw.ledger.record import Members, parse, unpack
 from mcpgw.ledger.search import within_session
 from mcpgw.ledger.store import Query, Reading
 from mcpgw.ledger.vault import SEALED_SLOTS

@@ -14,7 +14,6 @@ from mcpgw.ledger.record import (
     Payload,
     Unrecordable,
     index_of,
-    is_attended,
     pack,
     parse,
     seal,
@@ -186,8 +185,3 @@ def test_the_session_is_that_of_the_record_and_else_what_older_records_say_of_th
     assert index_of({**place, "session": {"id": "s1"}, "origin": {"session": "s2"}})["session"] == "s1"
     assert index_of({**place, "origin": {"session": "s2"}})["session"] == "s2"
     assert index_of(place)["session"] == ""
-
-
-def test_a_record_tells_where_nobody_waited() -> None:
-    assert not is_attended({"origin": {"attended": False}})
-    assert is_attended({"origin": {}}) and is_attended({})
