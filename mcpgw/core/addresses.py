@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
-_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-"""RFC 6052 section 2.1, RFC 8215. Of the second the last 32 bits are taken, as with a prefix of 96 bits."""
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""RFC 6052 section 2.1."""
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+"""RFC 8215. A house translates by prefixes of its own choice in it, so the IPv4 address can stand in four places."""
+_PLACES = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12))
+"""Of an IPv4 address behind a prefix of 48, 56 or 64 bits, the byte before the last ones left out (RFC 6052 section 2.2)."""
 _ISATAP = (0x00005EFE, 0x02005EFE)
 """RFC 5214 section 6.1: the 32 bits before the IPv4 address."""
 _METADATA = frozenset(
@@ -59,8 +63,10 @@ def _reach(address: IPv4Address | IPv6Address) -> Reach:
         return _own(address)
     if address.ipv4_mapped is not None:
         return _own(address.ipv4_mapped)
-    if any(address in network for network in _NAT64):
+    if address in _NAT64:
         return _own(_last_32_bits(address))
+    if address in _LOCAL_NAT64:
+        return max([_own(_last_32_bits(address)), *map(_own, _behind_prefixes(address))])
     return max([_own(address), *map(_own, _carried(address))])
 
 
@@ -71,6 +77,14 @@ def _carried(address: IPv6Address) -> Iterator[IPv4Address]:
         yield from address.teredo
     if int(address) >> 32 & 0xFFFFFFFF in _ISATAP:
         yield _last_32_bits(address)
+
+
+def _behind_prefixes(address: IPv6Address) -> Iterator[IPv4Address]:
+    """Yield what the address may mean; where the first byte is zero, another prefix is in use."""
+    for places in _PLACES:
+        meant = IPv4Address(bytes(address.packed[place] for place in places))
+        if meant.packed[0]:
+            yield meant
 
 
 def _last_32_bits(address: IPv6Address) -> IPv4Address:

@@ -41,7 +41,12 @@ PUBLIC, PRIVATE, FORBIDDEN = Reach
         ("64:ff9b::93.184.215.14", PUBLIC),  # NAT64
         ("64:ff9b::10.0.0.1", PRIVATE),
         ("64:ff9b::169.254.169.254", FORBIDDEN),
+        ("64:ff9b:1::93.184.215.14", PUBLIC),  # NAT64 of a house, by a prefix of 96 bits
         ("64:ff9b:1::169.254.169.254", FORBIDDEN),
+        ("64:ff9b:1:a9fe:a9:fe00::", FORBIDDEN),  # 169.254.169.254 by 48 bits
+        ("64:ff9b:1:a9fe:a9:fe00:5db8:d70e", FORBIDDEN),  # and with something harmless behind it
+        ("64:ff9b:1:a9:fe:a9fe:5db8:d70e", FORBIDDEN),  # by 56 bits
+        ("64:ff9b:1:0:a9:fea9:fedb:d70e", FORBIDDEN),  # by 64 bits
         ("2002:5db8:d70e::1", PUBLIC),  # 6to4
         ("2002:7f00:1::", PRIVATE),
         ("2002:a9fe:a9fe::1", FORBIDDEN),
