@@ -53,13 +53,15 @@ def test_every_key_of_the_settings_is_documented(section: str) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    [
-        *VARIABLES,
-        *STATEMENTS,
-        *RESERVED,
-        *SIGN_IN_SCOPES,
-        *(f"{n:,}" for n in (MAX_VALUES, MAX_TEXT, MAX_CHARACTERS, MAX_TOKENS)),
-    ],
+    sorted(
+        (
+            *VARIABLES,
+            *STATEMENTS,
+            *RESERVED,
+            *SIGN_IN_SCOPES,
+            *(f"{n:,}" for n in (MAX_VALUES, MAX_TEXT, MAX_CHARACTERS, MAX_TOKENS)),
+        )
+    ),
 )
 def test_every_name_and_limit_is_documented(word: str) -> None:
     assert re.search(rf"(`|\b){re.escape(word)}(`|\b)", DOCS), word
