@@ -222,6 +222,7 @@ OK_SQL = SqlCondition(argument="q", dialect="sqlite", statements=("drop",))
         ({"when": "args.a > 1 &&\n  identity.groops == []"}, "rules.r.when", "line 2, column 11", "'identity.groups'"),
         ({"when": "arg.a > 1"}, "rules.r.when", "undeclared reference", "'args'"),
         ({"when": "qqqq > 1"}, "rules.r.when", "undeclared reference", "these variables: answers, args"),
+        ({"when": "sizeof(args) > 3"}, "rules.r.when", "undeclared reference", "no function of that name"),
         ({"when": "identity.subject > 3"}, "rules.r.when", "no matching overload", ""),
         ({"when": "1 + 1"}, "rules.r.when", "not true or false", ""),
         ({"when": "(" * 60 + "true" + ")" * 60}, "rules.r.when", "too deeply", ""),
